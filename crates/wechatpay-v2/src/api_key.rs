@@ -1,0 +1,61 @@
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::FieldError;
+
+/// A merchant's APIv2 key: 32 ASCII letters and digits (reference 1.1).
+///
+/// It cannot be printed, and its memory is wiped when it is dropped.
+#[derive(Clone)]
+pub struct ApiKey(Zeroizing<String>);
+
+impl ApiKey {
+    /// Takes the key as the merchant platform shows it.
+    ///
+    /// # Errors
+    /// When the text is not 32 ASCII letters and digits. The error never holds the text.
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(FieldError::new("api_key", "32 ASCII letters and digits"));
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_32_ascii_letters_and_digits() {
+        for bad in [
+            "",
+            "OrderWorkerDemoKeyV2Only0000000",
+            "OrderWorkerDemoKeyV2Only000000022",
+            "OrderWorkerDemoKeyV2Only0000000\n",
+            "OrderWorkerDemoKeyV2Only-0000002",
+            "OrderWorkerDemoKeyV2Only000000é",
+        ] {
+            assert!(ApiKey::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn is_never_printed() {
+        let key = ApiKey::parse("OrderWorkerDemoKeyV2Only00000002").unwrap();
+        assert_eq!(format!("{key:?}"), "ApiKey(…)");
+        let error = ApiKey::parse("OrderWorkerDemoKeyV2Only0000000").unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("OrderWorker"));
+    }
+}

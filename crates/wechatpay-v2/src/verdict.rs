@@ -1,0 +1,164 @@
+//! The three result layers of an answer as one typed verdict (reference 0.3).
+
+use crate::{ApiKey, FieldError, Fields, Limits, MchId, Nonce, SignType, SignatureError, XmlError};
+use crate::{parse_xml, sign, signature::verify_as_signed};
+
+/// Who calls, and how the call is signed.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The merchant (in provider mode the provider).
+    pub mch_id: MchId,
+    /// Its APIv2 key.
+    pub key: ApiKey,
+    /// The algorithm: that of the order for every call about it.
+    pub sign_type: SignType,
+}
+
+/// What WeChat's answer to a call means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict<T> {
+    /// Authentic, and the call did what it says.
+    Yes(T),
+    /// Authentic, and the call was refused. See [`Refused::advice`] before concluding anything.
+    No(Refused),
+    /// Nothing is known. The call may have had its effect.
+    Unknown(Unknown),
+}
+
+/// A signed refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// WeChat's machine code.
+    pub err_code: String,
+    /// WeChat's text for people.
+    pub err_code_des: String,
+    /// What to do about it.
+    pub advice: Advice,
+}
+
+/// What a caller should do after a refusal. Each call's file holds its own table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// The outcome is open: repeat the same call with the same parameters, after a while.
+    Repeat,
+    /// Only `orderquery` can tell what is true now.
+    Query,
+    /// It is as the caller wished already.
+    Done,
+    /// This number can never be used again.
+    NumberIsDead,
+    /// The request or the merchant's configuration is wrong: repeating changes nothing.
+    Mend,
+}
+
+/// Why nothing is known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// `return_code` is not `SUCCESS`: unsigned, so nothing else in it can be trusted.
+    #[error("communication failure: {return_msg}")]
+    Communication {
+        /// WeChat's text, cut to 128 characters. For people; the texts are not stable.
+        return_msg: String,
+    },
+    /// The answer is not authentic.
+    #[error("the answer's signature: {0}")]
+    Signature(#[from] SignatureError),
+    /// The answer is signed with another algorithm than the request.
+    #[error("the answer is signed with another algorithm than the request")]
+    OtherAlgorithm,
+    /// The answer is no message of WeChat's (a page, an empty body, something cut off).
+    #[error("the answer is unreadable: {0}")]
+    Xml(#[from] XmlError),
+    /// A field that must be there is missing or malformed.
+    #[error("the answer is incomplete: {0}")]
+    Field(#[from] FieldError),
+    /// The answer speaks of something else than what was asked.
+    #[error("the answer is about another {0}")]
+    Other(&'static str),
+    /// No complete answer with status 200 arrived.
+    #[error("{0}")]
+    Transport(String),
+}
+
+impl<T> Verdict<T> {
+    /// The verdict of an attempt to read the fields of an authentic success.
+    fn from_reading(reading: Result<T, Unknown>) -> Self {
+        match reading {
+            Ok(value) => Self::Yes(value),
+            Err(unknown) => Self::Unknown(unknown),
+        }
+    }
+}
+
+/// Adds what every request carries and signs it.
+pub(crate) fn signed_request(mut fields: Fields, by: &Credentials, nonce: &Nonce) -> Fields {
+    fields.insert("mch_id", by.mch_id.as_str());
+    fields.insert("nonce_str", nonce.as_str());
+    fields.insert("sign_type", by.sign_type.as_str());
+    fields.remove("sign");
+    let signature = sign(&fields, &by.key, by.sign_type);
+    fields.insert("sign", signature);
+    fields
+}
+
+/// Reads an answer through all three layers: communication, signature, business.
+pub(crate) fn read_answer<T>(
+    body: &[u8],
+    by: &Credentials,
+    advice: fn(&str) -> Advice,
+    read: impl FnOnce(&Fields) -> Result<T, Unknown>,
+) -> Verdict<T> {
+    let fields = match authentic(body, by) {
+        Ok(fields) => fields,
+        Err(unknown) => return Verdict::Unknown(unknown),
+    };
+    match fields.get("result_code") {
+        Some("SUCCESS") => Verdict::from_reading(read(&fields)),
+        Some("FAIL") => {
+            let err_code = cut(fields.get("err_code").unwrap_or_default());
+            let err_code_des = cut(fields.get("err_code_des").unwrap_or_default());
+            Verdict::No(Refused { advice: advice(&err_code), err_code, err_code_des })
+        }
+        _ => Verdict::Unknown(FieldError::new("result_code", "SUCCESS or FAIL").into()),
+    }
+}
+
+fn authentic(body: &[u8], by: &Credentials) -> Result<Fields, Unknown> {
+    let fields = parse_xml(body, Limits::MESSAGE)?;
+    if fields.get("return_code") != Some("SUCCESS") {
+        let return_msg = cut(fields.get("return_msg").unwrap_or("no return_msg"));
+        return Err(Unknown::Communication { return_msg });
+    }
+    let (sign_type, fields) = verify_as_signed(&fields, &by.key)?;
+    if sign_type != by.sign_type {
+        return Err(Unknown::OtherAlgorithm);
+    }
+    if fields.get("mch_id") != Some(by.mch_id.as_str()) {
+        return Err(Unknown::Other("mch_id"));
+    }
+    Ok(fields.into_owned())
+}
+
+/// The codes by which every call tells that the request or the merchant's configuration is wrong.
+pub(crate) fn is_our_fault(err_code: &str) -> bool {
+    matches!(
+        err_code,
+        "NOAUTH"
+            | "APPID_NOT_EXIST"
+            | "MCHID_NOT_EXIST"
+            | "APPID_MCHID_NOT_MATCH"
+            | "LACK_PARAMS"
+            | "PARAM_ERROR"
+            | "SIGNERROR"
+            | "XML_FORMAT_ERROR"
+            | "REQUIRE_POST_METHOD"
+            | "POST_DATA_EMPTY"
+            | "NOT_UTF8"
+    )
+}
+
+/// WeChat's texts have 128 characters at most; whatever is longer is not for our logs.
+fn cut(text: &str) -> String {
+    text.chars().take(128).collect()
+}
