@@ -1,0 +1,33 @@
+//! What an order is and how it may move.
+//!
+//! Pure: no I/O, no clock, no randomness. Time, identifiers and what other orders hold are
+//! parameters, so the same inputs give the same bytes on every machine and in every replay.
+//!
+//! A shop's JSON becomes an [`OrderRequest`] at the door. An [`Order`] moves only by
+//! [`Order::apply`], and every move leaves a [`Transition`] from which the [`event`] is made.
+
+pub mod command;
+pub mod event;
+mod exception;
+mod fact;
+mod json;
+mod machine;
+mod order;
+mod problem;
+mod reader;
+mod request;
+mod state;
+mod text;
+mod transition;
+mod view;
+
+pub use command::{OrderKey, Reply};
+pub use exception::{Difference, Exception, ExceptionKind};
+pub use fact::{Fact, FactKind, Source};
+pub use machine::{Applied, Circumstances, Refusal, Step};
+pub use order::Order;
+pub use problem::{FieldProblem, Problem};
+pub use request::{InvalidOrder, ORDER_BYTES_MAX, OrderRequest};
+pub use state::{Failure, State, StateName};
+pub use transition::Transition;
+pub use view::{ExceptionView, OrderView, Pay};

@@ -1,0 +1,247 @@
+//! The order machine of design 5: one total, pure `match` on state and fact.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use wechatpay_v2::unifiedorder::Prepay;
+use wechatpay_v2::{Payment, SignType};
+
+use crate::Transition;
+use crate::order::Differences;
+use crate::{
+    Difference, Exception, ExceptionKind, Fact, FactKind, Order, Source, State, StateName,
+};
+
+/// What surrounds a fact and is not in it.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// When the fact is applied, in UTC.
+    pub at: OffsetDateTime,
+    /// Where it came from.
+    pub source: Source,
+    /// For [`Fact::Paid`]: the `out_trade_no` of **another** order on which the same
+    /// `transaction_id` is booked already.
+    pub booked_on: Option<String>,
+}
+
+/// What a fact did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The order as it is now. Without a move it can still hold newer data: the `prepay_id` that
+    /// was issued last.
+    pub order: Order,
+    /// Whether it moved.
+    pub step: Step,
+    /// What does not fit, where something does not.
+    pub exception: Option<Exception>,
+}
+
+/// Again is not an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The order moved.
+    Moved(Transition),
+    /// The order was there already, or the fact cannot move it.
+    Already,
+}
+
+/// A fact that the state cannot accept. Nothing moves, and the exception is opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an order that is {state} cannot accept {}", fact.as_str())]
+pub struct Refusal {
+    /// Where the order stands.
+    pub state: StateName,
+    /// What it was told.
+    pub fact: FactKind,
+}
+
+impl Refusal {
+    /// The exception `contradiction`.
+    #[must_use]
+    pub fn exception(&self) -> Exception {
+        Exception {
+            kind: ExceptionKind::Contradiction,
+            transaction_id: None,
+            differs: vec![Difference::new("state", self.state, self.fact.as_str())],
+        }
+    }
+}
+
+impl Order {
+    /// Applies a fact.
+    ///
+    /// A close of a paid order yields `Already` without an exception: whoever asked answers with
+    /// the state.
+    ///
+    /// # Errors
+    /// When the state cannot accept the fact.
+    pub fn apply(&self, fact: &Fact, around: &Circumstances) -> Result<Applied, Refusal> {
+        use State::{Closed, Closing, Created, Failed, Paid, Payable};
+
+        let at = around.at;
+        match (&self.state, fact) {
+            (_, Fact::Paid { payment, sign_type }) => {
+                Ok(self.apply_paid(fact, payment, *sign_type, around))
+            }
+
+            (Created, Fact::PrepayIssued(prepay)) => {
+                let prepay = prepay.clone();
+                Ok(self.moved(Payable { prepay, issued_at: at }, fact, around))
+            }
+            (Payable { prepay: last, issued_at }, Fact::PrepayIssued(prepay)) => {
+                Ok(self.refreshed(last, *issued_at, prepay, at))
+            }
+            (Closing { .. } | Paid(_), Fact::PrepayIssued(_)) => Ok(self.already()),
+            (Closed { .. } | Failed(_), Fact::PrepayIssued(_)) => Err(self.refusal(fact)),
+
+            (Created, Fact::CreateRefused(failure)) => {
+                Ok(self.moved(Failed(failure.clone()), fact, around))
+            }
+            (Payable { .. }, Fact::CreateRefused(_)) => Err(self.refusal(fact)),
+            (Closing { .. } | Closed { .. } | Failed(_) | Paid(_), Fact::CreateRefused(_)) => {
+                Ok(self.already())
+            }
+
+            (Created | Payable { .. }, Fact::CloseRequested) => {
+                Ok(self.moved(Closing { since: at }, fact, around))
+            }
+            (Closing { .. } | Closed { .. } | Failed(_) | Paid(_), Fact::CloseRequested) => {
+                Ok(self.already())
+            }
+
+            (Created | Payable { .. } | Closing { .. }, Fact::Closed) => {
+                Ok(self.moved(Closed { at }, fact, around))
+            }
+            (Closed { .. } | Failed(_), Fact::Closed) => Ok(self.already()),
+            (Paid(_), Fact::Closed) => Err(self.refusal(fact)),
+        }
+    }
+
+    /// Keeps the prepay that was issued last. One that comes again is as old as when it first came,
+    /// and one that a losing writer applies again is older than what stands.
+    fn refreshed(
+        &self,
+        last: &Prepay,
+        issued_at: OffsetDateTime,
+        prepay: &Prepay,
+        at: OffsetDateTime,
+    ) -> Applied {
+        let mut applied = self.already();
+        if at >= issued_at {
+            let again = prepay.prepay_id == last.prepay_id;
+            applied.order.state = State::Payable {
+                prepay: prepay.clone(),
+                issued_at: if again { issued_at } else { at },
+            };
+            applied.order.gateway_message = None;
+        }
+        applied
+    }
+
+    fn apply_paid(
+        &self,
+        fact: &Fact,
+        payment: &Payment,
+        sign_type: SignType,
+        around: &Circumstances,
+    ) -> Applied {
+        if let Some(exception) = self.mismatch(payment, sign_type, around) {
+            return Applied { exception: Some(exception), ..self.already() };
+        }
+        let late = match &self.state {
+            State::Created | State::Payable { .. } => None,
+            State::Closing { since } => (payment.time_end.instant() > *since).then_some(*since),
+            State::Closed { at } => Some(*at),
+            State::Failed(_) => Some(self.updated_at),
+            State::Paid(booked) if booked.transaction_id == payment.transaction_id => {
+                return self.already();
+            }
+            State::Paid(booked) => {
+                let second = Difference::new(
+                    "transaction_id",
+                    &booked.transaction_id,
+                    &payment.transaction_id,
+                );
+                let kind = ExceptionKind::DuplicatePayment;
+                return Applied {
+                    exception: Some(about(payment, kind, vec![second])),
+                    ..self.already()
+                };
+            }
+        };
+        let exception = late.map(|ended| {
+            let paid_at = payment.time_end.instant();
+            let differs = vec![
+                Difference::new("state", self.state.name(), StateName::Paid),
+                Difference::new("time_end", utc(ended), utc(paid_at)),
+            ];
+            about(payment, ExceptionKind::LatePayment, differs)
+        });
+        Applied { exception, ..self.moved(State::Paid(Box::new(payment.clone())), fact, around) }
+    }
+
+    fn mismatch(
+        &self,
+        payment: &Payment,
+        sign_type: SignType,
+        around: &Circumstances,
+    ) -> Option<Exception> {
+        let Differences { mut identity, mut amount } = self.differences(payment, sign_type);
+        if let Some(other) = &around.booked_on {
+            identity.push(Difference::new(
+                "transaction_id",
+                format!("booked on {other}"),
+                &payment.transaction_id,
+            ));
+        }
+        let kind = match (identity.is_empty(), amount.is_empty()) {
+            (true, true) => return None,
+            (true, false) => ExceptionKind::AmountMismatch,
+            (false, _) => ExceptionKind::IdentityMismatch,
+        };
+        identity.append(&mut amount);
+        Some(about(payment, kind, identity))
+    }
+
+    fn moved(&self, state: State, fact: &Fact, around: &Circumstances) -> Applied {
+        let transition = Transition {
+            seq: self.seq + 1,
+            from: Some(self.state.name()),
+            to: state.name(),
+            fact: fact.kind(),
+            fact_json: fact.to_json(),
+            source: around.source,
+            at: around.at,
+        };
+        // What WeChat said last also explains why an order was closed; any other move is an answer
+        // to the attempt that the text is about.
+        let gateway_message = match fact {
+            Fact::CloseRequested | Fact::Closed => self.gateway_message.clone(),
+            Fact::PrepayIssued(_) | Fact::CreateRefused(_) | Fact::Paid { .. } => None,
+        };
+        let order = Self {
+            state,
+            seq: transition.seq,
+            updated_at: around.at,
+            gateway_message,
+            ..self.clone()
+        };
+        Applied { order, step: Step::Moved(transition), exception: None }
+    }
+
+    fn already(&self) -> Applied {
+        Applied { order: self.clone(), step: Step::Already, exception: None }
+    }
+
+    fn refusal(&self, fact: &Fact) -> Refusal {
+        Refusal { state: self.state.name(), fact: fact.kind() }
+    }
+}
+
+fn about(payment: &Payment, kind: ExceptionKind, differs: Vec<Difference>) -> Exception {
+    Exception { kind, transaction_id: Some(payment.transaction_id.clone()), differs }
+}
+
+/// One form for both sides of a difference, or eight hours seem to lie between equal times.
+fn utc(instant: OffsetDateTime) -> String {
+    instant.format(&Rfc3339).unwrap_or_else(|_| instant.to_string())
+}

@@ -1,0 +1,153 @@
+//! A shop's order: its JSON and the rule of every field (design 6, reference 2.2 and 4.4 to 4.7).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use wechatpay_v2::unifiedorder::TradeType;
+use wechatpay_v2::{AppId, Fen, MchId, OpenId, OutTradeNo};
+
+use crate::reader::Reader;
+use crate::{FieldProblem, OrderKey, Problem};
+
+/// The largest body of a command, in bytes. An order whose every field is as long as it may be and
+/// is written in escapes alone stays below it.
+pub const ORDER_BYTES_MAX: usize = 64 * 1024;
+
+/// What a shop asks for, every field within its rule.
+///
+/// A shop's bytes come in through [`OrderRequest::parse`] alone. `Deserialize` reads back what we
+/// wrote ourselves and does not check the rules again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "WeChat's own names; their meaning is reference 2.2")]
+pub struct OrderRequest {
+    pub mch_id: MchId,
+    pub appid: AppId,
+    pub out_trade_no: OutTradeNo,
+    pub trade_type: TradeType,
+    pub body: String,
+    /// In fen, at least 1.
+    pub total_fee: Fen,
+    pub spbill_create_ip: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openid: Option<OpenId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scene_info: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goods_tag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_pay: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_info: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
+    /// In UTC and whole seconds, when the shop gave one.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_expire: Option<OffsetDateTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_mch_id: Option<MchId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_appid: Option<AppId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_openid: Option<OpenId>,
+}
+
+/// Why a body is no command. `Debug` leaves the number out: a wrong one can be anything.
+#[derive(Clone, PartialEq, Eq)]
+pub enum InvalidOrder {
+    /// Not one JSON object.
+    Malformed(&'static str),
+    /// Fields break their rules; each is named. The two texts are what the body gives as the
+    /// order's number, so that its sender can be told.
+    Fields {
+        /// Every wrong field. Of more than 32 the last is `*` and says how many more there are.
+        errors: Vec<FieldProblem>,
+        /// The merchant, when that field is right.
+        mch_id: Option<MchId>,
+        /// The number as given, when it is a text: cut to 64 characters, the unprintable ones
+        /// replaced, because events and tables carry it.
+        out_trade_no: Option<String>,
+    },
+}
+
+impl InvalidOrder {
+    /// The answer to whoever sent it.
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        match self {
+            Self::Malformed(what) => Problem::malformed(what),
+            Self::Fields { errors, .. } => Problem::invalid(errors),
+        }
+    }
+}
+
+impl fmt::Debug for InvalidOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => f.debug_tuple("Malformed").field(what).finish(),
+            Self::Fields { errors, mch_id, .. } => f
+                .debug_struct("Fields")
+                .field("errors", errors)
+                .field("mch_id", mch_id)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+impl OrderKey {
+    /// Reads the JSON of `order.close` and `order.query`.
+    ///
+    /// # Errors
+    /// With every field that breaks its rule, unknown fields included.
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidOrder> {
+        Reader::read(bytes, Reader::key)
+    }
+}
+
+impl OrderRequest {
+    /// Reads an order's JSON.
+    ///
+    /// # Errors
+    /// With **every** field that breaks its rule, unknown fields included.
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidOrder> {
+        Reader::read(bytes, Reader::order)
+    }
+
+    /// The order's identity.
+    #[must_use]
+    pub fn key(&self) -> OrderKey {
+        OrderKey { mch_id: self.mch_id.clone(), out_trade_no: self.out_trade_no.clone() }
+    }
+
+    /// The fields in which a repeat differs; `spbill_create_ip` and `time_expire` do not count.
+    pub(crate) fn different_fields(&self, repeat: &Self) -> Vec<&'static str> {
+        let same = [
+            ("mch_id", self.mch_id == repeat.mch_id),
+            ("appid", self.appid == repeat.appid),
+            ("out_trade_no", self.out_trade_no == repeat.out_trade_no),
+            ("trade_type", self.trade_type == repeat.trade_type),
+            ("body", self.body == repeat.body),
+            ("total_fee", self.total_fee == repeat.total_fee),
+            ("openid", self.openid == repeat.openid),
+            ("product_id", self.product_id == repeat.product_id),
+            ("scene_info", self.scene_info == repeat.scene_info),
+            ("attach", self.attach == repeat.attach),
+            ("detail", self.detail == repeat.detail),
+            ("goods_tag", self.goods_tag == repeat.goods_tag),
+            ("limit_pay", self.limit_pay == repeat.limit_pay),
+            ("device_info", self.device_info == repeat.device_info),
+            ("receipt", self.receipt == repeat.receipt),
+            ("sub_mch_id", self.sub_mch_id == repeat.sub_mch_id),
+            ("sub_appid", self.sub_appid == repeat.sub_appid),
+            ("sub_openid", self.sub_openid == repeat.sub_openid),
+        ];
+        same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+}
