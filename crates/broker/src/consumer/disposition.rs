@@ -1,0 +1,102 @@
+//! From a handler's outcome to what is done with the delivery: pure.
+
+use std::time::Duration;
+
+use crate::{
+    Outcome,
+    topology::{LADDER, Step},
+};
+
+/// What is done with a delivery.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Disposition {
+    Ack,
+    /// A copy into this delay queue, which will be this attempt when it comes back.
+    Delay {
+        step: Step,
+        attempt: u32,
+        reason: Option<String>,
+    },
+    Park {
+        reason: String,
+    },
+}
+
+impl Disposition {
+    /// Decides for the given attempt (1 for the first).
+    pub(super) fn of(outcome: Outcome, attempt: u32, attempts_max: u32) -> Self {
+        match outcome {
+            Outcome::Done => Self::Ack,
+            Outcome::Snooze(delay) => Self::Delay { step: step_for(delay), attempt, reason: None },
+            Outcome::Retry { reason } if attempt < attempts_max => Self::Delay {
+                step: step_after(attempt),
+                attempt: attempt + 1,
+                reason: Some(reason),
+            },
+            Outcome::Retry { reason } | Outcome::Park { reason } => Self::Park { reason },
+        }
+    }
+
+    /// Metrics label.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Ack => "ack",
+            Self::Delay { reason: None, .. } => "snooze",
+            Self::Delay { reason: Some(_), .. } => "retry",
+            Self::Park { .. } => "park",
+        }
+    }
+}
+
+const LONGEST: Step = LADDER[LADDER.len() - 1];
+
+/// The shortest step that is long enough.
+fn step_for(delay: Duration) -> Step {
+    LADDER.into_iter().find(|step| step.delay >= delay).unwrap_or(LONGEST)
+}
+
+/// One step up for each attempt that failed.
+fn step_after(attempt: u32) -> Step {
+    let failed_before = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+    LADDER.get(failed_before).copied().unwrap_or(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snoozed(seconds: u64) -> (&'static str, u32) {
+        match Disposition::of(Outcome::Snooze(Duration::from_secs(seconds)), 3, 5) {
+            Disposition::Delay { step, attempt, reason: None } => (step.name, attempt),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn retried(attempt: u32, attempts_max: u32) -> Disposition {
+        Disposition::of(Outcome::Retry { reason: "r".into() }, attempt, attempts_max)
+    }
+
+    #[test]
+    fn snoozing_rounds_up_and_costs_nothing() {
+        let cases = [(0, "5s"), (5, "5s"), (6, "30s"), (30, "30s"), (61, "2m"), (121, "10m")];
+        for (seconds, step) in cases {
+            assert_eq!(snoozed(seconds), (step, 3), "{seconds}");
+        }
+        assert_eq!(snoozed(86_400), ("10m", 3));
+    }
+
+    #[test]
+    fn retrying_climbs_the_ladder_and_ends_parked() {
+        for (attempt, step) in [(1, "5s"), (2, "30s"), (3, "2m"), (4, "10m"), (9, "10m")] {
+            match retried(attempt, 10) {
+                Disposition::Delay { step: found, attempt: next, reason: Some(_) } => {
+                    assert_eq!((found.name, next), (step, attempt + 1));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        for attempt in [10, 11, u32::MAX] {
+            assert_eq!(retried(attempt, 10), Disposition::Park { reason: "r".into() });
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The broker's address, with its password kept out of sight.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use lapin::uri::AMQPUri;
+
+use crate::InvalidSetting;
+
+/// Seconds between heartbeats unless the URL says otherwise. A dead peer is noticed after twice
+/// that; RabbitMQ's own default of 60 s would leave us blind for two minutes.
+const HEARTBEAT_SECONDS: u16 = 10;
+/// How long to wait for TCP, TLS and the AMQP handshake, each, unless the URL says otherwise.
+const CONNECTION_TIMEOUT_MS: u64 = 10_000;
+/// What `lapin` understands behind the `?`. It ignores everything else without a word.
+const PARAMETERS: [&str; 5] =
+    ["frame_max", "channel_max", "heartbeat", "connection_timeout", "auth_mechanism"];
+
+/// An `amqp://` or `amqps://` URL. Neither `Debug` nor `Display` shows the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AmqpUrl(AMQPUri);
+
+impl AmqpUrl {
+    /// Parses `amqp[s]://user:password@host:port/vhost?heartbeat=…&connection_timeout=…`. Adds a
+    /// heartbeat of 10 s and a connection timeout of 10 000 ms unless they are given.
+    pub fn parse(text: &str) -> Result<Self, InvalidSetting> {
+        if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
+            return Err(InvalidSetting("must begin with amqp:// or amqps://"));
+        }
+        check_parameters(text)?;
+        // The parser's own message may quote the URL, password included: it is not passed on.
+        let mut uri: AMQPUri = text.parse().map_err(|_| {
+            InvalidSetting(
+                "is not of the form amqp://user:password@host:port/vhost (special characters \
+                 in the user and password must be percent-encoded)",
+            )
+        })?;
+        if uri.vhost.is_empty() {
+            return Err(InvalidSetting("names no virtual host: the default one is written %2f"));
+        }
+        if let Some(address) = ipv6_host(text) {
+            uri.authority.host = address.to_owned();
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        uri.query.connection_timeout.get_or_insert(CONNECTION_TIMEOUT_MS);
+        Ok(Self(uri))
+    }
+
+    pub(crate) fn uri(&self) -> &AMQPUri {
+        &self.0
+    }
+
+    /// Bound for each stage of connecting.
+    pub(crate) fn connection_timeout(&self) -> Duration {
+        Duration::from_millis(self.0.query.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS))
+    }
+}
+
+fn check_parameters(text: &str) -> Result<(), InvalidSetting> {
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    let known = |pair: &str| PARAMETERS.contains(&pair.split('=').next().unwrap_or(""));
+    if query.split('&').filter(|pair| !pair.is_empty()).all(known) {
+        Ok(())
+    } else {
+        Err(InvalidSetting(
+            "has an unknown parameter (known: frame_max, channel_max, heartbeat, \
+             connection_timeout, auth_mechanism)",
+        ))
+    }
+}
+
+/// The address between brackets. The parser underneath takes an IPv6 address for no host at all
+/// and would quietly connect to localhost.
+fn ipv6_host(text: &str) -> Option<&str> {
+    let authority = text.split_once("://")?.1.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    host.strip_prefix('[')?.split_once(']').map(|(address, _)| address)
+}
+
+impl fmt::Display for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AMQPUri { scheme, authority, vhost, .. } = &self.0;
+        let (user, host, port) = (&authority.userinfo.username, &authority.host, authority.port);
+        write!(f, "{scheme}://{user}:***@{host}:{port}/{}", vhost.replace('/', "%2f"))
+    }
+}
+
+impl fmt::Debug for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AmqpUrl({self})")
+    }
+}
+
+impl FromStr for AmqpUrl {
+    type Err = InvalidSetting;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_heartbeat_and_timeout_unless_given() {
+        let url = AmqpUrl::parse("amqp://u:p@h/%2f").unwrap();
+        assert_eq!(url.uri().query.heartbeat, Some(10));
+        assert_eq!(url.connection_timeout(), Duration::from_secs(10));
+        let url = AmqpUrl::parse("amqp://u:p@h/%2f?heartbeat=3&connection_timeout=500").unwrap();
+        assert_eq!(url.uri().query.heartbeat, Some(3));
+        assert_eq!(url.connection_timeout(), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn never_shows_the_password() {
+        let url = AmqpUrl::parse("amqp://shop:s3cr%2Fet@mq.example:5673/pay").unwrap();
+        assert_eq!(url.to_string(), "amqp://shop:***@mq.example:5673/pay");
+        assert_eq!(format!("{url:?}"), "AmqpUrl(amqp://shop:***@mq.example:5673/pay)");
+        for bad in ["http://u:s3cret@h/", "amqp://u:s3cret@h:port/v", "amqp://u:s3/cret@h/v?x=1"] {
+            let error = AmqpUrl::parse(bad).unwrap_err();
+            assert!(!error.to_string().contains("cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_would_be_misread() {
+        assert!(AmqpUrl::parse("amqp://h/").is_err(), "the virtual host with the empty name");
+        assert!(AmqpUrl::parse("amqp://h/%2f?hearbeat=5").is_err(), "a misspelt parameter");
+        assert!(AmqpUrl::parse("amqp://h/%2f?heartbeat=soon").is_err());
+        assert!(AmqpUrl::parse("").is_err());
+    }
+
+    #[test]
+    fn keeps_an_ipv6_address() {
+        let url = AmqpUrl::parse("amqp://u:p@[2001:db8::1]:5673/%2f").unwrap();
+        assert_eq!(url.uri().authority.host, "2001:db8::1");
+        assert_eq!(url.uri().authority.port, 5673);
+        assert_eq!(AmqpUrl::parse("amqp://10.0.0.7").unwrap().uri().authority.host, "10.0.0.7");
+    }
+}
