@@ -1,0 +1,84 @@
+//! The merchants' file.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
+
+use crate::{Merchant, SettingError};
+
+const VARIABLE: &str = "WXPAY_MERCHANTS_FILE";
+
+/// The file is the worker's: names that only the worker understands are none of our business, so
+/// unknown ones are let through.
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    merchant: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    mch_id: MchId,
+    appids: Vec<AppId>,
+    #[serde(default)]
+    sign_type: SignType,
+    notify_base_url: Option<String>,
+    api_key_file: Option<PathBuf>,
+    api_key_env: Option<String>,
+}
+
+pub(crate) fn load(
+    path: &Path,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<Merchant>, SettingError> {
+    let wrong = |reason: String| SettingError::new(VARIABLE, reason);
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    // Not the parser's own text: it quotes the line, which may be a key that somebody put there.
+    let file: File = toml::from_str(&text)
+        .map_err(|error| wrong(format!("{}: {}", path.display(), error.message())))?;
+    if file.merchant.is_empty() {
+        return Err(wrong(format!("{}: has no [[merchant]]", path.display())));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut seen = BTreeSet::new();
+    file.merchant
+        .into_iter()
+        .map(|entry| {
+            let mch_id = entry.mch_id.clone();
+            if !seen.insert(mch_id.clone()) {
+                return Err(wrong(format!("merchant {mch_id} stands there twice")));
+            }
+            let key = key(&entry, folder, &variable)
+                .map_err(|reason| wrong(format!("merchant {mch_id}: {reason}")))?;
+            Ok(Merchant {
+                mch_id,
+                appids: entry.appids,
+                key,
+                sign_type: entry.sign_type,
+                notify_base_url: entry.notify_base_url,
+            })
+        })
+        .collect()
+}
+
+fn key(
+    entry: &Entry,
+    folder: &Path,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<ApiKey, String> {
+    let text = match (&entry.api_key_file, &entry.api_key_env) {
+        (Some(file), None) => {
+            let file = folder.join(file);
+            std::fs::read_to_string(&file)
+                .map_err(|error| format!("api_key_file {}: {error}", file.display()))?
+        }
+        (None, Some(name)) => {
+            variable(name).ok_or_else(|| format!("api_key_env: {name} is not set"))?
+        }
+        _ => return Err("needs one of api_key_file and api_key_env".to_owned()),
+    };
+    ApiKey::parse(text.trim_end()).map_err(|error| error.to_string())
+}

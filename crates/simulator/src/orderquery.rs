@@ -1,0 +1,90 @@
+//! `POST /pay/orderquery` (reference 2.3, 4.1): by `transaction_id` or by `out_trade_no`.
+
+use wechatpay_v2::Fields;
+
+use crate::answer::Answer;
+use crate::door::Request;
+use crate::message::Message;
+use crate::order::{Order, OrderKey, Payment};
+use crate::pay;
+use crate::state::State;
+use crate::unifiedorder_rules::out_trade_no;
+
+pub(crate) fn decide(state: &State, request: &Request) -> Answer {
+    let transaction_id = request.fields.get("transaction_id");
+    let key = match transaction_id {
+        Some(transaction_id) => state.key_of(transaction_id).cloned(),
+        None => match out_trade_no(&request.fields) {
+            Ok(out_trade_no) => Some(OrderKey {
+                mch_id: request.merchant.mch_id.clone(),
+                out_trade_no: out_trade_no.to_owned(),
+            }),
+            Err(text) => return Answer::Communication(text),
+        },
+    };
+    let found = key.and_then(|key| Some((state.order(&key)?, key)));
+    match found {
+        Some((order, key)) if owns(request, order, &key) => {
+            Answer::Success(describe(order, &key, transaction_id))
+        }
+        _ => Answer::refused("ORDERNOTEXIST", "order not exist"),
+    }
+}
+
+/// An order of another merchant, or of another sub-merchant, does not exist for the asker.
+pub(crate) fn owns(request: &Request, order: &Order, key: &OrderKey) -> bool {
+    request.merchant.mch_id == key.mch_id
+        && request.fields.get("sub_mch_id") == order.first.get("sub_mch_id")
+}
+
+fn describe(order: &Order, key: &OrderKey, asked: Option<&str>) -> Vec<(String, String)> {
+    let mut message = Message::default();
+    let payment = asked
+        .and_then(|id| order.payments.iter().find(|p| p.transaction_id.as_str() == id))
+        .or(order.payments.first());
+    match (&*order.trade_state, payment) {
+        ("SUCCESS" | "REFUND", Some(payment)) => paid(&mut message, &order.first, payment),
+        // Unpaid orders have few elements, and not always the same empty ones (reference Q3 to Q8).
+        ("CLOSED", _) => {
+            message.set("attach", "");
+            message.set("total_fee", order.total_fee);
+        }
+        ("USERPAYING", _) => message.echo(&order.first, &["attach"]),
+        ("ACCEPT", _) => message.set("total_fee", order.total_fee),
+        _ => {
+            message.set("device_info", "");
+            message.set("total_fee", order.total_fee);
+        }
+    }
+    message.set("out_trade_no", &key.out_trade_no);
+    message.set("trade_state", &order.trade_state);
+    message.set("trade_state_desc", description(&order.trade_state));
+    message.into_elements()
+}
+
+fn paid(message: &mut Message, first: &Fields, payment: &Payment) {
+    message.set("device_info", first.get("device_info").unwrap_or_default());
+    message.extend(pay::payer_elements(first));
+    message.set("bank_type", "OTHERS");
+    message.set("total_fee", payment.total_fee);
+    message.set("fee_type", "CNY");
+    message.set("cash_fee_type", "CNY");
+    message.extend(pay::fee_elements(&payment.coupons, payment.total_fee));
+    message.set("transaction_id", &payment.transaction_id);
+    message.set("attach", first.get("attach").unwrap_or_default());
+    message.set("time_end", payment.time_end);
+}
+
+fn description(trade_state: &str) -> &'static str {
+    match trade_state {
+        "SUCCESS" => "支付成功",
+        "REFUND" => "订单发生过退款，退款详情请查询退款单",
+        "NOTPAY" => "订单未支付",
+        "CLOSED" => "订单已关闭",
+        "REVOKED" => "订单已撤销",
+        "USERPAYING" => "需要用户输入支付密码",
+        "ACCEPT" => "已接收，等待扣款",
+        "PAYERROR" => "支付失败，请重新下单支付",
+        _ => "未知状态",
+    }
+}

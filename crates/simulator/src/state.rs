@@ -1,0 +1,141 @@
+//! Everything the gateway remembers: one struct, behind one mutex that is never held across an
+//! await. Each collection is bounded.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::AddAssign;
+
+use wechatpay_v2::TransactionId;
+
+use crate::faults::FaultPlan;
+use crate::held::Held;
+use crate::numbers::Numbers;
+use crate::order::{Order, OrderKey, Payment};
+use crate::view::{Api, NotificationView, OrderCalls};
+
+const NOTIFICATIONS_PER_ORDER_MAX: usize = 64;
+
+/// All that changes.
+pub(crate) struct State {
+    orders: HashMap<OrderKey, Order>,
+    arrivals: VecDeque<OrderKey>,
+    orders_max: usize,
+    transactions: HashMap<TransactionId, OrderKey>,
+    notifications: BTreeMap<OrderKey, VecDeque<NotificationView>>,
+    pub(crate) numbers: Numbers,
+    pub(crate) faults: FaultPlan,
+    pub(crate) held: Vec<Held>,
+    pub(crate) outcomes: BTreeMap<Api, BTreeMap<String, u64>>,
+    calls: BTreeMap<OrderKey, OrderCalls>,
+}
+
+impl State {
+    pub(crate) fn new(orders_max: usize) -> Self {
+        Self {
+            orders: HashMap::new(),
+            arrivals: VecDeque::new(),
+            orders_max: orders_max.max(1),
+            transactions: HashMap::new(),
+            notifications: BTreeMap::new(),
+            numbers: Numbers::default(),
+            faults: FaultPlan::default(),
+            held: Vec::new(),
+            outcomes: BTreeMap::new(),
+            calls: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn order(&self, key: &OrderKey) -> Option<&Order> {
+        self.orders.get(key)
+    }
+
+    pub(crate) fn order_mut(&mut self, key: &OrderKey) -> Option<&mut Order> {
+        self.orders.get_mut(key)
+    }
+
+    /// All orders, the oldest first.
+    pub(crate) fn orders(&self) -> impl DoubleEndedIterator<Item = (&OrderKey, &Order)> {
+        self.arrivals.iter().filter_map(|key| Some((key, self.orders.get(key)?)))
+    }
+
+    /// Adds an order; forgets the oldest when there are too many.
+    pub(crate) fn insert(&mut self, key: OrderKey, order: Order) {
+        if self.orders.len() >= self.orders_max
+            && let Some(oldest) = self.arrivals.pop_front()
+        {
+            tracing::warn!(out_trade_no = oldest.out_trade_no, "forgot the oldest order");
+            self.forget(&oldest);
+        }
+        self.arrivals.push_back(key.clone());
+        self.orders.insert(key, order);
+    }
+
+    fn forget(&mut self, key: &OrderKey) {
+        self.notifications.remove(key);
+        self.calls.remove(key);
+        for payment in self.orders.remove(key).into_iter().flat_map(|o| o.payments) {
+            self.transactions.remove(&payment.transaction_id);
+        }
+    }
+
+    /// Books a payment on an order that exists.
+    pub(crate) fn book(&mut self, key: &OrderKey, payment: Payment) {
+        if let Some(order) = self.orders.get_mut(key) {
+            "SUCCESS".clone_into(&mut order.trade_state);
+            self.transactions.entry(payment.transaction_id.clone()).or_insert_with(|| key.clone());
+            order.payments.push(payment);
+        }
+    }
+
+    pub(crate) fn key_of(&self, transaction_id: &str) -> Option<&OrderKey> {
+        self.transactions.get(&TransactionId::parse(transaction_id).ok()?)
+    }
+
+    pub(crate) fn notifications(&self, key: &OrderKey) -> Vec<NotificationView> {
+        self.notifications.get(key).into_iter().flatten().cloned().collect()
+    }
+
+    /// Adds the record of a notification. `orders_max` bounds those about unknown orders too.
+    pub(crate) fn record(&mut self, key: &OrderKey, notification: NotificationView) {
+        if !self.notifications.contains_key(key) && self.notifications.len() > self.orders_max {
+            return;
+        }
+        let records = self.notifications.entry(key.clone()).or_default();
+        if records.len() == NOTIFICATIONS_PER_ORDER_MAX {
+            records.pop_front();
+        }
+        records.push_back(notification);
+    }
+
+    pub(crate) fn record_mut(&mut self, key: &OrderKey, id: u64) -> Option<&mut NotificationView> {
+        let mut records = self.notifications.get_mut(key)?.iter_mut();
+        records.find(|record| record.id == id)
+    }
+
+    /// Counts a call under its outcome, and under its order when it names one.
+    pub(crate) fn count(&mut self, api: Api, key: Option<OrderKey>, outcome: &str) {
+        let outcomes = self.outcomes.entry(api).or_default();
+        outcomes.entry(outcome.to_owned()).or_default().add_assign(1);
+        let Some(key) = key else { return };
+        if self.calls.len() > self.orders_max && !self.calls.contains_key(&key) {
+            return;
+        }
+        let calls = self.calls.entry(key.clone()).or_insert_with(|| OrderCalls {
+            mch_id: key.mch_id.to_string(),
+            out_trade_no: key.out_trade_no,
+            ..OrderCalls::default()
+        });
+        match api {
+            Api::Unifiedorder => calls.unifiedorder += 1,
+            Api::Orderquery => calls.orderquery += 1,
+            Api::Closeorder => calls.closeorder += 1,
+        }
+    }
+
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &OrderCalls> {
+        self.calls.values()
+    }
+
+    pub(crate) fn calls_of(&self, key: &OrderKey) -> Option<&OrderCalls> {
+        self.calls.get(key)
+    }
+}

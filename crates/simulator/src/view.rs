@@ -1,0 +1,177 @@
+//! What the simulator tells about itself, in JSON and to tests in the same process. No openid, no
+//! key, no signature.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::order::{Order, OrderKey, Payment};
+use crate::state::State;
+
+/// The calls that the gateway serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "WeChat's names of the calls")]
+pub enum Api {
+    Unifiedorder,
+    Orderquery,
+    Closeorder,
+}
+
+/// An order at the gateway. Amounts in fen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "WeChat's own names")]
+pub struct OrderView {
+    pub mch_id: String,
+    pub appid: String,
+    pub out_trade_no: String,
+    pub trade_type: String,
+    pub body: String,
+    pub total_fee: i64,
+    pub sign_type: String,
+    pub notify_url: String,
+    /// The names of the business parameters that the first unifiedorder had.
+    pub parameters: Vec<String>,
+    pub trade_state: String,
+    /// Of the first payment.
+    pub transaction_id: Option<String>,
+    pub payments: Vec<PaymentView>,
+    /// Those issued last, the newest at the end.
+    pub prepay_ids: Vec<String>,
+    /// How many unifiedorder calls issued a `prepay_id`.
+    pub unifiedorder_count: u64,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub closed_at: Option<OffsetDateTime>,
+    pub notifications: Vec<NotificationView>,
+}
+
+/// A payment of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "WeChat's own names")]
+pub struct PaymentView {
+    pub transaction_id: String,
+    /// `yyyyMMddHHmmss` in Beijing time.
+    pub time_end: String,
+    pub total_fee: i64,
+}
+
+/// A notification and every attempt to deliver it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotificationView {
+    /// Counts up over all notifications.
+    pub id: u64,
+    /// The payment it tells of.
+    pub transaction_id: String,
+    /// Where it is sent.
+    pub notify_url: String,
+    /// How it stands.
+    pub state: NotificationState,
+    /// When it is sent again.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub next_at: Option<OffsetDateTime>,
+    /// Every send, the first one first.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// How a notification stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationState {
+    /// Not answered `SUCCESS` yet; more attempts will come.
+    Pending,
+    /// Answered `SUCCESS`.
+    Delivered,
+    /// Never answered `SUCCESS`, and nothing more will come.
+    Exhausted,
+}
+
+/// One send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The HTTP status, when an answer arrived.
+    pub status: Option<u16>,
+    /// What WeChat makes of the answer.
+    pub verdict: AttemptVerdict,
+    /// Until the answer was read, or given up.
+    pub duration_ms: u64,
+}
+
+/// What WeChat makes of an answer to a notification; only `success` stops the repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptVerdict {
+    /// Status 200, and an XML whose `return_code` is `SUCCESS`.
+    Success,
+    /// Status 200, and an XML that says something else.
+    Fail,
+    /// Status 200, and a body that is no message.
+    Unreadable,
+    /// Another status.
+    Status,
+    /// No complete answer in time.
+    Timeout,
+    /// No connection, or one that broke.
+    Unreachable,
+}
+
+/// How often the gateway was called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Per call and outcome: `SUCCESS`, an `err_code`, `FAIL` (communication), or a fault's name.
+    pub apis: BTreeMap<Api, BTreeMap<String, u64>>,
+    /// Per order.
+    pub orders: Vec<OrderCalls>,
+}
+
+/// How often the gateway was called about one order, whatever the outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "WeChat's own names")]
+pub struct OrderCalls {
+    pub mch_id: String,
+    pub out_trade_no: String,
+    pub unifiedorder: u64,
+    pub orderquery: u64,
+    pub closeorder: u64,
+}
+
+impl OrderView {
+    pub(crate) fn of(state: &State, key: &OrderKey, order: &Order) -> Self {
+        let text = |name: &str| order.first.get(name).unwrap_or_default().to_owned();
+        let payments: Vec<_> = order.payments.iter().map(PaymentView::of).collect();
+        Self {
+            mch_id: key.mch_id.to_string(),
+            appid: text("appid"),
+            out_trade_no: key.out_trade_no.clone(),
+            trade_type: text("trade_type"),
+            body: text("body"),
+            total_fee: order.total_fee.get(),
+            sign_type: order.sign_type.as_str().to_owned(),
+            notify_url: text("notify_url"),
+            parameters: order.first.iter().map(|(name, _)| name.to_owned()).collect(),
+            trade_state: order.trade_state.clone(),
+            transaction_id: payments.first().map(|p| p.transaction_id.clone()),
+            payments,
+            prepay_ids: order.prepay_ids.iter().cloned().collect(),
+            unifiedorder_count: order.issued_count,
+            created_at: order.created_at,
+            closed_at: order.closed_at,
+            notifications: state.notifications(key),
+        }
+    }
+}
+
+impl PaymentView {
+    fn of(payment: &Payment) -> Self {
+        Self {
+            transaction_id: payment.transaction_id.to_string(),
+            time_end: payment.time_end.to_string(),
+            total_fee: payment.total_fee.get(),
+        }
+    }
+}
