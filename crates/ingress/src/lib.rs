@@ -1,0 +1,131 @@
+//! The front door: HTTP in, RabbitMQ out, an answer only after the confirm.
+//!
+//! Two listeners. The public one takes WeChat's notifications, the private one the shops' orders.
+//! Neither knows a merchant key or a database: a request is checked for size and shape, published
+//! with a confirm, and answered. What it means is decided by the worker.
+//!
+//! The service starts and stays alive without a broker; it is then not ready, and says so to
+//! everybody who asks it for something.
+
+mod clients;
+mod config;
+mod limits;
+pub mod log;
+mod merchants;
+
+mod answer;
+mod body;
+mod outbound;
+mod prefer;
+mod problem;
+mod routes;
+mod traceparent;
+
+mod admission;
+mod authentication;
+mod observe;
+mod prometheus;
+mod server;
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use broker::{Link, Setup};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use clients::{Clients, InvalidClients};
+pub use config::{Config, ConfigError};
+pub use limits::Limits;
+pub use merchants::Merchants;
+pub use routes::OPENAPI;
+
+use outbound::Outbound;
+use server::Server;
+
+/// Where requests come in.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For WeChat.
+    pub public: TcpListener,
+    /// For shops, probes and metrics.
+    pub private: TcpListener,
+}
+
+impl Listeners {
+    /// Listens on the addresses of the configuration.
+    ///
+    /// # Errors
+    /// When an address cannot be had; names its variable.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |variable: &str, address| {
+            let listening = TcpListener::bind(address).await;
+            listening.with_context(|| format!("cannot listen on {variable} {address}"))
+        };
+        Ok(Self {
+            public: bind("WXPAY_PUBLIC_ADDR", config.public_addr).await?,
+            private: bind("WXPAY_PRIVATE_ADDR", config.private_addr).await?,
+        })
+    }
+}
+
+/// What the handlers of both listeners share.
+struct App {
+    outbound: Outbound,
+    merchants: Merchants,
+    clients: Option<Clients>,
+    limits: Limits,
+    /// Cancelled when the service is about to end.
+    stop: CancellationToken,
+}
+
+/// Serves until `stop`, then finishes what is in flight, waits for the open confirms, and closes
+/// the connection to the broker; each of these within a bound.
+///
+/// # Errors
+/// When the private listener is open to other machines and no clients are configured.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let private_addr = listeners.private.local_addr().context("the private listener")?;
+    ensure!(
+        config.clients.is_some() || private_addr.ip().to_canonical().is_loopback(),
+        "the private listener must be bound to loopback, or clients must be configured"
+    );
+    let metrics = prometheus::handle();
+    let limits = config.limits;
+
+    // Outlives `stop`: what is in flight still needs the broker. Cancelled too when this future
+    // is dropped.
+    let hang_up = CancellationToken::new();
+    let _hang_up_on_drop = hang_up.clone().drop_guard();
+    let link = Link::start(config.broker, Setup::CheckPublishOnly, hang_up.clone());
+    let app = Arc::new(App {
+        outbound: Outbound::start(link.clone(), limits, stop.clone()),
+        merchants: config.merchants,
+        clients: config.clients,
+        limits,
+        stop: stop.clone(),
+    });
+
+    let public = Server { name: "public", limits, stop: stop.clone() };
+    let private = Server { name: "private", limits, stop };
+    let serving = async {
+        tokio::join!(
+            public.run(listeners.public, routes::public(Arc::clone(&app))),
+            private.run(listeners.private, routes::private(Arc::clone(&app), metrics.clone())),
+        )
+    };
+    tokio::select! {
+        _ = serving => {}
+        () = prometheus::upkeep(&metrics) => {}
+    }
+
+    app.outbound.drain().await;
+    hang_up.cancel();
+    let _ = timeout(limits.drain_within, link.closed()).await;
+    tracing::info!("stopped");
+    Ok(())
+}

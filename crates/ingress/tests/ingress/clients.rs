@@ -1,0 +1,82 @@
+//! Who may come in.
+
+use ingress::{Clients, Config};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    http::{Request, get, post},
+    service::{Service, config_without_broker},
+    texts::{MCH_ID, order, order_path},
+};
+
+fn hash(token: &str) -> String {
+    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A shop with two tokens, another shop, and somebody who may do everything.
+async fn config() -> Config {
+    let file = format!(
+        "[[client]]\nname = \"shop\"\ntoken_sha256 = [\"{}\", \"{}\"]\nmch_ids = [\"{MCH_ID}\"]\n\
+         [[client]]\nname = \"other\"\ntoken_sha256 = [\"{}\"]\nmch_ids = [\"1900000110\"]\n\
+         [[client]]\nname = \"all\"\ntoken_sha256 = [\"{}\"]\nmch_ids = \"*\"\namqp_user = \"all\"\n",
+        hash("shop-old"),
+        hash("shop-new").to_uppercase(),
+        hash("other"),
+        hash("all"),
+    );
+    Config { clients: Some(Clients::parse(&file).expect("fits")), ..config_without_broker().await }
+}
+
+fn requests() -> [Request; 3] {
+    [
+        post("/v1/orders", order().to_string()),
+        get(order_path()),
+        post(format!("{}/close", order_path()), ""),
+    ]
+}
+
+#[tokio::test]
+async fn a_token_is_needed() {
+    let service = Service::start(config().await).await;
+    for request in requests().into_iter().chain([get("/metrics"), get("/openapi.json")]) {
+        for wrong in ["", "Bearer", "Bearer ", "Bearer wrong", "Basic shop-old", "shop-old"] {
+            let answer = request.clone().header("Authorization", wrong).send(service.private).await;
+            answer.problem(401, "unauthorized");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        }
+        request.send(service.private).await.problem(401, "unauthorized");
+        let twice =
+            request.header("Authorization", "Bearer all").header("Authorization", "Bearer all");
+        twice.send(service.private).await.problem(401, "unauthorized");
+    }
+    // A body is read before it is declined, or the client might not see why.
+    let large = post("/v1/orders", "x".repeat(200 * 1024));
+    large.send(service.private).await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn probes_need_none() {
+    let service = Service::start(config().await).await;
+    assert_eq!(get("/healthz").send(service.private).await.status, 200);
+    assert_eq!(get("/readyz").send(service.private).await.status, 503);
+}
+
+#[tokio::test]
+async fn each_client_acts_for_its_own_merchants() {
+    let service = Service::start(config().await).await;
+    for request in requests() {
+        let with = async |token: &str| {
+            let authorization = format!("bearer {token}");
+            request.clone().header("authorization", &authorization).send(service.private).await
+        };
+        // Both tokens of a rotation, and whoever may act for all.
+        for right in ["shop-old", "shop-new", "all"] {
+            with(right).await.problem(503, "not-accepted");
+        }
+        with("other").await.problem(403, "forbidden");
+    }
+    for path in ["/metrics", "/openapi.json"] {
+        let request = get(path).header("authorization", "Bearer other");
+        assert_eq!(request.send(service.private).await.status, 200);
+    }
+}

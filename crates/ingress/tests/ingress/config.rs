@@ -1,0 +1,65 @@
+//! The settings.
+
+use std::{fs, path::Path};
+
+use ingress::{Clients, Config, ConfigError, Merchants};
+
+fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::from_variables(|name| {
+        let value = variables.iter().find(|(other, _)| *other == name);
+        Ok(value.map(|(_, value)| (*value).to_owned()))
+    })
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let config = config(&[]).unwrap();
+    assert_eq!(config.public_addr.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.private_addr.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.broker.amqp_url.to_string(), "amqp://guest:***@127.0.0.1:5672/%2f");
+    assert_eq!(config.broker.namespace.as_str(), "wxpay");
+    assert!(matches!(config.merchants, Merchants::Any));
+    assert!(config.clients.is_none());
+}
+
+#[test]
+fn a_bad_setting_is_named_and_not_repeated() {
+    for (variable, bad) in [
+        ("WXPAY_AMQP_URL", "http://user:s3cret@host"),
+        ("WXPAY_AMQP_URL", "amqp://user:s3cret@host:port/%2f"),
+        ("WXPAY_NAMESPACE", "S3cret"),
+        ("WXPAY_PUBLIC_ADDR", "s3cret"),
+        ("WXPAY_PUBLIC_ADDR", ":8080"),
+        ("WXPAY_PRIVATE_ADDR", "localhost:s3cret"),
+        ("WXPAY_MCH_IDS", "1900000109,s3cret"),
+        ("WXPAY_MCH_IDS", ""),
+        ("WXPAY_CLIENTS_FILE", "/nowhere/s3cret"),
+        ("WXPAY_LOG", "s3cret=loud"),
+    ] {
+        let error = config(&[(variable, bad)]).unwrap_err();
+        assert_eq!(error.variable, variable);
+        let text = error.to_string();
+        assert!(text.starts_with(variable) && !text.contains("3cret"), "{text}");
+    }
+}
+
+#[test]
+fn a_private_address_open_to_all_needs_clients() {
+    let file = format!("{}/clients-{}.toml", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    fs::write(&file, "[[client]]\nname = \"shop\"\nmch_ids = \"*\"\n").unwrap();
+    for open in ["0.0.0.0:8081", "[::]:8081", "192.0.2.1:8081"] {
+        let error = config(&[("WXPAY_PRIVATE_ADDR", open)]).unwrap_err().to_string();
+        assert!(error.contains("WXPAY_PRIVATE_ADDR") && error.contains("WXPAY_CLIENTS_FILE"));
+        config(&[("WXPAY_PRIVATE_ADDR", open), ("WXPAY_CLIENTS_FILE", &file)]).unwrap();
+    }
+    for closed in ["127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        config(&[("WXPAY_PRIVATE_ADDR", closed)]).unwrap();
+    }
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn the_sample_of_a_clients_file_is_one() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/clients.sample.toml");
+    Clients::read(Path::new(sample)).unwrap();
+}

@@ -1,0 +1,26 @@
+//! The ingress over real sockets: first without any broker, then with the one that
+//! `WXPAY_AMQP_URL` names.
+
+mod http;
+mod program;
+mod service;
+mod texts;
+
+mod binary;
+mod bounds;
+mod clients;
+mod config;
+mod logs;
+mod openapi;
+mod private;
+mod public;
+mod stopping;
+
+mod fake_worker;
+mod world;
+
+mod dropped_clients;
+mod notifications;
+mod orders_asked;
+mod orders_sent;
+mod readiness;
