@@ -1,0 +1,120 @@
+//! What shops ask of us: one command, one file.
+
+mod create;
+mod pay;
+mod query;
+
+use broker::{Delivery, Handler, Namespace, Outcome, Replier};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use orders::{Problem, Reply, command};
+use std::time::Duration;
+use uuid::Uuid;
+use wechatpay_v2::MchId;
+
+use crate::gateway::Gateway;
+use crate::merchants::Merchants;
+use crate::store::{Store, StoreError};
+use crate::{clock, trace};
+
+/// The database is away or busy: the message waits in the broker, at no cost of an attempt.
+const DATABASE_AWAY: Outcome = Outcome::Snooze(Duration::from_secs(5));
+
+/// Makes an id from a message that came without one; the same message gives the same id again.
+const NAMELESS: Uuid = Uuid::from_u128(0x0d3b_9e64_52c1_4d0e_8f4e_27b1_5a9c_6e30);
+
+/// Handles the command queues.
+pub(crate) struct Commands {
+    pub(crate) store: Store,
+    pub(crate) merchants: Merchants,
+    pub(crate) gateway: Gateway,
+    pub(crate) replier: Replier,
+    pub(crate) namespace: Namespace,
+}
+
+impl Handler for Commands {
+    async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
+        join_all(batch.iter().map(|delivery| self.one(delivery))).await
+    }
+}
+
+impl Commands {
+    async fn one(&self, delivery: &Delivery) -> Outcome {
+        let (kind, outcome) = match delivery.routing_key.as_str() {
+            command::CREATE => ("create", create::handle(self, delivery).await),
+            command::QUERY => ("query", query::handle(self, delivery).await),
+            _ => ("other", Outcome::Park { reason: "no such command".to_owned() }),
+        };
+        let result = match &outcome {
+            Outcome::Done => "done",
+            Outcome::Snooze(_) => "snooze",
+            Outcome::Retry { .. } => "retry",
+            Outcome::Park { .. } => "park",
+        };
+        metrics::counter!("wxpay_commands_total", "type" => kind, "result" => result).increment(1);
+        outcome
+    }
+
+    /// Answers whoever waits. A `reply_to` among our own queues is nobody's to give.
+    fn reply(&self, delivery: &Delivery, reply: &Reply) {
+        let Some(reply_to) = &delivery.reply_to else {
+            return;
+        };
+        if self.namespace.owns(reply_to) {
+            return;
+        }
+        match serde_json::to_vec(reply) {
+            Ok(body) => {
+                let correlation_id = delivery.correlation_id.as_deref();
+                self.replier.send(reply_to, correlation_id, Bytes::from(body));
+            }
+            Err(error) => tracing::error!(%error, "a reply cannot be written as JSON"),
+        }
+    }
+
+    /// Declines a command: written down, told as `order.rejected`, and answered.
+    async fn decline(
+        &self,
+        delivery: &Delivery,
+        mch_id: &MchId,
+        out_trade_no: &str,
+        problem: Problem,
+    ) -> Outcome {
+        let id = command_id(delivery);
+        let at = clock::now();
+        if let Err(error) =
+            self.store.reject(&id, mch_id, out_trade_no, &problem, at, trace::of(delivery)).await
+        {
+            return trouble(&error);
+        }
+        tracing::info!(%mch_id, out_trade_no, problem = problem.kind, "command declined");
+        self.reply(delivery, &Reply::problem(problem));
+        Outcome::Done
+    }
+}
+
+/// What to do with a message when the store did not take it.
+fn trouble(error: &StoreError) -> Outcome {
+    tracing::warn!(%error, "a command could not be stored");
+    match error {
+        StoreError::Unavailable(_) => DATABASE_AWAY,
+        StoreError::Conflict(_) | StoreError::Fault(_) => {
+            Outcome::Retry { reason: error.to_string() }
+        }
+    }
+}
+
+/// The command's identity: its `message_id`, or what stands in for one.
+fn command_id(delivery: &Delivery) -> String {
+    let given = delivery.message_id_text.as_deref().unwrap_or_default();
+    if !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return given.to_owned();
+    }
+    Uuid::new_v5(&NAMELESS, &[given.as_bytes(), &delivery.body].concat()).to_string()
+}
+
+/// Who holds a call lease taken for this command: the same at every delivery of it, so that a
+/// command that comes back knows the lease that its own earlier delivery left behind.
+fn lease_holder(delivery: &Delivery) -> Uuid {
+    delivery.message_id.unwrap_or_else(|| Uuid::new_v5(&NAMELESS, command_id(delivery).as_bytes()))
+}

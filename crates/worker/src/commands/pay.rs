@@ -1,0 +1,36 @@
+//! The second signing of an order that can be paid.
+
+use orders::{Order, Pay};
+use time::OffsetDateTime;
+use wechatpay_v2::unifiedorder::TradeType;
+use wechatpay_v2::{Nonce, PrepayId, pay_params};
+
+use crate::Merchant;
+
+/// Fresh parameters for the front end; NATIVE and MWEB need none (reference 1.4).
+pub(super) fn sign(
+    order: &Order,
+    prepay_id: &PrepayId,
+    merchant: &Merchant,
+    at: OffsetDateTime,
+) -> Option<Pay> {
+    let request = &order.request;
+    let nonce = Nonce::generate();
+    let (key, sign_type, timestamp_s) = (&merchant.key, order.sign_type, at.unix_timestamp());
+    match request.trade_type {
+        TradeType::Jsapi => {
+            // The app that runs is the sub-merchant's where the order names one.
+            let appid = request.sub_appid.as_ref().unwrap_or(&request.appid);
+            let pay = pay_params::jsapi(appid, prepay_id, &nonce, timestamp_s, key, sign_type);
+            Some(Pay::Jsapi(pay))
+        }
+        TradeType::App => {
+            let appid = request.sub_appid.as_ref().unwrap_or(&request.appid);
+            let partner = request.sub_mch_id.as_ref().unwrap_or(&request.mch_id);
+            let pay =
+                pay_params::app(appid, partner, prepay_id, &nonce, timestamp_s, key, sign_type);
+            Some(Pay::App(pay))
+        }
+        TradeType::Native | TradeType::Mweb => None,
+    }
+}

@@ -1,0 +1,170 @@
+//! The worker's settings (design 9), read once and checked at start.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::str::FromStr;
+
+use broker::{AmqpUrl, Namespace, TopologyMode};
+use wechatpay_v2::client::Client;
+
+use crate::Merchants;
+
+/// Everything that `run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the broker is.
+    pub amqp_url: AmqpUrl,
+    /// The prefix of everything on it.
+    pub namespace: Namespace,
+    /// Whether to declare the topology or only check it.
+    pub topology: TopologyMode,
+    /// Where Postgres is.
+    pub database_url: DatabaseUrl,
+    /// Whose keys we hold.
+    pub merchants: Merchants,
+    /// WeChat's base URL.
+    pub gateway_url: String,
+    /// Its backup, used when the first cannot be connected to.
+    pub gateway_backup_url: Option<String>,
+}
+
+/// A setting that cannot be used: the variable, and what is wrong. Never holds its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct BadSetting {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl BadSetting {
+    fn new(variable: &'static str, problem: impl fmt::Display) -> Self {
+        Self { variable, problem: problem.to_string() }
+    }
+}
+
+/// A database URL, which may hold a password and so is never printed.
+#[derive(Clone)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// # Errors
+    /// When it is no Postgres URL.
+    pub fn parse(text: &str) -> Result<Self, BadSetting> {
+        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if !postgres || sqlx::postgres::PgConnectOptions::from_str(text).is_err() {
+            return Err(BadSetting::new("WXPAY_DATABASE_URL", "must be a postgres:// URL"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text, for the one place that connects with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseUrl(…)")
+    }
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn from_env() -> Result<Self, BadSetting> {
+        // Better no worker than one that looks guarded and is not.
+        if std::env::var_os("WXPAY_CLIENTS_FILE").is_some() {
+            let problem = "the worker does not hold AMQP users to their merchants yet; unset it \
+                           for the worker and keep the broker to trusted users";
+            return Err(BadSetting::new("WXPAY_CLIENTS_FILE", problem));
+        }
+        let (amqp_url, namespace) = broker_settings()?;
+        let (gateway_url, gateway_backup_url) = gateway_settings()?;
+        let merchants_file = variable("WXPAY_MERCHANTS_FILE", "merchants.toml")?;
+        Ok(Self {
+            amqp_url,
+            namespace,
+            topology: parsed("WXPAY_TOPOLOGY", "declare", TopologyMode::from_str)?,
+            database_url: database_url()?,
+            merchants: Merchants::load(Path::new(&merchants_file))
+                .map_err(|error| BadSetting::new("WXPAY_MERCHANTS_FILE", error))?,
+            gateway_url,
+            gateway_backup_url,
+        })
+    }
+}
+
+/// `WXPAY_DATABASE_URL`.
+///
+/// # Errors
+/// When it is no Postgres URL.
+pub fn database_url() -> Result<DatabaseUrl, BadSetting> {
+    parsed("WXPAY_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/wxpay", DatabaseUrl::parse)
+        .map_err(|error| BadSetting { problem: "must be a postgres:// URL".to_owned(), ..error })
+}
+
+/// `WXPAY_AMQP_URL` and `WXPAY_NAMESPACE`.
+///
+/// # Errors
+/// When one of them cannot be used.
+pub fn broker_settings() -> Result<(AmqpUrl, Namespace), BadSetting> {
+    let default = "amqp://guest:guest@127.0.0.1:5672/%2f";
+    Ok((
+        parsed("WXPAY_AMQP_URL", default, AmqpUrl::parse)?,
+        parsed("WXPAY_NAMESPACE", "wxpay", Namespace::parse)?,
+    ))
+}
+
+/// `WXPAY_OPS_ADDR`.
+///
+/// # Errors
+/// When it is no socket address.
+pub fn ops_addr() -> Result<SocketAddr, BadSetting> {
+    parsed("WXPAY_OPS_ADDR", "127.0.0.1:8082", SocketAddr::from_str)
+}
+
+/// `WXPAY_LOG`.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub fn log_filter() -> Result<String, BadSetting> {
+    variable("WXPAY_LOG", "info")
+}
+
+/// WeChat's hosts. The default backup belongs to the default primary: whoever points the worker
+/// elsewhere (at the simulator, say) must not reach WeChat when that is down.
+fn gateway_settings() -> Result<(String, Option<String>), BadSetting> {
+    let (primary, backup) = ("WXPAY_GATEWAY_URL", "WXPAY_GATEWAY_BACKUP_URL");
+    let is_given = |name| std::env::var_os(name).is_some();
+    let url = |name, default| {
+        parsed(name, default, |text| Client::new(text, None).map(|_| text.to_owned()))
+    };
+    let primary_url = url(primary, "https://api.mch.weixin.qq.com")?;
+    let backup_url = (is_given(backup) || !is_given(primary))
+        .then(|| url(backup, "https://api2.mch.weixin.qq.com"))
+        .transpose()?;
+    Ok((primary_url, backup_url))
+}
+
+fn variable(name: &'static str, default: &str) -> Result<String, BadSetting> {
+    match std::env::var(name) {
+        Ok(text) => Ok(text),
+        Err(std::env::VarError::NotPresent) => Ok(default.to_owned()),
+        Err(std::env::VarError::NotUnicode(_)) => Err(BadSetting::new(name, "must be UTF-8")),
+    }
+}
+
+fn parsed<T, E: fmt::Display>(
+    name: &'static str,
+    default: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, BadSetting> {
+    parse(&variable(name, default)?).map_err(|error| BadSetting::new(name, error))
+}

@@ -1,0 +1,220 @@
+//! The merchants file: whose orders we take, and the keys that sign and verify for them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use wechatpay_v2::{ApiKey, AppId, Credentials, MchId, SignType};
+
+/// WeChat takes a `notify_url` of 256 bytes; ours adds `/notify/{mch_id}/payment` to the base.
+const NOTIFY_BASE_MAX: usize = 200;
+
+/// The merchants we act for. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Merchants(Arc<HashMap<MchId, Merchant>>);
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Merchant {
+    /// Its number.
+    pub mch_id: MchId,
+    /// The apps that belong to it.
+    pub appids: Vec<AppId>,
+    /// The algorithm of its new orders.
+    pub sign_type: SignType,
+    /// Where WeChat reaches our ingress.
+    pub notify_base_url: String,
+    /// Signs and verifies.
+    pub key: ApiKey,
+    /// Still verifies.
+    pub previous_key: Option<ApiKey>,
+}
+
+/// The merchants file cannot be used. Says where and why, and never what a key is.
+#[derive(Debug, thiserror::Error)]
+pub enum BadMerchants {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {reason}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::ErrorKind,
+    },
+    /// It is not TOML of the right shape.
+    #[error("the file is not valid: {0}")]
+    Shape(String),
+    /// A merchant's field breaks its rule.
+    #[error("merchant {mch_id}: {problem}")]
+    Merchant {
+        /// As written in the file.
+        mch_id: String,
+        /// Which field, and its rule.
+        problem: String,
+    },
+    /// There is none.
+    #[error("the file names no [[merchant]]")]
+    Empty,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    merchant: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    mch_id: String,
+    appids: Vec<String>,
+    #[serde(default)]
+    sign_type: SignType,
+    notify_base_url: String,
+    api_key_file: Option<PathBuf>,
+    api_key_env: Option<String>,
+    previous_api_key_file: Option<PathBuf>,
+    previous_api_key_env: Option<String>,
+}
+
+impl Merchants {
+    /// Reads the file. Key files are relative to its folder.
+    ///
+    /// # Errors
+    /// When anything in it cannot be used.
+    pub fn load(path: &Path) -> Result<Self, BadMerchants> {
+        let text = read(path)?;
+        // Only the place: the text around it is somebody's configuration.
+        let file: File = toml::from_str(&text)
+            .map_err(|error| BadMerchants::Shape(error.message().to_owned()))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let merchants: Result<Vec<_>, _> =
+            file.merchant.into_iter().map(|entry| entry.check(folder)).collect();
+        Self::of(merchants?)
+    }
+
+    /// # Errors
+    /// When there is none, or a number appears twice.
+    pub fn of(list: Vec<Merchant>) -> Result<Self, BadMerchants> {
+        let mut merchants = HashMap::with_capacity(list.len());
+        for merchant in list {
+            let mch_id = merchant.mch_id.clone();
+            if merchants.insert(mch_id.clone(), merchant).is_some() {
+                let problem = "mch_id must appear once".to_owned();
+                return Err(BadMerchants::Merchant { mch_id: mch_id.to_string(), problem });
+            }
+        }
+        if merchants.is_empty() {
+            return Err(BadMerchants::Empty);
+        }
+        Ok(Self(Arc::new(merchants)))
+    }
+
+    /// The merchant of this number, if it is ours.
+    #[must_use]
+    pub fn get(&self, mch_id: &MchId) -> Option<&Merchant> {
+        self.0.get(mch_id)
+    }
+}
+
+impl Merchant {
+    /// Signs a call about an order that keeps `sign_type`.
+    #[must_use]
+    pub fn credentials(&self, sign_type: SignType) -> Credentials {
+        Credentials { mch_id: self.mch_id.clone(), key: self.key.clone(), sign_type }
+    }
+
+    /// The keys that verify: the current one first.
+    pub fn keys(&self) -> impl Iterator<Item = &ApiKey> {
+        std::iter::once(&self.key).chain(&self.previous_key)
+    }
+
+    /// Where WeChat is to post the payment notifications of this merchant.
+    #[must_use]
+    pub fn notify_url(&self) -> String {
+        format!("{}/notify/{}/payment", self.notify_base_url, self.mch_id)
+    }
+}
+
+impl Entry {
+    fn check(self, folder: &Path) -> Result<Merchant, BadMerchants> {
+        let named = self.mch_id.clone();
+        let wrong = |problem: String| BadMerchants::Merchant { mch_id: named.clone(), problem };
+        let rule = |error: wechatpay_v2::FieldError| wrong(error.to_string());
+        let appids: Result<Vec<_>, _> = self.appids.into_iter().map(AppId::parse).collect();
+        let appids = appids.map_err(rule)?;
+        if appids.is_empty() {
+            return Err(wrong("appids must name at least one".to_owned()));
+        }
+        let notify_base_url =
+            notify_base(&self.notify_base_url).map_err(|p| wrong(p.to_owned()))?;
+        let key = key("api_key", self.api_key_file, self.api_key_env, folder);
+        let previous = key_text(
+            "previous_api_key",
+            self.previous_api_key_file,
+            self.previous_api_key_env,
+            folder,
+        );
+        Ok(Merchant {
+            mch_id: MchId::parse(self.mch_id).map_err(rule)?,
+            appids,
+            sign_type: self.sign_type,
+            notify_base_url,
+            key: key.map_err(wrong)?,
+            previous_key: previous
+                .map_err(wrong)?
+                .map(|text| ApiKey::parse(text.trim()))
+                .transpose()
+                .map_err(rule)?,
+        })
+    }
+}
+
+fn notify_base(text: &str) -> Result<String, &'static str> {
+    let rule = "notify_base_url must be http(s)://host[:port][/path], at most 200 bytes, without \
+                query or fragment";
+    let plain = text.len() <= NOTIFY_BASE_MAX
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && !text.contains(['?', '#', '@']);
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        Some(host) if plain && !host.is_empty() && !host.starts_with('/') => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err(rule),
+    }
+}
+
+fn key(
+    name: &str,
+    file: Option<PathBuf>,
+    variable: Option<String>,
+    folder: &Path,
+) -> Result<ApiKey, String> {
+    let text = key_text(name, file, variable, folder)?
+        .ok_or_else(|| format!("{name}_file or {name}_env must be given"))?;
+    ApiKey::parse(text.trim()).map_err(|error| error.to_string())
+}
+
+fn key_text(
+    name: &str,
+    file: Option<PathBuf>,
+    variable: Option<String>,
+    folder: &Path,
+) -> Result<Option<String>, String> {
+    match (file, variable) {
+        (Some(_), Some(_)) => Err(format!("{name}_file and {name}_env must not both be given")),
+        (Some(path), None) => read(&folder.join(path)).map(Some).map_err(|error| error.to_string()),
+        (None, Some(variable)) => std::env::var(&variable)
+            .map(Some)
+            .map_err(|_| format!("the variable {variable} of {name}_env must be set")),
+        (None, None) => Ok(None),
+    }
+}
+
+fn read(path: &Path) -> Result<String, BadMerchants> {
+    std::fs::read_to_string(path)
+        .map_err(|error| BadMerchants::Unreadable { path: path.to_owned(), reason: error.kind() })
+}

@@ -1,0 +1,62 @@
+//! A payment notification: the checks of reference 3.5 that need no database. Those that need the
+//! order are the machine's.
+
+use broker::{Delivery, Outcome};
+use orders::{Fact, OrderKey, Source};
+use wechatpay_v2::payment_notification::{NotificationError, Received};
+
+use super::sample::Sample;
+use super::{Reading, evidence, keep, known, unverified};
+use crate::clock;
+use crate::merchants::Merchant;
+use crate::store::{Item, Learned, Verdict};
+use crate::trace;
+
+pub(super) fn read(delivery: &Delivery, merchant: &Merchant, sample: &Sample) -> Reading {
+    let mut evidence = evidence(delivery, "payment", merchant, Verdict::Unreadable);
+    let received = match Received::parse(&delivery.body) {
+        Ok(received) => received,
+        Err(error) => return unverified(evidence, error.to_string(), sample),
+    };
+    // The path decides whose key verifies, so a body for another merchant is nobody's.
+    if received.mch_id() != Some(merchant.mch_id.as_str()) {
+        return Reading::Count("other_merchant");
+    }
+    let verified = match received.verify(merchant.keys()) {
+        Ok(verified) => verified,
+        Err(error) => {
+            evidence.verdict = Verdict::BadSignature;
+            return unverified(evidence, error.to_string(), sample);
+        }
+    };
+    // From here on it is signed: it is about money and always kept.
+    evidence.out_trade_no = verified.out_trade_no().map(known);
+    let payment = match verified.payment() {
+        Ok(payment) => Box::new(payment),
+        Err(error @ NotificationError::ResultCode) => {
+            evidence.verdict = Verdict::NotSuccess;
+            evidence.detail = Some(error.to_string());
+            return keep(Item { learned: None, evidence: Some(evidence) }, None, Outcome::Done);
+        }
+        Err(error) => {
+            let reason = format!("signed but unreadable: {error}");
+            evidence.detail = Some(reason.clone());
+            let item = Item { learned: None, evidence: Some(evidence) };
+            return keep(item, None, Outcome::Park { reason });
+        }
+    };
+    evidence.transaction_id = Some(payment.transaction_id.to_string());
+    let learned = Learned {
+        key: OrderKey {
+            mch_id: payment.mch_id.clone(),
+            out_trade_no: payment.out_trade_no.clone(),
+        },
+        fact: Fact::Paid { payment, sign_type: verified.sign_type() },
+        source: Source::Notify,
+        at: clock::now(),
+        pay: None,
+        lease_holder: None,
+        traceparent: trace::of(delivery),
+    };
+    keep(Item { learned: Some(learned), evidence: Some(evidence) }, None, Outcome::Done)
+}

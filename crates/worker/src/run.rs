@@ -1,0 +1,206 @@
+//! Wires the worker together and takes it down in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use broker::{BrokerConfig, Consumer, ConsumerHandle, ConsumerLimits, Link, Publisher};
+use broker::{PublisherLimits, Queue, Replier, Setup};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::Commands;
+use crate::gateway::Gateway;
+use crate::notifications::Notifications;
+use crate::ops::Probe;
+use crate::relay::{self, Nudge};
+use crate::store::Store;
+use crate::{Config, migrations, ops, telemetry};
+
+/// Slow gateway calls must not hold up other orders: so many are under way at once.
+const CREATES_IN_FLIGHT: usize = 256;
+/// A little more than is in flight, so that a finished call finds the next order waiting.
+const ORDERS_PREFETCH: u16 = 320;
+/// Notifications in one transaction; measured to be past the knee at 50, and short of hurting
+/// latency at 100 (engineering 8.3).
+const NOTIFICATIONS_BATCH: usize = 100;
+const NOTIFICATIONS_PREFETCH: u16 = 400;
+/// One batch commits while the next is verified.
+const NOTIFICATION_BATCHES_IN_FLIGHT: usize = 2;
+const QUERIES_IN_FLIGHT: usize = 8;
+const QUERIES_PREFETCH: u16 = 32;
+/// The ladder of delays then spans about an hour, in which a person can mend what is broken.
+const ATTEMPTS_MAX: u32 = 8;
+const PUBLISHER: PublisherLimits = PublisherLimits { queued: 4096, in_flight: 1024 };
+/// A call to WeChat and its commit take less; an orchestrator's grace period is usually 30 s.
+const DRAIN_WITHIN: Duration = Duration::from_secs(20);
+const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// How often a worker that was started too early looks whether the schema is there.
+const SCHEMA_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs until `stop`, then drains: consumers finish what they hold, the relay sends what is on the
+/// road, and the connections close. What does not finish in time comes back through the broker.
+///
+/// # Errors
+/// When the settings cannot be used. Neither a missing broker nor a missing database is an error:
+/// the worker says "not ready" and waits for them.
+pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    telemetry::metrics();
+    let gateway = Gateway::new(&config.gateway_url, config.gateway_backup_url.as_deref())
+        .context("the gateway client cannot be made")?;
+    let (nudge, road) = Nudge::road();
+    let store = Store::open(config.database_url.expose(), nudge)
+        .context("the database URL cannot be used")?;
+
+    // Publishing outlives consuming: what is in hand at the end still has to be told.
+    let closing = CancellationToken::new();
+    let link =
+        |name: &str| Link::start(broker_config(&config, name), setup(&config), closing.clone());
+    let (consuming, publishing) = (link("wxpay-worker consume"), link("wxpay-worker publish"));
+    let events = Publisher::start(publishing.clone(), PUBLISHER);
+    let copies = Publisher::start(publishing.clone(), PUBLISHER);
+
+    let consumers_run = CancellationToken::new();
+    let probe = Probe {
+        store: store.clone(),
+        links: vec![consuming.clone(), publishing.clone()],
+        consuming: consumers_run.clone(),
+        stop: stop.clone(),
+    };
+    let ops = tokio::spawn(ops::serve(ops, probe, closing.clone()));
+    tokio::spawn(telemetry::upkeep(closing.clone()));
+
+    if wait_for_schema(&config, &stop).await {
+        let relay_stop = CancellationToken::new();
+        let relay = tokio::spawn(relay::run(
+            store.clone(),
+            publishing.clone(),
+            events.clone(),
+            road,
+            relay_stop.clone(),
+        ));
+        let consumers = consume(&config, gateway, &store, &consuming, &publishing, &copies, &stop);
+        consumers_run.cancel();
+        tracing::info!("consuming");
+        stop.cancelled().await;
+
+        tracing::info!("draining");
+        if timeout(DRAIN_WITHIN, drain(consumers)).await.is_err() {
+            tracing::warn!("not everything was finished in time; it will be delivered again");
+        }
+        copies.drain(CLOSE_WITHIN).await;
+        relay_stop.cancel();
+        if timeout(CLOSE_WITHIN, relay).await.is_err() {
+            tracing::warn!("events stay in the outbox for the next worker");
+        }
+    }
+
+    closing.cancel();
+    let closed = async {
+        consuming.closed().await;
+        publishing.closed().await;
+        store.close().await;
+        ops.await
+    };
+    if timeout(CLOSE_WITHIN, closed).await.is_err() {
+        tracing::warn!("a connection did not close in time");
+    }
+    Ok(())
+}
+
+fn broker_config(config: &Config, connection_name: &str) -> BrokerConfig {
+    BrokerConfig {
+        amqp_url: config.amqp_url.clone(),
+        namespace: config.namespace.clone(),
+        connection_name: connection_name.to_owned(),
+    }
+}
+
+fn setup(config: &Config) -> Setup {
+    config.topology.into()
+}
+
+fn consume(
+    config: &Config,
+    gateway: Gateway,
+    store: &Store,
+    consuming: &Link,
+    publishing: &Link,
+    copies: &Publisher,
+    stop: &CancellationToken,
+) -> Vec<ConsumerHandle> {
+    let commands = Arc::new(Commands {
+        store: store.clone(),
+        merchants: config.merchants.clone(),
+        gateway,
+        replier: Replier::start(publishing.clone()),
+        namespace: config.namespace.clone(),
+    });
+    let notifications = Arc::new(Notifications::new(store.clone(), config.merchants.clone()));
+    let limits = |prefetch, batch_max, batches_in_flight| ConsumerLimits {
+        prefetch,
+        batch_max,
+        batches_in_flight,
+        attempts_max: ATTEMPTS_MAX,
+    };
+    let (link, copies) = (|| consuming.clone(), || copies.clone());
+    vec![
+        Consumer::start(
+            link(),
+            copies(),
+            Queue::Orders,
+            limits(ORDERS_PREFETCH, 1, CREATES_IN_FLIGHT),
+            Arc::clone(&commands),
+            stop.clone(),
+        ),
+        Consumer::start(
+            link(),
+            copies(),
+            Queue::Queries,
+            limits(QUERIES_PREFETCH, 1, QUERIES_IN_FLIGHT),
+            commands,
+            stop.clone(),
+        ),
+        Consumer::start(
+            link(),
+            copies(),
+            Queue::Notifications,
+            limits(NOTIFICATIONS_PREFETCH, NOTIFICATIONS_BATCH, NOTIFICATION_BATCHES_IN_FLIGHT),
+            notifications,
+            stop.clone(),
+        ),
+    ]
+}
+
+async fn drain(consumers: Vec<ConsumerHandle>) {
+    for consumer in consumers {
+        consumer.drained().await;
+    }
+}
+
+/// Nothing is consumed before the schema is there: every message would only wander up the ladder.
+/// `false` when the worker is stopped first.
+async fn wait_for_schema(config: &Config, stop: &CancellationToken) -> bool {
+    let mut said = false;
+    loop {
+        let url = config.database_url.clone();
+        let current = tokio::spawn(async move { migrations::is_current(&url).await }).await;
+        match current {
+            Ok(Ok(true)) => return true,
+            Ok(Ok(false)) if !said => {
+                tracing::warn!("waiting for the migrations: run `wxpay-worker migrate`");
+                said = true;
+            }
+            Ok(Err(_)) if !said => {
+                tracing::warn!("waiting for the database");
+                said = true;
+            }
+            _ => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            () = tokio::time::sleep(SCHEMA_EVERY) => {}
+        }
+    }
+}
