@@ -1,0 +1,221 @@
+//! The ingress without its broker, or with half of it: nothing is promised that is not safe on a
+//! queue, and repeating the same number settles whatever stayed open.
+
+use futures_util::future::join_all;
+use futures_util::join;
+use harness::problem::{declined, kind_of};
+use harness::proxy::Proxy;
+use harness::services::{amqp_address, amqp_url_through};
+use harness::{Options, Shop, World, eventually};
+use reqwest::StatusCode;
+use serde_json::Value;
+use simulator::{AttemptVerdict, Fault, FaultPlan, PayOptions, PlannedFault, Release};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+
+/// A world whose ingress reaches the broker through a proxy, and nobody else does.
+async fn world_behind(proxy: &Proxy) -> World {
+    World::start_with(Options {
+        ingress_amqp_url: Some(amqp_url_through(proxy.address)),
+        ..Options::default()
+    })
+    .await
+}
+
+async fn probe(world: &World, path: &str) -> StatusCode {
+    let url = format!("http://{}{path}", world.private);
+    world.http.get(url).send().await.unwrap().status()
+}
+
+/// Waits until the ingress has noticed that its broker is gone.
+async fn not_ready(world: &World) {
+    eventually("the ingress to be not ready", async || {
+        (probe(world, "/readyz").await == 503).then_some(())
+    })
+    .await;
+}
+
+fn is_fail(body: &str) -> bool {
+    body.contains("<return_code><![CDATA[FAIL]]></return_code>")
+}
+
+/// Asks for the same order until it is payable, as a shop should.
+async fn settles(world: &World, order: &Value) {
+    eventually("the same number to be payable", async || {
+        let (status, view) = world.create(order, Some(20)).await;
+        match status.as_u16() {
+            200 if view["state"] == "payable" => Some(()),
+            202 | 503 | 504 => None,
+            _ => panic!("{status} {view}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ingress_without_a_broker_takes_nothing_and_recovers_by_itself() {
+    let proxy = Proxy::to(amqp_address(), false).await;
+    let world = world_behind(&proxy).await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+
+    assert_eq!(probe(&world, "/healthz").await, 200, "it lives");
+    assert_eq!(probe(&world, "/readyz").await, 503);
+    for headers in [&[JSON][..], &[JSON, ("prefer", "wait=1")]] {
+        let problem = declined(world.post(order.to_string(), headers).await).await;
+        assert_eq!(problem["status"], 503, "{problem}");
+        assert_eq!(kind_of(&problem), "not-accepted");
+    }
+    let (status, problem) = world.get(&shop, &number).await;
+    assert!([503, 504].contains(&status.as_u16()), "{status} {problem}");
+    let (status, body) = world.notify(&shop.mch_id, b"<xml></xml>".to_vec()).await;
+    assert_eq!(status, 503);
+    assert!(is_fail(&body), "{body}");
+    // What is wrong is told without a broker.
+    let problem = declined(world.post("[]", &[JSON]).await).await;
+    assert_eq!(problem["status"], 400);
+    assert!(world.books().await.is_empty());
+
+    proxy.open();
+    world.ingress_ready().await;
+    let (status, missing) = world.get(&shop, &number).await;
+    assert_eq!(status, 404, "nothing was written: {missing}");
+    world.create_payable(&order).await;
+    world.pay(&shop, &number, &PayOptions::default());
+    world.told(&number, "order.paid").await;
+    assert_eq!(world.events.moves(&number), STORY);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_notification_that_finds_no_broker_is_repeated_by_wechat_until_it_does() {
+    let proxy = Proxy::to(amqp_address(), true).await;
+    let world = world_behind(&proxy).await;
+    world.ingress_ready().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    proxy.shut();
+    not_ready(&world).await;
+    world.pay(&shop, &number, &PayOptions::default());
+    let attempts = || {
+        let told = world.simulator.notifications(&shop.mch_id, &number);
+        told.into_iter().flat_map(|it| it.attempts)
+    };
+    eventually("a refused attempt", async || attempts().next()).await;
+    let first = attempts().next().unwrap();
+    assert_eq!((first.status, first.verdict), (Some(503), AttemptVerdict::Status));
+    assert_eq!(world.state_now(&shop, &number).await.unwrap(), "payable");
+
+    proxy.open();
+    world.told(&number, "order.paid").await;
+    assert_eq!(world.events.moves(&number), STORY);
+    let successes = || attempts().filter(|it| it.verdict == AttemptVerdict::Success);
+    eventually("the SUCCESS", async || successes().next()).await;
+    assert_eq!(successes().count(), 1, "it ends the repeats");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_them() {
+    const UNDER_WAY: usize = 5;
+    let proxy = Proxy::to(amqp_address(), true).await;
+    let world = world_behind(&proxy).await;
+    world.ingress_ready().await;
+    let shop = world.shop();
+    let plan =
+        FaultPlan { unifiedorder: vec![PlannedFault::new(Fault::Hold, 5)], ..FaultPlan::default() };
+    world.simulator.set_faults(plan).unwrap();
+
+    let orders: Vec<Value> = (0..120).map(|fee| shop.order(&Shop::number(), fee + 1)).collect();
+    let (before, after) = orders.split_at(100);
+    let waits = [None, Some(5)];
+    let posted = before.iter().zip(waits.iter().cycle());
+    let posted = join_all(posted.map(|(order, wait)| world.create(order, *wait)));
+    let cut = async {
+        eventually("calls under way", async || {
+            (world.simulator.held().len() == UNDER_WAY).then_some(())
+        })
+        .await;
+        proxy.shut();
+        let late = after.iter().map(|order| world.create(order, None));
+        let late = join_all(late).await;
+        world.simulator.release(&Release::default());
+        late
+    };
+    let (answers, late) = join!(posted, cut);
+
+    let mut counts = [0; 2];
+    for (status, body) in answers.into_iter().chain(late) {
+        match status.as_u16() {
+            200 | 202 => counts[0] += 1,
+            503 => assert_eq!(kind_of(&body), "not-accepted"),
+            504 => assert_eq!(kind_of(&body), "unknown"),
+            _ => panic!("{status} {body}"),
+        }
+        counts[1] += usize::from(status.is_server_error());
+    }
+    assert!(counts[0] >= UNDER_WAY && counts[1] > 0, "{counts:?}");
+
+    proxy.open();
+    world.ingress_ready().await;
+    for order in &orders {
+        settles(&world, order).await;
+    }
+    for order in &orders {
+        let number = order["out_trade_no"].as_str().unwrap();
+        world.told(number, "order.payable").await;
+        assert_eq!(world.events.moves(number), STORY[..2]);
+        let (_, view) = world.get(&shop, number).await;
+        assert_eq!(view["total_fee"], order["total_fee"]);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_order_whose_confirm_is_lost_is_unknown_and_the_same_number_settles_it() {
+    let proxy = Proxy::to(amqp_address(), true).await;
+    let world = world_behind(&proxy).await;
+    world.ingress_ready().await;
+    let shop = world.shop();
+    let first = Shop::number();
+    world.create_payable(&shop.order(&first, 100)).await;
+    let notification = world.held(&shop, &first, PayOptions::default());
+
+    proxy.silence();
+    let orders = [1, 2].map(|fee| shop.order(&Shop::number(), fee));
+    let waiting = [JSON, ("prefer", "wait=20")];
+    let (plain, waited, (got, _), (notified, body)) = join!(
+        world.post(orders[0].to_string(), &[JSON]),
+        world.post(orders[1].to_string(), &waiting),
+        world.get(&shop, &first),
+        world.notify(&shop.mch_id, notification),
+    );
+    for response in [plain, waited] {
+        let problem = declined(response).await;
+        assert_eq!(problem["status"], 504, "{problem}");
+        assert_eq!(kind_of(&problem), "unknown");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("same out_trade_no"), "{detail}");
+    }
+    assert_eq!(got, 504);
+    assert_eq!(notified, 503);
+    assert!(is_fail(&body), "{body}");
+
+    // The broker had them all the time.
+    world.told(&first, "order.paid").await;
+    for order in &orders {
+        let number = order["out_trade_no"].as_str().unwrap();
+        world.state(&shop, number, "payable").await;
+    }
+    proxy.open();
+    world.ingress_ready().await;
+    for order in &orders {
+        settles(&world, order).await;
+        let number = order["out_trade_no"].as_str().unwrap();
+        assert_eq!(world.events.moves(number), STORY[..2]);
+        let calls = world.simulator.calls(&shop.mch_id, number);
+        assert_eq!(calls.unifiedorder, 1);
+    }
+    world.finish().await;
+}

@@ -1,0 +1,115 @@
+//! True messages that somebody rewrote on their way.
+
+use harness::{Kept, Shop, World, eventually};
+use simulator::{Malform, PayOptions};
+use wechatpay_v2::{Fen, Fields, Limits, parse_xml, write_xml};
+
+use super::forgery::{Forgery, change_nothing, untrue};
+
+/// Bytes with one piece replaced, which must be there.
+fn replaced(body: &[u8], what: &str, with: &str) -> Vec<u8> {
+    let text = str::from_utf8(body).unwrap();
+    assert!(text.contains(what), "{what}");
+    text.replace(what, with).into_bytes()
+}
+
+#[tokio::test]
+async fn a_message_that_was_altered_on_its_way_changes_nothing() {
+    let world = World::start().await;
+    let mut forgeries = Vec::new();
+    for shop in [world.shop(), world.hmac_shop()] {
+        // A true notification of a cheap order, which its own customer may well have seen.
+        let cheap = Shop::number();
+        world.create_payable(&shop.order(&cheap, 1)).await;
+        let seen = world.held(&shop, &cheap, PayOptions::default());
+        world.notify_taken(&shop.mch_id, &seen).await;
+        world.state(&shop, &cheap, "paid").await;
+
+        let replayed = |number: &str| replaced(&seen, &cheap, number);
+        let name = "another order's notification under this number";
+        forgeries.push(Forgery::about_an_order(&world, &shop, name, replayed).await);
+        let and_amount = |number: &str| replaced(&replayed(number), ">1<", ">9900<");
+        let name = "the same with this order's amount";
+        forgeries.push(Forgery::about_an_order(&world, &shop, name, and_amount).await);
+
+        let cheaper = PayOptions { total_fee: Fen::new(1).ok(), ..PayOptions::default() };
+        let raised = |number: &str| {
+            let told = untrue(&world, &shop, number, &cheaper);
+            replaced(&told, "<total_fee>1</total_fee>", "<total_fee>9900</total_fee>")
+        };
+        let name = "a smaller payment with the amount raised";
+        forgeries.push(Forgery::about_an_order(&world, &shop, name, raised).await);
+
+        let failed = PayOptions { malform: Some(Malform::ResultFail), ..PayOptions::default() };
+        let succeeded = |number: &str| {
+            let told = untrue(&world, &shop, number, &failed);
+            replaced(&told, "<result_code><![CDATA[FAIL]]>", "<result_code><![CDATA[SUCCESS]]>")
+        };
+        let name = "a failure that was made a success";
+        forgeries.push(Forgery::about_an_order(&world, &shop, name, succeeded).await);
+
+        let longer = |number: &str| {
+            let told = untrue(&world, &shop, number, &PayOptions::default());
+            replaced(&told, "</xml>", "<attach>more</attach></xml>")
+        };
+        let name = "an element more";
+        forgeries.push(Forgery::about_an_order(&world, &shop, name, longer).await);
+    }
+    let forgeries = forgeries.into_iter().map(|it| it.kept_as("bad_signature"));
+    change_nothing(world, forgeries.collect()).await;
+}
+
+/// The string to sign does not say where one text ends and the next element begins: whoever chooses
+/// an `attach` and may rewrite the message has its parts read as elements, while the true ones hide
+/// in the text of `z`.
+fn reread(told: &[u8], hidden: &str) -> Vec<u8> {
+    let told = parse_xml(told, Limits::MESSAGE).unwrap();
+    let after_attach =
+        told.iter().filter(|(name, text)| *name > "attach" && *name != "sign" && !text.is_empty());
+    let swallowed: String = after_attach.map(|(name, text)| format!("&{name}={text}")).collect();
+    let mut fields: Fields =
+        ["appid", "sign"].iter().map(|name| (*name, told.get(name).unwrap().to_owned())).collect();
+    let (attach, elements) = hidden.split_once('&').unwrap();
+    fields.insert("attach", attach);
+    for element in elements.split('&') {
+        let (name, text) = element.split_once('=').unwrap();
+        fields.insert(name, text);
+    }
+    fields.insert("z", swallowed);
+    write_xml(&fields).into_bytes()
+}
+
+#[tokio::test]
+async fn elements_that_hide_in_a_text_are_no_elements() {
+    let mut world = World::start().await;
+    for shop in [world.shop(), world.hmac_shop()] {
+        let (cheap, dear) = (Shop::number(), Shop::number());
+        world.create_payable(&shop.order(&cheap, 1)).await;
+        world.create_payable(&shop.order(&dear, 9900)).await;
+        let books = world.books().await;
+        let hidden = format!(
+            "a&mch_id={}&out_trade_no={dear}&result_code=SUCCESS&return_code=SUCCESS\
+             &time_end=20260721183142&total_fee=9900&transaction_id=4200000000000000000000000001&z=",
+            shop.mch_id
+        );
+        let options = PayOptions {
+            extra_fields: [("attach".to_owned(), hidden.clone())].into(),
+            ..PayOptions::default()
+        };
+        let told = world.held(&shop, &cheap, options);
+        let forged = reread(&told, &hidden);
+        world.notify_taken(&shop.mch_id, &forged).await;
+        let kept = eventually("its verdict", async || world.kept(&forged).await).await;
+        // Not `bad_signature`: it verifies, so it is kept whole and shown to a person.
+        assert_eq!(kept, Kept::new("unreadable", 0));
+        assert_eq!(world.books().await, books);
+
+        // Harmless where WeChat put it.
+        world.notify_taken(&shop.mch_id, &told).await;
+        world.state(&shop, &cheap, "paid").await;
+        world.pay(&shop, &dear, &PayOptions::default());
+        world.state(&shop, &dear, "paid").await;
+    }
+    world.expect_parked(2);
+    world.finish().await;
+}

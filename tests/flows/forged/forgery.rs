@@ -1,0 +1,106 @@
+//! One forgery, and what has to become of it.
+
+use harness::{Kept, Shop, World};
+use reqwest::StatusCode;
+use simulator::PayOptions;
+use wechatpay_v2::notification_answer;
+
+pub(super) const TAKEN: u16 = 200;
+
+/// One forgery about an order of its own.
+pub(super) struct Forgery {
+    name: String,
+    shop: Shop,
+    number: String,
+    /// Whose path it is posted to.
+    path: String,
+    body: Vec<u8>,
+    status: u16,
+    /// What is kept of it, if anything.
+    verdict: Option<&'static str>,
+    /// Signed, so that what differs is an exception.
+    exception: Option<&'static str>,
+}
+
+impl Forgery {
+    /// About a new order that can be paid; `forge` writes the bytes for it.
+    pub(super) async fn about_an_order(
+        world: &World,
+        shop: &Shop,
+        name: impl Into<String>,
+        forge: impl FnOnce(&str) -> Vec<u8>,
+    ) -> Self {
+        let number = Shop::number();
+        world.create_payable(&shop.order(&number, 9900)).await;
+        Self {
+            name: name.into(),
+            path: shop.mch_id.clone(),
+            body: forge(&number),
+            shop: shop.clone(),
+            number,
+            status: TAKEN,
+            verdict: None,
+            exception: None,
+        }
+    }
+
+    pub(super) fn posted_to(self, path: &str) -> Self {
+        let path = path.to_owned();
+        Self { path, ..self }
+    }
+
+    pub(super) fn answered(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(super) fn kept_as(self, verdict: impl Into<Option<&'static str>>) -> Self {
+        let verdict = verdict.into();
+        Self { verdict, ..self }
+    }
+
+    pub(super) fn opens(self, exception: &'static str) -> Self {
+        let exception = Some(exception);
+        Self { exception, ..self }
+    }
+}
+
+/// A message that the simulator writes about a payment that nobody made.
+pub(super) fn untrue(world: &World, shop: &Shop, number: &str, options: &PayOptions) -> Vec<u8> {
+    let options = PayOptions { notify_only: true, ..options.clone() };
+    world.held(shop, number, options)
+}
+
+/// Posts them all, then looks at what they did, then lets everybody pay.
+pub(super) async fn change_nothing(mut world: World, forgeries: Vec<Forgery>) {
+    let books = world.books().await;
+    for forgery in &forgeries {
+        let (status, answer) = world.notify(&forgery.path, forgery.body.clone()).await;
+        assert_eq!(status.as_u16(), forgery.status, "{}", forgery.name);
+        if status == StatusCode::OK {
+            assert_eq!(answer, notification_answer::SUCCESS, "{}", forgery.name);
+        } else {
+            let fail = "<return_code><![CDATA[FAIL]]></return_code>";
+            assert!(answer.contains(fail), "{}: {answer}", forgery.name);
+        }
+    }
+    world.dealt_with().await;
+    for forgery in &forgeries {
+        let kept = world.kept(&forgery.body).await;
+        let expected = forgery.verdict.map(|verdict| Kept::new(verdict, 0));
+        assert_eq!(kept, expected, "{}", forgery.name);
+        let exceptions = world.exceptions(&forgery.number).await;
+        let expected: Vec<_> = forgery.exception.into_iter().collect();
+        assert_eq!(exceptions, expected, "{}", forgery.name);
+    }
+    assert_eq!(world.books().await, books);
+
+    for Forgery { shop, number, .. } in &forgeries {
+        world.pay(shop, number, &PayOptions::default());
+    }
+    for Forgery { shop, number, .. } in &forgeries {
+        world.state(shop, number, "paid").await;
+        let history = ["created by shop", "payable by reply", "paid by notify"];
+        assert_eq!(world.history(number).await, history);
+    }
+    world.finish().await;
+}

@@ -1,0 +1,275 @@
+//! Notifications that are right: told again, told early, told strangely, told while nobody listens.
+
+mod batch;
+mod mismatches;
+mod refunds;
+
+use futures_util::future::join_all;
+use harness::{Kept, Options, Shop, World, eventually};
+use serde_json::json;
+use simulator::{AttemptVerdict, Fault, FaultPlan, NotificationState, PayOptions};
+use simulator::{PlannedFault, Release};
+use wechatpay_v2::{Coupon, Fen};
+
+const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const HISTORY: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
+
+/// The simulator sends the same bytes five times.
+async fn told_five_times(concurrently: bool) {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let options = PayOptions { notify: Some(5), concurrently, ..PayOptions::default() };
+    let paid = world.pay(&shop, &number, &options);
+    world.keeps_about(&number, &[Kept::new("applied", 4)]).await;
+    let told = eventually("five answers", async || {
+        let told = world.simulator.notifications(&shop.mch_id, &number);
+        (told[0].attempts.len() == 5).then_some(told)
+    })
+    .await;
+    let success = |verdict| verdict == AttemptVerdict::Success;
+    assert!(told[0].attempts.iter().all(|sent| success(sent.verdict)));
+
+    let (_, view) = world.get(&shop, &number).await;
+    assert_eq!(view["state"], "paid");
+    assert_eq!(view["seq"], 3);
+    assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
+    assert_eq!(view["exceptions"], json!([]));
+    assert_eq!(world.history(&number).await, HISTORY);
+    world.hears(&number, &STORY).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_notification_that_is_sent_five_times_moves_the_order_once() {
+    told_five_times(false).await;
+}
+
+#[tokio::test]
+async fn a_notification_that_is_sent_five_times_at_once_moves_the_order_once() {
+    told_five_times(true).await;
+}
+
+#[tokio::test]
+async fn the_same_payment_under_a_fresh_signature_moves_the_order_once() {
+    let world = World::start().await;
+    let (shop, number) = (world.hmac_shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 100)).await;
+    let first = world.held(&shop, &number, PayOptions::default());
+    let again = PayOptions { notify_only: true, ..PayOptions::default() };
+    let second = world.held(&shop, &number, again);
+    assert_ne!(first, second);
+
+    world.notify_taken(&shop.mch_id, &first).await;
+    world.state(&shop, &number, "paid").await;
+    world.notify_taken(&shop.mch_id, &second).await;
+    let each_once = [Kept::new("already", 0), Kept::new("applied", 0)];
+    world.keeps_about(&number, &each_once).await;
+    assert_eq!(world.kept(&second).await, Some(Kept::new("already", 0)));
+    assert_eq!(world.history(&number).await, HISTORY);
+    assert_eq!(world.exceptions(&number).await, [""; 0]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn two_workers_pay_each_of_twenty_orders_once_however_often_they_are_told() {
+    let world = World::start_with(Options { workers: Some(2), ..Options::default() }).await;
+    let shop = world.shop();
+    let numbers: Vec<String> = (0..20).map(|_| Shop::number()).collect();
+    let orders = numbers.iter().map(|number| shop.order(number, 9900));
+    let orders: Vec<_> = orders.collect();
+    join_all(orders.iter().map(|order| world.create_payable(order))).await;
+
+    let options = PayOptions { notify: Some(4), concurrently: true, ..PayOptions::default() };
+    for number in &numbers {
+        world.pay(&shop, number, &options);
+    }
+    for number in &numbers {
+        world.keeps_about(number, &[Kept::new("applied", 3)]).await;
+        assert_eq!(world.history(number).await, HISTORY);
+        world.hears(number, &STORY).await;
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_payment_that_is_told_before_the_reply_to_its_order_is_booked_at_once() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let held = PlannedFault::new(Fault::HoldAfterCommit, 1);
+    let plan = FaultPlan { unifiedorder: vec![held], ..FaultPlan::default() };
+    world.simulator.set_faults(plan).unwrap();
+
+    let order = shop.order(&number, 9900);
+    let customer = async {
+        eventually("the call to be held", async || {
+            (!world.simulator.held().is_empty()).then_some(())
+        })
+        .await;
+        let paid = world.pay(&shop, &number, &PayOptions::default());
+        world.state(&shop, &number, "paid").await;
+        world.simulator.release(&Release::default());
+        paid
+    };
+    let ((status, view), paid) = tokio::join!(world.create(&order, Some(20)), customer);
+
+    assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
+    assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
+    assert_eq!(view.get("pay"), None, "nobody shall pay twice");
+    assert_eq!(view["exceptions"], json!([]));
+    let straight = ["created by shop", "paid by notify"];
+    assert_eq!(world.history(&number).await, straight);
+    world.hears(&number, &["order.created", "order.paid"]).await;
+    assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
+    world.finish().await;
+}
+
+fn coupon(coupon_id: &str, coupon_type: &str, coupon_fee: i64) -> Coupon {
+    Coupon {
+        coupon_id: coupon_id.to_owned(),
+        coupon_type: Some(coupon_type.to_owned()),
+        coupon_fee: Fen::new(coupon_fee).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn coupons_and_unknown_and_empty_fields_are_an_ordinary_payment() {
+    let world = World::start().await;
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let cases = [
+        (
+            PayOptions {
+                coupons: vec![coupon("30000000001", "CASH", 9900)],
+                ..PayOptions::default()
+            },
+            json!(0),
+        ),
+        (
+            PayOptions {
+                coupons: vec![
+                    coupon("30000000001", "CASH", 500),
+                    coupon("30000000002", "NO_CASH", 300),
+                ],
+                ..PayOptions::default()
+            },
+            json!(9100),
+        ),
+        (
+            PayOptions {
+                extra_fields: [("future_field_x".to_owned(), "v=1&v=2 <b>".to_owned())].into(),
+                empty_fields: names(&["attach", "device_info", "fee_type", "sub_mch_note"]),
+                ..PayOptions::default()
+            },
+            json!(9900),
+        ),
+        (
+            PayOptions {
+                empty_fields: names(&["cash_fee", "bank_type", "is_subscribe"]),
+                ..PayOptions::default()
+            },
+            json!(null),
+        ),
+    ];
+    for shop in [world.shop(), world.hmac_shop()] {
+        for (options, cash_fee) in &cases {
+            let number = Shop::number();
+            world.create_payable(&shop.order(&number, 9900)).await;
+            world.pay(&shop, &number, options);
+            world.state(&shop, &number, "paid").await;
+            let (_, view) = world.get(&shop, &number).await;
+            assert_eq!(view["total_fee"], 9900);
+            assert_eq!(&view["cash_fee"], cash_fee, "{options:?}");
+            assert_eq!(view["exceptions"], json!([]), "{options:?}");
+        }
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_notification_may_name_its_algorithm() {
+    let world = World::start().await;
+    for (shop, sign_type) in [(world.shop(), "MD5"), (world.hmac_shop(), "HMAC-SHA256")] {
+        let number = Shop::number();
+        world.create_payable(&shop.order(&number, 9900)).await;
+        let options = PayOptions {
+            extra_fields: [("sign_type".to_owned(), sign_type.to_owned())].into(),
+            ..PayOptions::default()
+        };
+        world.pay(&shop, &number, &options);
+        world.state(&shop, &number, "paid").await;
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_notification_that_arrives_while_no_worker_runs_is_booked_later() {
+    let mut world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    world.stop_workers().await;
+
+    world.pay(&shop, &number, &PayOptions::default());
+    let told = eventually("an end of the repeats", async || {
+        let told = world.simulator.notifications(&shop.mch_id, &number);
+        (told[0].state != NotificationState::Pending).then_some(told)
+    })
+    .await;
+    assert_eq!(told[0].state, NotificationState::Delivered);
+    assert_eq!(told[0].attempts.len(), 1, "SUCCESS at the first attempt");
+    let now = world.state_now(&shop, &number).await;
+    assert_eq!(now.as_deref(), Some("payable"));
+
+    world.add_worker().await;
+    world.state(&shop, &number, "paid").await;
+    assert_eq!(world.history(&number).await, HISTORY);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_service_providers_order_is_paid_for_its_sub_merchant_only() {
+    let world = World::start().await;
+    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let mut order = shop.order(&number, 9900);
+    order.as_object_mut().unwrap().remove("openid");
+    order["sub_mch_id"] = json!("1900000999");
+    order["sub_appid"] = json!("wx9999999999999999");
+    order["sub_openid"] = json!(shop.openid);
+    let view = world.create_payable(&order).await;
+    assert_eq!(view["pay"]["appId"], "wx9999999999999999");
+
+    let stranger = PayOptions {
+        notify_only: true,
+        extra_fields: [("sub_mch_id".to_owned(), "1900000998".to_owned())].into(),
+        ..PayOptions::default()
+    };
+    let nobody = PayOptions {
+        notify_only: true,
+        empty_fields: vec!["sub_mch_id".to_owned()],
+        ..PayOptions::default()
+    };
+    for options in [stranger, nobody] {
+        let body = world.held(&shop, &number, options);
+        world.notify_taken(&shop.mch_id, &body).await;
+        let kept = eventually("its verdict", async || world.kept(&body).await).await;
+        assert_eq!(kept, Kept::new("exception", 0));
+    }
+    let mut theirs = Vec::new();
+    for event in world.exception_events(&number, 2).await {
+        let exception = &event["exception"];
+        assert_eq!(exception["kind"], "identity_mismatch");
+        let differs = exception["differs"].as_array().unwrap();
+        assert_eq!(differs.len(), 1, "{differs:?}");
+        assert_eq!(differs[0]["field"], "sub_mch_id");
+        assert_eq!(differs[0]["ours"], "1900000999");
+        theirs.push(differs[0]["theirs"].clone());
+    }
+    theirs.sort_by_key(ToString::to_string);
+    assert_eq!(theirs, ["", "1900000998"]);
+    let now = world.state_now(&shop, &number).await;
+    assert_eq!(now.as_deref(), Some("payable"));
+
+    world.pay(&shop, &number, &PayOptions::default());
+    world.state(&shop, &number, "paid").await;
+    assert_eq!(world.history(&number).await, HISTORY);
+    world.finish().await;
+}

@@ -1,0 +1,94 @@
+//! Sixty notifications of every kind in one go: one transaction, one verdict for each.
+
+use futures_util::future::join_all;
+use harness::{Kept, Shop, World, eventually};
+use simulator::{Malform, PayOptions, Signing};
+use wechatpay_v2::Fen;
+
+use super::HISTORY;
+
+/// What is wrong about each kind, what is kept of it, and how many there are.
+fn wrong_kinds(other: &Shop) -> Vec<(PayOptions, Option<&'static str>, usize)> {
+    let untrue = |options: PayOptions| PayOptions { notify_only: true, ..options };
+    let forged = PayOptions { sign: Signing::Wrong, ..PayOptions::default() };
+    let unreadable = PayOptions { malform: Some(Malform::Truncated), ..PayOptions::default() };
+    let of_another_merchant =
+        PayOptions { mch_id: Some(other.mch_id.clone()), ..PayOptions::default() };
+    let failed = PayOptions { malform: Some(Malform::ResultFail), ..PayOptions::default() };
+    let of_another_amount = PayOptions { total_fee: Fen::new(1).ok(), ..PayOptions::default() };
+    vec![
+        (untrue(forged), Some("bad_signature"), 8),
+        (untrue(unreadable), Some("unreadable"), 5),
+        (untrue(of_another_merchant), None, 5),
+        (untrue(failed), Some("not_success"), 4),
+        (untrue(of_another_amount), Some("exception"), 4),
+    ]
+}
+
+#[tokio::test]
+async fn each_of_sixty_in_one_go_gets_its_own_verdict() {
+    let mut world = World::start().await;
+    let (shop, other) = (world.shop(), world.hmac_shop());
+    let numbers: Vec<String> = (0..20).map(|_| Shop::number()).collect();
+    let orders: Vec<_> = numbers.iter().map(|n| shop.order(n, 9900)).collect();
+    join_all(orders.iter().map(|order| world.create_payable(order))).await;
+    world.stop_workers().await;
+
+    // Each with what is kept of it; nothing is said of a repeat, which stands with the first.
+    let mut told: Vec<(Vec<u8>, Option<Kept>)> = Vec::new();
+    let kept = |verdict| Some(Kept::new(verdict, 0));
+    let mut orders = numbers.iter().cycle();
+    for (options, verdict, count) in wrong_kinds(&other) {
+        for number in orders.by_ref().take(count) {
+            let body = world.held(&shop, number, options.clone());
+            told.push((body, verdict.and_then(kept)));
+        }
+    }
+    for _ in 0..6 {
+        let untrue = PayOptions { notify_only: true, ..PayOptions::default() };
+        let body = world.held(&shop, &Shop::number(), untrue);
+        told.push((body, kept("exception")));
+    }
+    for (n, number) in numbers.iter().enumerate() {
+        let body = world.held(&shop, number, PayOptions::default());
+        let repeats = i32::from(n < 8);
+        if repeats == 1 {
+            told.insert(n, (body.clone(), None));
+        }
+        told.push((body, Some(Kept::new("applied", repeats))));
+    }
+    assert_eq!(told.len(), 60);
+    for (body, _) in &told {
+        world.notify_taken(&shop.mch_id, body).await;
+    }
+    assert_eq!(world.verdicts("applied").await, 0);
+
+    world.add_worker().await;
+    for number in &numbers {
+        world.state(&shop, number, "paid").await;
+    }
+    for (body, expected) in &told {
+        if expected.is_some() {
+            eventually(&format!("{expected:?}"), async || {
+                (&world.kept(body).await == expected).then_some(())
+            })
+            .await;
+        }
+    }
+    // Eight more repeat one of these, and five are about another merchant: counted, not kept.
+    let counts = [
+        ("applied", 20),
+        ("exception", 10),
+        ("bad_signature", 8),
+        ("unreadable", 5),
+        ("not_success", 4),
+        ("already", 0),
+    ];
+    for (verdict, count) in counts {
+        assert_eq!(world.verdicts(verdict).await, count, "{verdict}");
+    }
+    for number in &numbers {
+        assert_eq!(world.history(number).await, HISTORY);
+    }
+    world.finish().await;
+}

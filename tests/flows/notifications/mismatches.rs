@@ -1,0 +1,268 @@
+//! Signed, and yet it does not fit: money is kept whole, an exception says what differs, and the
+//! order stays where it is.
+
+use broker::Queue;
+use harness::{Kept, Shop, World, eventually};
+use serde_json::json;
+use simulator::{Fault, FaultPlan, Malform, PayOptions, PlannedFault};
+use wechatpay_v2::{Fen, TransactionId};
+
+use super::HISTORY;
+
+/// A signed message about a payment that nobody made.
+fn untrue() -> PayOptions {
+    PayOptions { notify_only: true, ..PayOptions::default() }
+}
+
+/// Sends it, and waits until it is kept.
+async fn told(world: &World, shop: &Shop, body: &[u8]) -> Kept {
+    world.notify_taken(&shop.mch_id, body).await;
+    eventually("its verdict", async || world.kept(body).await).await
+}
+
+/// The customer pays after all, and the order is paid by the notification.
+async fn is_settled_by_the_truth(world: &World, shop: &Shop, number: &str) {
+    let now = world.state_now(shop, number).await;
+    assert_eq!(now.as_deref(), Some("payable"));
+    let paid = world.pay(shop, number, &PayOptions::default());
+    world.state(shop, number, "paid").await;
+    let (_, view) = world.get(shop, number).await;
+    assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
+    assert_eq!(world.history(number).await, HISTORY);
+}
+
+#[tokio::test]
+async fn another_amount_is_an_exception_and_the_true_one_settles() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let options = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
+    let body = world.held(&shop, &number, options);
+    assert_eq!(told(&world, &shop, &body).await, Kept::new("exception", 0));
+    // Not final: every repeat is judged anew, and finds the exception open.
+    world.notify_taken(&shop.mch_id, &body).await;
+    world.keeps_about(&number, &[Kept::new("exception", 1)]).await;
+
+    let events = world.exception_events(&number, 1).await;
+    assert_eq!(events[0]["exception"]["kind"], "amount_mismatch");
+    let differs = json!([{"field": "total_fee", "ours": "9900", "theirs": "1"}]);
+    assert_eq!(events[0]["exception"]["differs"], differs);
+    assert_eq!(events[0]["order"]["state"], "payable");
+    let (_, view) = world.get(&shop, &number).await;
+    assert_eq!(view["exceptions"][0]["kind"], "amount_mismatch");
+
+    is_settled_by_the_truth(&world, &shop, &number).await;
+    assert_eq!(world.exceptions(&number).await, ["amount_mismatch"]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn another_currency_or_app_is_an_exception_and_the_truth_settles() {
+    let world = World::start().await;
+    let shop = world.hmac_shop();
+    let currency =
+        PayOptions { extra_fields: [("fee_type".to_owned(), "USD".to_owned())].into(), ..untrue() };
+    let app = PayOptions { appid: Some("wx1111111111111111".to_owned()), ..untrue() };
+    let cases = [(currency, "amount_mismatch", "fee_type"), (app, "identity_mismatch", "appid")];
+    for (options, kind, field) in cases {
+        let number = Shop::number();
+        world.create_payable(&shop.order(&number, 9900)).await;
+        let body = world.held(&shop, &number, options);
+        let kept = told(&world, &shop, &body).await;
+        assert_eq!(kept, Kept::new("exception", 0));
+        let events = world.exception_events(&number, 1).await;
+        assert_eq!(events[0]["exception"]["kind"], kind);
+        assert_eq!(events[0]["exception"]["differs"][0]["field"], field);
+        is_settled_by_the_truth(&world, &shop, &number).await;
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_second_payment_is_an_exception_and_the_first_one_stands() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let first = world.pay(&shop, &number, &PayOptions::default());
+    world.state(&shop, &number, "paid").await;
+    let options = PayOptions {
+        second_payment: true,
+        notify: Some(3),
+        concurrently: true,
+        ..PayOptions::default()
+    };
+    let second = world.pay(&shop, &number, &options);
+    assert_ne!(first.transaction_id, second.transaction_id);
+
+    let both = [Kept::new("applied", 0), Kept::new("exception", 2)];
+    world.keeps_about(&number, &both).await;
+    let events = world.exception_events(&number, 1).await;
+    let exception = &events[0]["exception"];
+    assert_eq!(exception["kind"], "duplicate_payment");
+    assert_eq!(exception["transaction_id"], second.transaction_id.as_str());
+    assert_eq!(exception["differs"][0]["field"], "transaction_id");
+    let (_, view) = world.get(&shop, &number).await;
+    assert_eq!(view["transaction_id"], first.transaction_id.as_str());
+    assert_eq!(view["exceptions"][0]["kind"], "duplicate_payment");
+    assert_eq!(world.history(&number).await, HISTORY);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_payment_settles_one_order_only() {
+    let world = World::start().await;
+    let (shop, paid_number, number) = (world.shop(), Shop::number(), Shop::number());
+    world.create_payable(&shop.order(&paid_number, 9900)).await;
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let paid = world.pay(&shop, &paid_number, &PayOptions::default());
+    world.state(&shop, &paid_number, "paid").await;
+
+    let options = PayOptions { transaction_id: Some(paid.transaction_id.clone()), ..untrue() };
+    let body = world.held(&shop, &number, options);
+    assert_eq!(told(&world, &shop, &body).await, Kept::new("exception", 0));
+    let events = world.exception_events(&number, 1).await;
+    assert_eq!(events[0]["exception"]["kind"], "identity_mismatch");
+    let differs = &events[0]["exception"]["differs"][0];
+    assert_eq!(differs["field"], "transaction_id");
+    assert_eq!(differs["theirs"], paid.transaction_id.as_str());
+    assert!(differs["ours"].as_str().unwrap().contains(&paid_number), "{differs}");
+    is_settled_by_the_truth(&world, &shop, &number).await;
+    assert_eq!(world.exceptions(&paid_number).await, [""; 0]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_payment_of_an_order_that_had_failed_is_booked_and_late() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let refusal = Fault::ErrCode {
+        err_code: "NOAUTH".to_owned(),
+        err_code_des: "商户无此接口权限".to_owned(),
+    };
+    let plan =
+        FaultPlan { unifiedorder: vec![PlannedFault::new(refusal, 1)], ..FaultPlan::default() };
+    world.simulator.set_faults(plan).unwrap();
+    let (status, problem) = world.create(&shop.order(&number, 9900), Some(20)).await;
+    assert_eq!(status, 422, "{problem}");
+    world.state(&shop, &number, "failed").await;
+
+    let body = out_of_nowhere(&world, &shop, &number, &transaction_id());
+    assert_eq!(told(&world, &shop, &body).await, Kept::new("applied", 0));
+    let history = ["created by shop", "failed by reply", "paid by notify"];
+    assert_eq!(world.history(&number).await, history);
+    let events = world.exception_events(&number, 1).await;
+    assert_eq!(events[0]["exception"]["kind"], "late_payment");
+    let (_, view) = world.get(&shop, &number).await;
+    assert_eq!(view["state"], "paid");
+    assert_eq!(view["exceptions"][0]["kind"], "late_payment");
+    world.finish().await;
+}
+
+/// A notification about a number that is not there, written as if there were an order of 99 yuan.
+fn out_of_nowhere(world: &World, shop: &Shop, number: &str, id: &TransactionId) -> Vec<u8> {
+    let options = PayOptions {
+        total_fee: Some(Fen::new(9900).unwrap()),
+        transaction_id: Some(id.clone()),
+        ..untrue()
+    };
+    world.held(shop, number, options)
+}
+
+#[tokio::test]
+async fn an_unknown_order_is_one_exception_however_often_it_is_told() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let id = transaction_id();
+    let first = out_of_nowhere(&world, &shop, &number, &id);
+    let fresh = out_of_nowhere(&world, &shop, &number, &id);
+    assert_ne!(first, fresh);
+    for body in [&first, &first, &first, &fresh] {
+        world.notify_taken(&shop.mch_id, body).await;
+    }
+    let both = [Kept::new("exception", 0), Kept::new("exception", 2)];
+    world.keeps_about(&number, &both).await;
+
+    let events = world.exception_events(&number, 1).await;
+    assert_eq!(events[0]["mch_id"], shop.mch_id);
+    assert_eq!(events[0]["exception"]["kind"], "unknown_order");
+    assert_eq!(events[0]["exception"]["transaction_id"], id.as_str());
+    assert_eq!(events[0].get("order"), None);
+    assert_eq!(world.exceptions(&number).await, ["unknown_order"]);
+    assert_eq!(world.books().await, [""; 0]);
+    let (status, _) = world.get(&shop, &number).await;
+    assert_eq!(status, 404);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_told_of_an_unknown_order_is_judged_anew_when_it_is_told_again() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let id = transaction_id();
+    let early = out_of_nowhere(&world, &shop, &number, &id);
+    assert_eq!(told(&world, &shop, &early).await, Kept::new("exception", 0));
+
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let untold = PayOptions { transaction_id: Some(id), state_only: true, ..PayOptions::default() };
+    world.pay(&shop, &number, &untold);
+    world.notify_taken(&shop.mch_id, &early).await;
+    world.state(&shop, &number, "paid").await;
+    assert_eq!(world.kept(&early).await, Some(Kept::new("applied", 1)));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn signed_and_unreadable_is_parked_with_the_reason() {
+    let mut world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let books = world.books().await;
+    let options = PayOptions {
+        extra_fields: [("time_end".to_owned(), "yesterday".to_owned())].into(),
+        ..untrue()
+    };
+    let body = world.held(&shop, &number, options);
+    assert_eq!(told(&world, &shop, &body).await, Kept::new("unreadable", 0));
+    let reasons = eventually("it to be parked", async || {
+        let reasons = world.parked_reasons(Queue::Notifications).await;
+        (!reasons.is_empty()).then_some(reasons)
+    })
+    .await;
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons[0].contains("time_end"), "{reasons:?}");
+    assert!(!reasons[0].contains("yesterday"), "a reason quotes nothing");
+    assert_eq!(world.books().await, books);
+
+    is_settled_by_the_truth(&world, &shop, &number).await;
+    world.expect_parked(1);
+    world.finish().await;
+}
+
+/// An operator who asks for the whole story of an order finds there what WeChat signed about it.
+#[tokio::test]
+async fn what_is_signed_stands_in_the_story_of_its_order() {
+    let mut world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let failed = PayOptions { malform: Some(Malform::ResultFail), ..untrue() };
+    let unreadable = PayOptions {
+        extra_fields: [("time_end".to_owned(), "yesterday".to_owned())].into(),
+        ..untrue()
+    };
+    for (options, verdict) in [(failed, "not_success"), (unreadable, "unreadable")] {
+        let body = world.held(&shop, &number, options);
+        let kept = told(&world, &shop, &body).await;
+        assert_eq!(kept, Kept::new(verdict, 0));
+    }
+    world.expect_parked(1);
+    let both = [Kept::new("not_success", 0), Kept::new("unreadable", 0)];
+    assert_eq!(world.kept_about(&number).await, both);
+    world.finish().await;
+}
+
+/// One that no test used before.
+fn transaction_id() -> TransactionId {
+    let bytes = Shop::number().into_bytes();
+    let digits: String = bytes.iter().map(|byte| char::from(b'0' + byte % 10)).collect();
+    TransactionId::parse(format!("42{}", &digits[..26])).unwrap()
+}

@@ -1,0 +1,152 @@
+//! Refund notifications, which are encrypted and not signed: kept, and nothing moves.
+
+use aes::Aes256;
+use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use harness::{Kept, Shop, World, eventually};
+use md5::{Digest, Md5};
+use reqwest::StatusCode;
+use simulator::PayOptions;
+use wechatpay_v2::notification_answer;
+
+const BLOCK: usize = 16;
+
+/// As WeChat does it (reference 3.6): AES-256-ECB under the lower-case hex of the key's MD5, PKCS#7.
+fn encrypted(text: &str, key: &str) -> String {
+    let digest = Md5::digest(key.as_bytes());
+    let aes_key: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let cipher = Aes256::new_from_slice(aes_key.as_bytes()).unwrap();
+    let mut bytes = text.as_bytes().to_vec();
+    let padding = BLOCK - bytes.len() % BLOCK;
+    bytes.resize(bytes.len() + padding, u8::try_from(padding).unwrap());
+    let (blocks, _) = Block::<Aes256>::slice_as_chunks_mut(&mut bytes);
+    cipher.encrypt_blocks(blocks);
+    STANDARD.encode(bytes)
+}
+
+fn refund(shop: &Shop, number: &str, transaction_id: &str, key: &str) -> Vec<u8> {
+    let inner = format!(
+        "<root><out_refund_no><![CDATA[RF-{number}]]></out_refund_no>\
+         <out_trade_no><![CDATA[{number}]]></out_trade_no>\
+         <refund_account><![CDATA[REFUND_SOURCE_UNSETTLED_FUNDS]]></refund_account>\
+         <refund_fee><![CDATA[9900]]></refund_fee>\
+         <refund_id><![CDATA[50300009872026072112345678901]]></refund_id>\
+         <refund_recv_accout><![CDATA[支付用户零钱]]></refund_recv_accout>\
+         <refund_request_source><![CDATA[API]]></refund_request_source>\
+         <refund_status><![CDATA[SUCCESS]]></refund_status>\
+         <settlement_refund_fee><![CDATA[9900]]></settlement_refund_fee>\
+         <settlement_total_fee><![CDATA[9900]]></settlement_total_fee>\
+         <success_time><![CDATA[2026-07-21 20:11:05]]></success_time>\
+         <total_fee><![CDATA[9900]]></total_fee>\
+         <transaction_id><![CDATA[{transaction_id}]]></transaction_id></root>"
+    );
+    let (mch_id, appid) = (&shop.mch_id, &shop.appid);
+    let (nonce, req_info) = (Shop::number(), encrypted(&inner, key));
+    format!(
+        "<xml><return_code>SUCCESS</return_code><appid><![CDATA[{appid}]]></appid>\
+         <mch_id><![CDATA[{mch_id}]]></mch_id><nonce_str><![CDATA[{nonce}]]></nonce_str>\
+         <req_info><![CDATA[{req_info}]]></req_info></xml>"
+    )
+    .into_bytes()
+}
+
+/// Sends it to the refund path, which takes it, and waits until it is kept.
+async fn told(world: &World, shop: &Shop, body: &[u8]) -> Kept {
+    let answer = world.notify_refund(&shop.mch_id, body.to_vec()).await;
+    let success = notification_answer::SUCCESS.to_owned();
+    assert_eq!(answer, (StatusCode::OK, success));
+    eventually("its verdict", async || world.kept(body).await).await
+}
+
+#[tokio::test]
+async fn a_refund_notification_is_kept_for_later_and_moves_nothing() {
+    let world = World::start().await;
+    let (shop, number) = (world.hmac_shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let paid = world.pay(&shop, &number, &PayOptions::default());
+    world.state(&shop, &number, "paid").await;
+    let books = world.books().await;
+
+    let key = &world.merchants[1].key;
+    let body = refund(&shop, &number, paid.transaction_id.as_str(), key);
+    let kept = told(&world, &shop, &body).await;
+    assert_eq!(kept, Kept::new("deferred", 0));
+    let both = [Kept::new("applied", 0), Kept::new("deferred", 0)];
+    assert_eq!(world.kept_about(&number).await, both);
+    assert_eq!(world.books().await, books);
+    assert_eq!(world.exceptions(&number).await, [""; 0]);
+    world.finish().await;
+}
+
+/// Encrypted is not signed: blocks can be pasted together, so an inner text can be of any length.
+#[tokio::test]
+async fn a_refund_notification_with_an_absurd_number_is_kept_too() {
+    let world = World::start().await;
+    let shop = world.shop();
+    let absurd: String = (0..200).map(|_| Shop::number()).collect();
+    let body = refund(&shop, &absurd, &absurd, &world.merchants[0].key);
+    let kept = told(&world, &shop, &body).await;
+    assert_eq!(kept, Kept::new("deferred", 0));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_refund_notification_that_does_not_decrypt_is_a_sample_and_moves_nothing() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let paid = world.pay(&shop, &number, &PayOptions::default());
+    world.state(&shop, &number, "paid").await;
+    let books = world.books().await;
+
+    // Under another merchant's key; cut in the middle of a block; no Base64; nothing at all.
+    let right = refund(&shop, &number, paid.transaction_id.as_str(), &world.merchants[0].key);
+    let right = String::from_utf8(right).unwrap();
+    let elsewhere = refund(&shop, &number, paid.transaction_id.as_str(), &world.merchants[1].key);
+    let start = right.find("<req_info><![CDATA[").unwrap() + "<req_info><![CDATA[".len();
+    let with = |req_info: &str| {
+        let end = right.find("]]></req_info>").unwrap();
+        [&right[..start], req_info, &right[end..]].concat().into_bytes()
+    };
+    let cut = &right[start..start + 20];
+    for body in [elsewhere, with(cut), with("no Base64!"), with("")] {
+        let kept = told(&world, &shop, &body).await;
+        assert_eq!(kept, Kept::new("bad_signature", 0));
+    }
+    assert_eq!(world.books().await, books);
+    assert_eq!(world.kept_about(&number).await, [Kept::new("applied", 0)]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_payment_notification_on_the_refund_path_moves_nothing() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let books = world.books().await;
+    let body = world.held(&shop, &number, PayOptions::default());
+    let kept = told(&world, &shop, &body).await;
+    assert_eq!(kept, Kept::new("bad_signature", 0));
+    assert_eq!(world.books().await, books);
+
+    // The very same bytes where they belong: the digest decides storage, never effect.
+    world.notify_taken(&shop.mch_id, &body).await;
+    world.state(&shop, &number, "paid").await;
+    assert_eq!(world.kept(&body).await, Some(Kept::new("applied", 1)));
+    world.finish().await;
+}
+
+/// As when a key is put right: at first it did not verify, and nobody could say what it was about.
+#[tokio::test]
+async fn what_settles_an_order_when_it_comes_again_stands_in_the_story_of_the_order() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let body = world.held(&shop, &number, PayOptions::default());
+    told(&world, &shop, &body).await;
+    world.notify_taken(&shop.mch_id, &body).await;
+    world.state(&shop, &number, "paid").await;
+    assert_eq!(world.kept_about(&number).await, [Kept::new("applied", 1)]);
+    world.finish().await;
+}

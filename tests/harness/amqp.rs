@@ -1,0 +1,177 @@
+//! A shop that speaks AMQP itself: the client library and none of our own code.
+
+use std::time::Duration;
+
+use broker::{Exchange, Namespace, exchange_name};
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::services::{Place, amqp_text};
+
+/// Far beyond what a message takes that comes at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection with one channel, used by one task: what is published together is confirmed one
+/// after the other.
+pub struct Amqp {
+    namespace: Namespace,
+    connection: Connection,
+    channel: Channel,
+}
+
+/// A queue of the shop's own.
+pub struct Inbox {
+    pub name: String,
+    deliveries: Consumer,
+}
+
+impl Amqp {
+    pub async fn connect(place: &Place) -> Self {
+        let named = ConnectionProperties::default().with_connection_name("test shop".into());
+        let connection = Connection::connect(&amqp_text(), named).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let confirms = ConfirmSelectOptions::default();
+        channel.confirm_select(confirms).await.unwrap();
+        Self { namespace: place.namespace.clone(), connection, channel }
+    }
+
+    /// The name of one of our queues, such as `orders.parked`.
+    pub fn ours(&self, queue: &str) -> String {
+        format!("{}.{queue}", self.namespace)
+    }
+
+    /// Publishes to the commands, and returns once the broker has confirmed.
+    pub async fn command(&self, routing_key: &str, body: &[u8], properties: BasicProperties) {
+        let commands = exchange_name(&self.namespace, Exchange::Commands);
+        self.publish(&commands, routing_key, body, properties).await;
+    }
+
+    /// Publishes, and returns once the broker has confirmed.
+    pub async fn publish(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) {
+        let options = BasicPublishOptions::default();
+        let (exchange, routing_key) = (exchange.into(), routing_key.into());
+        let published =
+            self.channel.basic_publish(exchange, routing_key, options, body, properties);
+        let confirm = published.await.unwrap().await.unwrap();
+        assert_eq!(confirm, Confirmation::Ack(None));
+    }
+
+    /// A queue that only this connection sees and that goes with it.
+    pub async fn private_queue(&self) -> Inbox {
+        let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        self.declare("", options).await
+    }
+
+    /// The pseudo queue `amq.rabbitmq.reply-to`.
+    pub async fn direct_reply_to(&self) -> Inbox {
+        self.consume("amq.rabbitmq.reply-to".to_owned()).await
+    }
+
+    /// A queue of its own, bound to the events that match `pattern`.
+    pub async fn events(&self, pattern: &str) -> Inbox {
+        let inbox = self.private_queue().await;
+        self.bind(&inbox.name, pattern).await;
+        inbox
+    }
+
+    /// A durable queue, bound to the events that match `pattern`, that nobody consumes yet.
+    pub async fn durable_queue(&self, name: &str, pattern: &str) {
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let declare = self.channel.queue_declare(name.into(), options, FieldTable::default());
+        declare.await.unwrap();
+        self.bind(name, pattern).await;
+    }
+
+    /// Everything that waits in a queue, which keeps it.
+    pub async fn look_into(&self, queue: &str) -> Vec<Delivery> {
+        let channel = self.connection.create_channel().await.unwrap();
+        let found = get_all(&channel, queue, false).await;
+        // What is not acknowledged stands in the queue again.
+        channel.close(200, "OK".into()).await.unwrap();
+        found
+    }
+
+    /// Takes out everything that waits in a queue.
+    pub async fn empty(&self, queue: &str) -> Vec<Delivery> {
+        get_all(&self.channel, queue, true).await
+    }
+
+    pub async fn delete(&self, queue: &str) {
+        let options = QueueDeleteOptions::default();
+        self.channel.queue_delete(queue.into(), options).await.unwrap();
+    }
+
+    pub async fn close(self) {
+        self.connection.close(200, "OK".into()).await.unwrap();
+    }
+
+    async fn bind(&self, queue: &str, pattern: &str) {
+        let events = exchange_name(&self.namespace, Exchange::Events);
+        let options = QueueBindOptions::default();
+        let (queue, events, pattern) = (queue.into(), events.into(), pattern.into());
+        let bind = self.channel.queue_bind(queue, events, pattern, options, FieldTable::default());
+        bind.await.unwrap();
+    }
+
+    async fn declare(&self, name: &str, options: QueueDeclareOptions) -> Inbox {
+        let declare = self.channel.queue_declare(name.into(), options, FieldTable::default());
+        let name = declare.await.unwrap().name().to_string();
+        self.consume(name).await
+    }
+
+    async fn consume(&self, name: String) -> Inbox {
+        let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let queue = name.as_str().into();
+        let consume = self.channel.basic_consume(queue, "".into(), no_ack, FieldTable::default());
+        Inbox { deliveries: consume.await.unwrap(), name }
+    }
+}
+
+async fn get_all(channel: &Channel, queue: &str, no_ack: bool) -> Vec<Delivery> {
+    let mut found = Vec::new();
+    let get = || channel.basic_get(queue.into(), BasicGetOptions { no_ack });
+    while let Some(message) = get().await.unwrap() {
+        found.push(message.delivery);
+    }
+    found
+}
+
+impl Inbox {
+    /// The next message.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub async fn next(&mut self) -> Delivery {
+        let next = timeout(PATIENCE, self.deliveries.next()).await;
+        let next = next.unwrap_or_else(|_| panic!("waited in vain for a message in {}", self.name));
+        next.unwrap().unwrap()
+    }
+
+    /// The next message, read as JSON.
+    pub async fn next_json(&mut self) -> Value {
+        serde_json::from_slice(&self.next().await.data).unwrap()
+    }
+}
+
+/// The text of a header.
+pub fn header(delivery: &Delivery, name: &str) -> Option<String> {
+    let headers = delivery.properties.headers().as_ref()?;
+    match headers.inner().get(name)? {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        other => panic!("the header {name} is {other:?}"),
+    }
+}

@@ -1,0 +1,24 @@
+//! The whole system in one test process: real libraries against real Postgres, real RabbitMQ and
+//! the simulator over HTTP. Each test has a database and a namespace of its own.
+//!
+//! A test ends with [`World::finish`], which waits for quiet, checks the invariants of design 10
+//! and removes what the test made. A test that forgets it fails.
+#![allow(clippy::unwrap_used, reason = "in a test a failure is a panic")]
+
+pub mod amqp;
+pub mod events;
+pub mod evidence;
+pub mod logs;
+pub mod problem;
+pub mod proxy;
+pub mod services;
+pub mod shop;
+pub mod wait;
+pub mod world;
+
+mod invariants;
+
+pub use evidence::Kept;
+pub use shop::Shop;
+pub use wait::eventually;
+pub use world::{Options, TestMerchant, World};

@@ -1,0 +1,90 @@
+//! A database and a namespace for one test, on the servers that the environment names.
+
+use broker::{AmqpUrl, BrokerConfig, Namespace};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+use worker::DatabaseUrl;
+
+/// Where a test lives.
+pub struct Place {
+    pub database: String,
+    pub database_url: DatabaseUrl,
+    pub pool: PgPool,
+    pub amqp_url: AmqpUrl,
+    pub namespace: Namespace,
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run the tests with `make test`, which provides the services")
+    })
+}
+
+/// The broker that the environment names, for a client that is not ours.
+pub fn amqp_text() -> String {
+    variable("WXPAY_AMQP_URL")
+}
+
+/// The broker that the environment names.
+pub fn amqp_url() -> AmqpUrl {
+    AmqpUrl::parse(&amqp_text()).unwrap()
+}
+
+/// The host and port of that broker.
+pub fn amqp_address() -> String {
+    let url = reqwest::Url::parse(&variable("WXPAY_AMQP_URL")).unwrap();
+    format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5672))
+}
+
+/// The broker's URL with another address in it.
+pub fn amqp_url_through(address: std::net::SocketAddr) -> AmqpUrl {
+    let mut url = reqwest::Url::parse(&variable("WXPAY_AMQP_URL")).unwrap();
+    url.set_ip_host(address.ip()).unwrap();
+    url.set_port(Some(address.port())).unwrap();
+    AmqpUrl::parse(url.as_str()).unwrap()
+}
+
+impl Place {
+    /// A database with the schema.
+    pub async fn make() -> Self {
+        let place = Self::make_empty().await;
+        worker::migrate(&place.database_url).await.unwrap();
+        place
+    }
+
+    /// A database with nothing in it.
+    pub async fn make_empty() -> Self {
+        let name = format!("t{}", Uuid::new_v4().simple());
+        let admin_url = variable("WXPAY_DATABASE_URL");
+        let mut admin = PgConnection::connect(&admin_url).await.unwrap();
+        // The name is made here of hex digits.
+        let create = AssertSqlSafe(format!("create database {name}"));
+        sqlx::query(create).execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+
+        let mut url = reqwest::Url::parse(&admin_url).unwrap();
+        url.set_path(&name);
+        let database_url = DatabaseUrl::parse(url.as_str()).unwrap();
+        let pool = PgPoolOptions::new().max_connections(2).connect(url.as_str()).await.unwrap();
+        let namespace = Namespace::parse(&name).unwrap();
+        Self { database: name, database_url, pool, amqp_url: amqp_url(), namespace }
+    }
+
+    pub fn broker_config(&self, connection_name: &str) -> BrokerConfig {
+        BrokerConfig {
+            amqp_url: self.amqp_url.clone(),
+            namespace: self.namespace.clone(),
+            connection_name: connection_name.to_owned(),
+        }
+    }
+
+    pub async fn remove(&self) {
+        self.pool.close().await;
+        broker::delete(&self.broker_config("test clean-up")).await.unwrap();
+        let mut admin = PgConnection::connect(&variable("WXPAY_DATABASE_URL")).await.unwrap();
+        let drop = AssertSqlSafe(format!("drop database {} with (force)", self.database));
+        sqlx::query(drop).execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+    }
+}

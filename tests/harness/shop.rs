@@ -1,0 +1,60 @@
+//! What a shop sends.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::TestMerchant;
+
+/// A shop of one merchant.
+#[derive(Clone, Debug)]
+pub struct Shop {
+    pub mch_id: String,
+    pub appid: String,
+    pub openid: String,
+}
+
+impl Shop {
+    pub fn of(merchant: &TestMerchant) -> Self {
+        Self {
+            mch_id: merchant.mch_id.clone(),
+            appid: merchant.appid.clone(),
+            openid: merchant.openid.clone(),
+        }
+    }
+
+    /// A number that no test used before.
+    pub fn number() -> String {
+        Uuid::new_v4().simple().to_string()
+    }
+
+    /// A JSAPI order.
+    pub fn order(&self, out_trade_no: &str, total_fee: i64) -> Value {
+        json!({
+            "mch_id": self.mch_id,
+            "appid": self.appid,
+            "out_trade_no": out_trade_no,
+            "body": "极光小店-鲜花&绿植",
+            "total_fee": total_fee,
+            "spbill_create_ip": "203.0.113.24",
+            "openid": self.openid,
+        })
+    }
+
+    /// An order of another trade type, with the fields that it needs.
+    pub fn order_of_type(&self, out_trade_no: &str, trade_type: &str) -> Value {
+        let mut order = self.order(out_trade_no, 9900);
+        order["trade_type"] = json!(trade_type);
+        if trade_type != "JSAPI" {
+            order.as_object_mut().unwrap().remove("openid");
+        }
+        if trade_type == "NATIVE" {
+            order["product_id"] = json!("SKU-1001");
+        }
+        if trade_type == "MWEB" {
+            let scene =
+                r#"{"h5_info":{"type":"Wap","wap_url":"https://shop.example","wap_name":"shop"}}"#;
+            order["scene_info"] = json!(scene);
+        }
+        order
+    }
+}

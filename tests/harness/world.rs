@@ -1,0 +1,413 @@
+//! Everything a flow needs, started and stopped in order.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use broker::{AmqpUrl, TopologyMode};
+use ingress::Listeners;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use simulator::{Handle, PayOptions, Simulator};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
+use worker::{Merchant, Merchants};
+
+use crate::events::Recorder;
+use crate::services::Place;
+use crate::{Shop, eventually, logs};
+
+/// A merchant made for one test, its key and its payer drawn at random so that they can be
+/// searched for in the logs.
+#[derive(Clone, Debug)]
+pub struct TestMerchant {
+    pub mch_id: String,
+    pub appid: String,
+    pub openid: String,
+    pub key: String,
+    pub sign_type: SignType,
+}
+
+/// What differs from the ordinary.
+#[derive(Default)]
+pub struct Options {
+    /// How many workers; one unless said.
+    pub workers: Option<usize>,
+    /// Where the ingress finds the broker, when it is not where everybody else does.
+    pub ingress_amqp_url: Option<AmqpUrl>,
+    /// Everything is started before anybody has migrated the database.
+    pub unmigrated: bool,
+    /// Everything is started before an operator, who owns it here, has declared the topology.
+    pub undeclared: bool,
+}
+
+/// A running part of the system.
+pub struct Service {
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Service {
+    /// What its probe says.
+    pub async fn readiness(&self, http: &reqwest::Client) -> (StatusCode, String) {
+        let url = format!("http://{}/readyz", self.address);
+        let answer = http.get(url).send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    /// Stops it as SIGTERM does, and waits for its end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// The whole system.
+pub struct World {
+    pub place: Place,
+    pub simulator: Handle,
+    pub merchants: Vec<TestMerchant>,
+    pub events: Recorder,
+    pub http: reqwest::Client,
+    pub public: SocketAddr,
+    pub private: SocketAddr,
+    pub workers: Vec<Service>,
+    topology: TopologyMode,
+    ingress: Option<Service>,
+    /// Numbers that were answered with 2xx.
+    pub(crate) accepted: Mutex<BTreeSet<(String, String)>>,
+    /// Messages that the test knows to be parked.
+    pub(crate) parked_expected: u32,
+    finished: bool,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    pub async fn start_with(options: Options) -> Self {
+        logs::keep();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let place =
+            if options.unmigrated { Place::make_empty().await } else { Place::make().await };
+        let listeners = Listeners { public: listener().await, private: listener().await };
+        let public = listeners.public.local_addr().unwrap();
+        let private = listeners.private.local_addr().unwrap();
+        let merchants = vec![
+            TestMerchant::new("1900000109", SignType::Md5),
+            TestMerchant::new("1900000110", SignType::HmacSha256),
+        ];
+        let simulator = start_simulator(&merchants).await;
+
+        let ordinary = options.ingress_amqp_url.is_none();
+        let mut config = ingress::Config::new(
+            options.ingress_amqp_url.unwrap_or_else(|| place.amqp_url.clone()),
+            place.namespace.clone(),
+        );
+        config.public_addr = public;
+        config.private_addr = private;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(ingress::run(config, listeners, stop.clone()));
+        let ingress = Service { address: private, stop, task };
+
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let topology = match options.undeclared {
+            true => TopologyMode::Check,
+            false => TopologyMode::Declare,
+        };
+        let first = start_worker(&place, &merchants, public, &simulator, topology).await;
+        if !options.unmigrated && !options.undeclared {
+            ready(&http, first.address).await;
+        }
+        if ordinary && !options.undeclared {
+            // It looked for the exchanges before the worker declared them, and looks again.
+            ready(&http, private).await;
+        }
+        let events = Recorder::start(place.broker_config("test events"));
+        if !options.undeclared {
+            events.listens().await;
+        }
+        let mut world = Self {
+            place,
+            simulator,
+            merchants,
+            events,
+            http,
+            public,
+            private,
+            workers: vec![first],
+            topology,
+            ingress: Some(ingress),
+            accepted: Mutex::default(),
+            parked_expected: 0,
+            finished: false,
+        };
+        for _ in 1..options.workers.unwrap_or(1) {
+            world.add_worker().await;
+        }
+        world
+    }
+
+    /// Starts one more worker and waits until it consumes.
+    pub async fn add_worker(&mut self) {
+        let worker =
+            start_worker(&self.place, &self.merchants, self.public, &self.simulator, self.topology)
+                .await;
+        ready(&self.http, worker.address).await;
+        self.workers.push(worker);
+    }
+
+    /// Stops every worker, as SIGTERM does.
+    pub async fn stop_workers(&mut self) {
+        for worker in self.workers.drain(..) {
+            worker.stop().await;
+        }
+    }
+
+    /// Waits until every worker is ready.
+    pub async fn workers_ready(&self) {
+        for worker in &self.workers {
+            ready(&self.http, worker.address).await;
+        }
+    }
+
+    /// Waits until the ingress is ready.
+    pub async fn ingress_ready(&self) {
+        ready(&self.http, self.private).await;
+    }
+
+    /// The shop of the merchant that signs with MD5.
+    pub fn shop(&self) -> Shop {
+        Shop::of(&self.merchants[0])
+    }
+
+    /// The shop of the merchant that signs with HMAC-SHA256.
+    pub fn hmac_shop(&self) -> Shop {
+        Shop::of(&self.merchants[1])
+    }
+
+    /// Posts whatever it is given to the shops' door.
+    pub async fn post(
+        &self,
+        body: impl Into<reqwest::Body>,
+        headers: &[(&str, &str)],
+    ) -> reqwest::Response {
+        let url = format!("http://{}/v1/orders", self.private);
+        let request = headers
+            .iter()
+            .fold(self.http.post(url), |request, (name, value)| request.header(*name, *value));
+        request.body(body).send().await.unwrap()
+    }
+
+    /// Posts an order, and waits for the worker's answer when `wait_s` is given.
+    pub async fn create(&self, order: &Value, wait_s: Option<u8>) -> (StatusCode, Value) {
+        let wait = wait_s.map(|seconds| format!("wait={seconds}"));
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(wait.as_deref().map(|wait| ("prefer", wait)));
+        let response = self.post(order.to_string(), &headers).await;
+        let status = response.status();
+        if status.is_success() {
+            let text = |name: &str| order[name].as_str().unwrap_or_default().to_owned();
+            self.accepted.lock().unwrap().insert((text("mch_id"), text("out_trade_no")));
+        }
+        (status, json_body(response).await)
+    }
+
+    /// Posts an order and returns it as it became payable.
+    pub async fn create_payable(&self, order: &Value) -> Value {
+        let (status, view) = self.create(order, Some(20)).await;
+        assert_eq!((status, &view["state"]), (StatusCode::OK, &Value::from("payable")), "{view}");
+        view
+    }
+
+    /// The order's view, asked of the ingress.
+    pub async fn get(&self, shop: &Shop, out_trade_no: &str) -> (StatusCode, Value) {
+        let url = format!("http://{}/v1/orders/{}/{out_trade_no}", self.private, shop.mch_id);
+        let response = self.http.request(Method::GET, url).send().await.unwrap();
+        let status = response.status();
+        (status, json_body(response).await)
+    }
+
+    /// Posts bytes as a payment notification to a merchant's path.
+    pub async fn notify(&self, mch_id: &str, body: Vec<u8>) -> (StatusCode, String) {
+        self.post_notification(&format!("{mch_id}/payment"), body).await
+    }
+
+    /// Posts bytes as a refund notification to a merchant's path.
+    pub async fn notify_refund(&self, mch_id: &str, body: Vec<u8>) -> (StatusCode, String) {
+        self.post_notification(&format!("{mch_id}/refund"), body).await
+    }
+
+    async fn post_notification(&self, path: &str, body: Vec<u8>) -> (StatusCode, String) {
+        let url = format!("http://{}/notify/{path}", self.public);
+        let response = self.http.post(url).body(body).send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
+    }
+
+    /// The customer pays; the simulator notifies as `options` say.
+    pub fn pay(&self, shop: &Shop, out_trade_no: &str, options: &PayOptions) -> simulator::Paid {
+        self.simulator.pay(&shop.mch_id, out_trade_no, options).unwrap()
+    }
+
+    /// A notification that the simulator wrote and did not send.
+    pub fn held(&self, shop: &Shop, out_trade_no: &str, options: PayOptions) -> Vec<u8> {
+        let options = PayOptions { hold: true, ..options };
+        self.pay(shop, out_trade_no, &options).body.unwrap()
+    }
+
+    /// Waits until the order is in this state in the database.
+    pub async fn state(&self, shop: &Shop, out_trade_no: &str, state: &str) {
+        eventually(&format!("{out_trade_no} to be {state}"), async || {
+            let now = self.state_now(shop, out_trade_no).await?;
+            (now == state).then_some(())
+        })
+        .await;
+    }
+
+    /// The order's state in the database.
+    pub async fn state_now(&self, shop: &Shop, out_trade_no: &str) -> Option<String> {
+        let state = "select state from orders where mch_id = $1 and out_trade_no = $2";
+        let state = sqlx::query_scalar(state).bind(&shop.mch_id).bind(out_trade_no);
+        state.fetch_optional(&self.place.pool).await.unwrap()
+    }
+
+    /// Waits until events about a number have come, the last of them of type `until`, and returns
+    /// the types of all.
+    pub async fn told(&self, out_trade_no: &str, until: &str) -> Vec<String> {
+        eventually(&format!("{until} about {out_trade_no}"), async || {
+            let types = self.events.types(out_trade_no);
+            types.iter().any(|kind| kind == until).then_some(types)
+        })
+        .await
+    }
+
+    /// The open exceptions of a number.
+    pub async fn exceptions(&self, out_trade_no: &str) -> Vec<String> {
+        let kinds = "select kind from exceptions where out_trade_no = $1 order by kind";
+        let kinds = sqlx::query_scalar(kinds).bind(out_trade_no);
+        kinds.fetch_all(&self.place.pool).await.unwrap()
+    }
+
+    /// How many notifications are kept with this verdict.
+    pub async fn verdicts(&self, verdict: &str) -> i64 {
+        let count = "select count(*) from notifications where verdict = $1";
+        sqlx::query_scalar(count).bind(verdict).fetch_one(&self.place.pool).await.unwrap()
+    }
+
+    /// The whole of the tables that money depends on, to compare before and after. When an order is
+    /// looked at again, and who calls about it at present, is no part of what it is.
+    pub async fn books(&self) -> Vec<String> {
+        let rows = "select (to_jsonb(o) - array['next_check_at', 'call_lease_holder',
+                'call_lease_until'])::text from orders o
+            union all select t::text from order_transitions t order by 1";
+        sqlx::query_scalar(rows).fetch_all(&self.place.pool).await.unwrap()
+    }
+
+    /// Tells the final check that the test parked this many messages.
+    pub fn expect_parked(&mut self, messages: u32) {
+        self.parked_expected = messages;
+    }
+
+    /// Waits for quiet, stops everything, checks the invariants of design 10, and cleans up.
+    pub async fn finish(mut self) {
+        if self.workers.is_empty() {
+            self.add_worker().await;
+        }
+        self.quiet().await;
+        if let Some(ingress) = self.ingress.take() {
+            ingress.stop().await;
+        }
+        self.stop_workers().await;
+        self.check_invariants().await;
+        self.finished = true;
+        self.place.remove().await;
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.finished && !std::thread::panicking() {
+            panic!("a flow ends with World::finish, which checks the invariants");
+        }
+    }
+}
+
+impl TestMerchant {
+    fn new(mch_id: &str, sign_type: SignType) -> Self {
+        let random = || Uuid::new_v4().simple().to_string();
+        Self {
+            mch_id: mch_id.to_owned(),
+            appid: "wx8888888888888888".to_owned(),
+            openid: format!("o{}", &random()[..27]),
+            key: random(),
+            sign_type,
+        }
+    }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+async fn start_simulator(merchants: &[TestMerchant]) -> Handle {
+    let merchants = merchants.iter().map(|merchant| simulator::Merchant {
+        mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
+        appids: vec![AppId::parse(&*merchant.appid).unwrap()],
+        key: ApiKey::parse(&merchant.key).unwrap(),
+        sign_type: merchant.sign_type,
+        notify_base_url: None,
+    });
+    let mut config = simulator::Config::new(merchants.collect());
+    // The repeats of a day within seconds.
+    config.time_scale = 1000.0;
+    Simulator::start(config, listener().await).unwrap()
+}
+
+async fn start_worker(
+    place: &Place,
+    merchants: &[TestMerchant],
+    public: SocketAddr,
+    simulator: &Handle,
+    topology: TopologyMode,
+) -> Service {
+    let merchants = merchants.iter().map(|merchant| Merchant {
+        mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
+        appids: vec![AppId::parse(&*merchant.appid).unwrap()],
+        sign_type: merchant.sign_type,
+        notify_base_url: format!("http://{public}"),
+        key: ApiKey::parse(&merchant.key).unwrap(),
+        previous_key: None,
+    });
+    let config = worker::Config {
+        amqp_url: place.amqp_url.clone(),
+        namespace: place.namespace.clone(),
+        topology,
+        database_url: place.database_url.clone(),
+        merchants: Merchants::of(merchants.collect()).unwrap(),
+        gateway_url: simulator.url(),
+        gateway_backup_url: None,
+    };
+    let ops = listener().await;
+    let address = ops.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(worker::run(config, ops, stop.clone()));
+    Service { address, stop, task }
+}
+
+async fn ready(http: &reqwest::Client, address: SocketAddr) {
+    eventually("readiness", async || {
+        let answer = http.get(format!("http://{address}/readyz")).send().await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+}
+
+async fn json_body(response: reqwest::Response) -> Value {
+    let text = response.text().await.unwrap();
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
+}
