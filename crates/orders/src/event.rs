@@ -100,6 +100,23 @@ pub fn of_exception(
     Event { id, kind: EXCEPTION_OPENED, body: body.to_json(), mch_id: key.mch_id.clone() }
 }
 
+/// The event of messages for a merchant that do not verify, once per merchant and hour. They are
+/// about no order that could be believed, so `out_trade_no` is `-`.
+#[must_use]
+pub fn of_bad_signatures(id: Uuid, mch_id: &MchId, opened_at: OffsetDateTime) -> Event {
+    let exception = ExceptionBody {
+        kind: ExceptionKind::BadSignature,
+        transaction_id: None,
+        differs: &[],
+        opened_at,
+    };
+    let body = Envelope {
+        exception: Some(exception),
+        ..Envelope::new(id, EXCEPTION_OPENED, opened_at, mch_id, "-")
+    };
+    Event { id, kind: EXCEPTION_OPENED, body: body.to_json(), mch_id: mch_id.clone() }
+}
+
 /// The event of a command that was declined. `message_id` is the command's own; `out_trade_no` is
 /// as it was given, since it may be the wrong field.
 #[must_use]
