@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-mod copy;
+pub(crate) mod copy;
 mod desk;
 mod disposition;
 mod intake;
@@ -21,7 +21,7 @@ use unsettled::Unsettled;
 
 use crate::{
     BrokerError, Handler, Link, Publisher, Queue, complaint::Complaint, delays::Delays,
-    link::Session, queue_name,
+    link::Session, queue_name, sender::Us,
 };
 
 /// What a consumer holds at most.
@@ -108,7 +108,8 @@ impl<H: Handler> Run<H> {
     async fn run(self) {
         let (mut delays, mut complaint) = (Delays::new(), Complaint::default());
         while let Some(session) = self.stop.run_until_cancelled(self.link.usable_session()).await {
-            let open = Intake::open(&session, &self.queue_name, self.limits.prefetch);
+            let open =
+                Intake::open(&session, &self.queue_name, self.limits.prefetch, Us::on(&self.link));
             match self.stop.run_until_cancelled(open).await {
                 None => break,
                 Some(Ok(intake)) => {

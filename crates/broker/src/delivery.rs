@@ -9,6 +9,8 @@ use lapin::{
 };
 use uuid::Uuid;
 
+use crate::sender::Us;
+
 /// Carries the number of the attempt; ours, because not every broker counts the same things.
 pub(crate) const ATTEMPT: &str = "attempt";
 
@@ -31,9 +33,8 @@ pub struct Delivery {
     pub correlation_id: Option<String>,
     /// For example `application/json`.
     pub content_type: Option<String>,
-    /// The AMQP user who published it, checked by the broker. Gone after [`crate::Outcome::Snooze`]
-    /// or [`crate::Outcome::Retry`]: the broker lets a connection publish under its own user's
-    /// name only, so the copy cannot carry it, and a header in its stead could be forged.
+    /// The AMQP user who published it, vouched for by the broker; the same after a delay. `None`
+    /// when its publisher did not give its name.
     pub user_id: Option<String>,
     /// When the sender says it was sent, in seconds since 1970.
     pub timestamp_seconds: Option<u64>,
@@ -62,6 +63,7 @@ impl Delivery {
         redelivered: bool,
         properties: &BasicProperties,
         body: Bytes,
+        us: &Us,
     ) -> Self {
         let text = |property: &Option<ShortString>| property.as_ref().map(ToString::to_string);
         let message_id_text = text(properties.message_id());
@@ -74,7 +76,7 @@ impl Delivery {
             reply_to: text(properties.reply_to()),
             correlation_id: text(properties.correlation_id()),
             content_type: text(properties.content_type()),
-            user_id: text(properties.user_id()),
+            user_id: us.sender(properties),
             timestamp_seconds: *properties.timestamp(),
             headers: text_headers(properties),
             redelivered,

@@ -25,12 +25,19 @@ enum Problem {
     TimedOut(Duration),
     #[error("the connection is gone")]
     Gone,
+    #[error("refused by the broker")]
+    Refused,
 }
 
 impl BrokerError {
     /// There is no connection at present.
     pub(crate) fn gone(what: impl Into<String>) -> Self {
         Self { what: what.into(), problem: Problem::Gone }
+    }
+
+    /// The broker would not take a message.
+    pub(crate) fn refused(what: impl Into<String>) -> Self {
+        Self { what: what.into(), problem: Problem::Refused }
     }
 
     pub(crate) fn timed_out(what: impl Into<String>, within: Duration) -> Self {

@@ -31,10 +31,14 @@ mod outgoing;
 mod publisher;
 mod replier;
 mod replies;
+mod sender;
 
 mod consumer;
 mod delivery;
 mod handler;
+
+mod parked;
+mod unrouted;
 
 pub use config::{BrokerConfig, InvalidSetting};
 pub use consumer::{Consumer, ConsumerHandle, ConsumerLimits};
@@ -45,6 +49,7 @@ pub use link::{Link, LinkState, Setup};
 pub use listen::{Listening, listen};
 pub use message::{Message, Target};
 pub use namespace::Namespace;
+pub use parked::{ParkedMessage, ParkedQueue, Pile};
 pub use publisher::{NotSentReason, PublishError, Publisher, PublisherLimits};
 pub use replier::Replier;
 pub use replies::PendingReply;
@@ -53,4 +58,5 @@ pub use topology::{
     apply::{QueueDepth, delete, depths},
     exchange_name, queue_name,
 };
+pub use unrouted::replay_unrouted;
 pub use url::AmqpUrl;

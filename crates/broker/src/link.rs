@@ -96,6 +96,10 @@ impl Link {
         self.shared.ended.cancelled().await;
     }
 
+    pub(crate) fn config(&self) -> &BrokerConfig {
+        &self.shared.config
+    }
+
     /// Prefix of everything declared on it.
     pub fn namespace(&self) -> &Namespace {
         &self.shared.config.namespace
@@ -104,6 +108,11 @@ impl Link {
     /// As given in [`BrokerConfig::connection_name`].
     pub fn name(&self) -> &str {
         &self.shared.config.connection_name
+    }
+
+    /// What is done with the topology.
+    pub(crate) fn setup(&self) -> Setup {
+        self.shared.setup
     }
 
     /// The current connection, if there is one.

@@ -8,7 +8,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use crate::{Message, Namespace, NotSentReason, Target, exchange_name, topology};
+use crate::{Message, Namespace, NotSentReason, Target, exchange_name, sender::Us, topology};
 
 /// The AMQP property `app_id` of everything we publish.
 const APP_ID: &str = "wxpay-orders";
@@ -72,6 +72,12 @@ impl Outgoing {
     ) -> Self {
         let properties = properties.with_delivery_mode(PERSISTENT);
         Self { exchange: exchange.into(), routing_key, properties, body }
+    }
+
+    /// Puts our name on it, for the broker to vouch for.
+    pub(crate) fn signed(mut self, us: &Us) -> Self {
+        self.properties = us.sign(std::mem::take(&mut self.properties));
+        self
     }
 
     /// Makes a question of it.

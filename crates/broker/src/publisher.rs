@@ -24,6 +24,7 @@ use crate::{
     Link, LinkState, Message, Namespace,
     outgoing::Outgoing,
     replies::{DIRECT_REPLY_TO, PendingReply, Replies},
+    sender::Us,
 };
 
 /// What a publisher holds at most.
@@ -80,6 +81,7 @@ impl From<NotSentReason> for PublishError {
 #[derive(Clone)]
 pub struct Publisher {
     namespace: Namespace,
+    us: Us,
     state: watch::Receiver<LinkState>,
     jobs: mpsc::Sender<Job>,
     pending: Pending,
@@ -104,6 +106,7 @@ impl Publisher {
         let in_flight = Arc::default();
         let publisher = Self {
             namespace: link.namespace().clone(),
+            us: Us::on(&link),
             state: link.state(),
             jobs,
             pending: Pending::default(),
@@ -139,11 +142,17 @@ impl Publisher {
         Ok(reply)
     }
 
+    /// The name on everything that is published here.
+    pub(crate) fn us(&self) -> &Us {
+        &self.us
+    }
+
     pub(crate) async fn send(
         &self,
         outgoing: Outgoing,
         within: Duration,
     ) -> Result<(), PublishError> {
+        let outgoing = outgoing.signed(&self.us);
         match *self.state.borrow() {
             LinkState::Up => {}
             LinkState::Blocked => return Err(NotSentReason::Blocked.into()),

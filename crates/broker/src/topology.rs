@@ -85,7 +85,7 @@ impl Queue {
     }
 
     /// Where its messages come from, and under which routing keys.
-    const fn source(self) -> (Exchange, &'static [&'static str]) {
+    pub(crate) const fn source(self) -> (Exchange, &'static [&'static str]) {
         match self {
             Self::Orders => (Exchange::Commands, &[ORDER_CREATE, ORDER_CLOSE]),
             Self::Notifications => (Exchange::Notify, &[PAYMENT, REFUND]),
@@ -143,8 +143,12 @@ pub(crate) fn parked_name(namespace: &Namespace, queue: Queue) -> String {
     namespace.prefixed(&format!("{}.parked", queue.name()))
 }
 
-fn unrouted_name(namespace: &Namespace) -> String {
-    namespace.prefixed("unrouted")
+/// What the queue is called, without its namespace, that takes what nothing is bound for.
+pub(crate) const UNROUTED: &str = "unrouted";
+
+/// Name of the queue of what nothing is bound for, and of the alternate exchange in front.
+pub(crate) fn unrouted_name(namespace: &Namespace) -> String {
+    namespace.prefixed(UNROUTED)
 }
 
 impl fmt::Display for Queue {

@@ -9,39 +9,62 @@ use lapin::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{delivery::ATTEMPT, outgoing::HEADERS_BYTES_MAX};
+use crate::{
+    delivery::ATTEMPT,
+    outgoing::HEADERS_BYTES_MAX,
+    sender::{ORIGIN, Us},
+};
 
 const PARKED_REASON: &str = "parked_reason";
-const PARKED_AT: &str = "parked_at";
+pub(crate) const PARKED_AT: &str = "parked_at";
 /// Ours; a copy carries the present ones and not those of an earlier round.
-const OURS: [&str; 3] = [ATTEMPT, PARKED_REASON, PARKED_AT];
+const OURS: [&str; 4] = [ATTEMPT, PARKED_REASON, PARKED_AT, ORIGIN];
 /// Survives even when there are too many others.
 const TRACE: &str = "traceparent";
 
 const REASON_BYTES_MAX: usize = 500;
 
 /// Properties of a copy that comes back.
-pub(super) fn delayed(original: &BasicProperties, attempt: u32) -> BasicProperties {
-    copied(original, attempt, FieldTable::default())
+pub(super) fn delayed(original: &BasicProperties, attempt: u32, us: &Us) -> BasicProperties {
+    copied(original, attempt, FieldTable::default(), us)
+}
+
+/// Properties of a copy that a human, or whoever mended a binding, sends on its way again.
+pub(crate) fn anew(original: &BasicProperties, us: &Us) -> BasicProperties {
+    copied(original, 1, FieldTable::default(), us)
 }
 
 /// Properties of a copy that waits for a human.
-pub(super) fn parked(original: &BasicProperties, attempt: u32, reason: &str) -> BasicProperties {
+pub(super) fn parked(
+    original: &BasicProperties,
+    attempt: u32,
+    reason: &str,
+    us: &Us,
+) -> BasicProperties {
     let mut headers = FieldTable::default();
     let now = OffsetDateTime::now_utc();
     let now = now.format(&Rfc3339).unwrap_or_else(|_| now.unix_timestamp().to_string());
     headers.insert(PARKED_AT.into(), AMQPValue::LongString(now.into()));
     headers.insert(PARKED_REASON.into(), AMQPValue::LongString(bounded_text(reason).into()));
-    copied(original, attempt, headers)
+    copied(original, attempt, headers, us)
 }
 
-/// `user_id` is left out: the broker would refuse a copy that names another user than ours. So
-/// are the expiration and the priority, which were meant for the first queue.
-fn copied(original: &BasicProperties, attempt: u32, mut headers: FieldTable) -> BasicProperties {
+/// `user_id` becomes ours, because the broker refuses every other, and the sender's name goes into
+/// a header. What is left out are the expiration and the priority, which were meant for the first queue.
+fn copied(
+    original: &BasicProperties,
+    attempt: u32,
+    mut headers: FieldTable,
+    us: &Us,
+) -> BasicProperties {
     copy_headers(original, &mut headers);
     headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(attempt.into()));
 
-    let mut copy = BasicProperties::default().with_headers(headers);
+    if let Some(sender) = us.sender(original) {
+        headers.insert(ORIGIN.into(), AMQPValue::LongString(sender.into()));
+    }
+
+    let mut copy = us.sign(BasicProperties::default().with_headers(headers));
     macro_rules! carry {
         ($($get:ident => $with:ident),*) => {
             $(if let Some(value) = original.$get() { copy = copy.$with(value.clone()); })*
@@ -109,6 +132,14 @@ fn bounded_text(reason: &str) -> String {
 mod tests {
     use super::*;
 
+    fn us() -> Us {
+        Us::of(&crate::BrokerConfig {
+            amqp_url: crate::AmqpUrl::parse("amqp://guest:guest@localhost").unwrap(),
+            namespace: crate::Namespace::parse("test").unwrap(),
+            connection_name: String::new(),
+        })
+    }
+
     fn text(value: &str) -> AMQPValue {
         AMQPValue::LongString(value.into())
     }
@@ -136,21 +167,23 @@ mod tests {
             ("attempt", AMQPValue::LongLongInt(2)),
             ("parked_reason", text("of an earlier round")),
         ];
-        let copy = delayed(&original(&headers), 3);
+        let copy = delayed(&original(&headers), 3, &us());
         let names: Vec<_> =
             copy.headers().iter().flatten().map(|(name, _)| name.to_string()).collect();
-        assert_eq!(names, ["attempt", "flag", "traceparent"]);
+        assert_eq!(names, ["attempt", "flag", "origin_user_id", "traceparent"]);
         let attempt = copy.headers().as_ref().unwrap().inner().get("attempt");
         assert_eq!(attempt, Some(&AMQPValue::LongLongInt(3)));
         assert_eq!(copy.message_id().as_ref().unwrap().as_str(), "id");
         assert_eq!(copy.reply_to().as_ref().unwrap().as_str(), "there");
-        assert_eq!((copy.user_id(), copy.expiration()), (&None, &None));
+        assert_eq!(copy.user_id().as_ref().map(ToString::to_string).as_deref(), Some("guest"));
+        assert_eq!(copy.expiration(), &None);
     }
 
     #[test]
     fn leaves_headers_behind_that_would_not_fit() {
         let long = "x".repeat(HEADERS_BYTES_MAX);
-        let copy = parked(&original(&[("long", text(&long)), ("traceparent", text("t"))]), 1, "r");
+        let copy =
+            parked(&original(&[("long", text(&long)), ("traceparent", text("t"))]), 1, "r", &us());
         let headers = copy.headers().as_ref().unwrap();
         assert!(headers.contains_key("traceparent") && headers.contains_key(PARKED_REASON));
         assert!(!headers.contains_key("long"));

@@ -84,12 +84,13 @@ impl<H: Handler> Desk<H> {
             // A question has nowhere to wait; whoever asked will ask again.
             _ if !self.queue.is_durable_work() => unsettled.ack().await,
             Disposition::Delay { step, attempt, .. } => {
-                let properties = copy::delayed(&unsettled.properties, attempt);
+                let properties = copy::delayed(&unsettled.properties, attempt, self.copies.us());
                 let exchange = delay_name(&self.namespace, self.queue, step);
                 self.replace(unsettled, exchange, properties).await;
             }
             Disposition::Park { reason } => {
-                let properties = copy::parked(&unsettled.properties, attempt, &reason);
+                let properties =
+                    copy::parked(&unsettled.properties, attempt, &reason, self.copies.us());
                 let exchange = parked_name(&self.namespace, self.queue);
                 self.replace(unsettled, exchange, properties).await;
             }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::Unsettled;
-use crate::{BrokerError, error::bounded, link::Session, topology::apply::close};
+use crate::{BrokerError, error::bounded, link::Session, sender::Us, topology::apply::close};
 
 /// The channel is looked at even when the stream says nothing: it was once seen to stay silent
 /// after a connection had died (engineering, section 2.1).
@@ -23,6 +23,7 @@ pub(super) struct Intake {
     /// Handlers at work on deliveries of this channel.
     batches: TaskTracker,
     deliveries: lapin::Consumer,
+    us: Us,
     ended: bool,
     error: Option<lapin::Error>,
 }
@@ -32,6 +33,7 @@ impl Intake {
         session: &Session,
         queue: &str,
         prefetch: u16,
+        us: Us,
     ) -> Result<Self, BrokerError> {
         let channel = session.open_channel().await?;
         // Before consuming: the buffer underneath is unbounded, and 0 would mean no limit.
@@ -41,7 +43,8 @@ impl Intake {
         let consume =
             channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let deliveries = bounded(format!("consuming the queue {queue}"), consume).await?;
-        Ok(Self { channel, batches: TaskTracker::new(), deliveries, ended: false, error: None })
+        let batches = TaskTracker::new();
+        Ok(Self { channel, batches, deliveries, us, ended: false, error: None })
     }
 
     /// Starts a task on deliveries of this channel. Nothing cancels it: what a handler does to the
@@ -78,7 +81,7 @@ impl Intake {
         delivery: Option<lapin::Result<lapin::message::Delivery>>,
     ) -> Option<Unsettled> {
         match delivery {
-            Some(Ok(delivery)) => return Some(Unsettled::new(delivery)),
+            Some(Ok(delivery)) => return Some(Unsettled::new(delivery, &self.us)),
             Some(Err(error)) => self.error = Some(error),
             None => {}
         }

@@ -9,7 +9,7 @@ use lapin::{
 };
 use tokio::time::timeout;
 
-use crate::Delivery;
+use crate::{Delivery, sender::Us};
 
 /// An acknowledgement is written to the socket, not answered; on a connection that the broker has
 /// stopped reading from even that takes for ever.
@@ -24,10 +24,10 @@ pub(super) struct Unsettled {
 }
 
 impl Unsettled {
-    pub(super) fn new(raw: lapin::message::Delivery) -> Self {
+    pub(super) fn new(raw: lapin::message::Delivery, us: &Us) -> Self {
         let lapin::message::Delivery { routing_key, redelivered, properties, data, acker, .. } =
             raw;
-        let delivery = Delivery::received(&routing_key, redelivered, &properties, data.into());
+        let delivery = Delivery::received(&routing_key, redelivered, &properties, data.into(), us);
         Self { delivery, routing_key, properties, acker }
     }
 

@@ -87,12 +87,32 @@ pub(crate) async fn set_up(
     Ok(())
 }
 
+/// The net for what is not bound comes first, exchange, queue and binding: whoever finds the other
+/// exchanges may publish at once, and until its queue is bound too, the broker would confirm and
+/// drop what it takes.
 async fn declare(channel: &Channel, topology: &Topology) -> Result<(), BrokerError> {
-    for exchange in &topology.exchanges {
+    let nets = usize::from(!topology.queues.is_empty());
+    let (net, exchanges) = topology.exchanges.split_at(nets);
+    let (net_queue, queues) = topology.queues.split_at(nets);
+    declare_exchanges(channel, net).await?;
+    declare_bound(channel, net_queue).await?;
+    declare_exchanges(channel, exchanges).await?;
+    declare_bound(channel, queues).await
+}
+
+async fn declare_exchanges(
+    channel: &Channel,
+    exchanges: &[ExchangeSpec],
+) -> Result<(), BrokerError> {
+    for exchange in exchanges {
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
         declare_exchange(channel, exchange, "declaring", options).await?;
     }
-    for queue in &topology.queues {
+    Ok(())
+}
+
+async fn declare_bound(channel: &Channel, queues: &[QueueSpec]) -> Result<(), BrokerError> {
+    for queue in queues {
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
         declare_queue(channel, queue, "declaring", options).await?;
         for (exchange, key) in &queue.bindings {

@@ -16,6 +16,10 @@ use crate::Namespace;
 /// A delivery that has killed the worker this often is taken to be its fault and parked by the
 /// broker itself. RabbitMQ before 4.0 has no limit of its own.
 const DELIVERY_LIMIT: i64 = 20;
+/// Practically none, for queues that send dead letters nowhere. Whoever looks at a message returns
+/// it, and from RabbitMQ 4.0 on a queue that says nothing drops what was returned 20 times. Before
+/// 4.0 the broker refuses -1.
+const LOOKS_MAX: i64 = i32::MAX as i64;
 /// A question nobody waits for any more is dropped.
 const QUERY_TTL: Duration = Duration::from_secs(5);
 const QUERIES_MAX: i64 = 10_000;
@@ -58,8 +62,8 @@ impl Topology {
         exchanges.extend(Self::public_exchanges(namespace));
         exchanges.extend(internal);
 
-        let mut queues = vec![behind_fanout(unrouted_name(namespace), [])];
-        queues.extend(parked().map(|name| behind_fanout(name, [])));
+        let mut queues = vec![kept_queue(unrouted_name(namespace))];
+        queues.extend(parked().map(kept_queue));
         queues.extend(work.map(|queue| work_queue(namespace, queue)));
         queues.push(queries(namespace));
         queues.extend(delays().map(|(queue, step)| delay_queue(namespace, queue, step)));
@@ -111,6 +115,12 @@ fn behind_fanout<const N: usize>(
 ) -> QueueSpec {
     let bindings = vec![(name.clone(), "")];
     QueueSpec { name, arguments: quorum(arguments), bindings }
+}
+
+/// Where messages wait for a human.
+fn kept_queue(name: String) -> QueueSpec {
+    let limit = ("x-delivery-limit", AMQPValue::LongLongInt(LOOKS_MAX));
+    behind_fanout(name, [limit])
 }
 
 fn work_queue(namespace: &Namespace, queue: Queue) -> QueueSpec {

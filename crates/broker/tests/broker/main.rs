@@ -11,6 +11,7 @@ mod topology;
 
 mod batches;
 mod outcomes;
+mod parked;
 
 mod blocked;
 mod copies;
