@@ -42,6 +42,9 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config).await?;
+    // Before it says that it listens: whoever reads that may stop it at once.
+    let stop = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(stop.clone())?);
     tracing::info!(
         public = %listeners.public.local_addr()?,
         private = %listeners.private.local_addr()?,
@@ -50,8 +53,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
-    let stop = CancellationToken::new();
-    tokio::spawn(cancel_on_signal(stop.clone())?);
     ingress::run(config, listeners, stop).await
 }
 

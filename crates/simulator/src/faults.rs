@@ -1,10 +1,11 @@
-//! What shall go wrong: a plan per call, used up from its front.
+//! What shall go wrong: a plan per call, used up from its front, then by chance.
 
 use serde::{Deserialize, Serialize};
 use wechatpay_v2::MchId;
 
 use crate::answer::{Answer, Draft};
 use crate::order::OrderKey;
+use crate::seeded::Seeded;
 use crate::view::Api;
 
 /// One thing that goes wrong with one call.
@@ -84,7 +85,8 @@ impl PlannedFault {
     }
 }
 
-/// The faults of each call. A call takes the first one that fits it.
+/// The faults of each call. A call takes the first one that fits it; where none does, chance
+/// decides, if there is a seed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "WeChat's names of the calls")]
@@ -92,6 +94,9 @@ pub struct FaultPlan {
     pub unifiedorder: Vec<PlannedFault>,
     pub orderquery: Vec<PlannedFault>,
     pub closeorder: Vec<PlannedFault>,
+    /// What goes wrong by chance, notifications too; never used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeded: Option<Seeded>,
 }
 
 impl FaultPlan {

@@ -69,7 +69,7 @@ fn dropped() -> Response {
 async fn answer(simulator: &Simulator, api: Api, parsed: Result<Fields, String>) -> Reply {
     let started = Instant::now();
     let key = parsed.as_ref().ok().and_then(named);
-    let fault = simulator.state().faults.take(api, key.as_ref());
+    let fault = simulator.state().fault(api, key.as_ref());
     let call = HeldCall {
         api,
         mch_id: key.as_ref().map(|key| key.mch_id.to_string()),

@@ -31,12 +31,14 @@ mod pay_options;
 mod control;
 mod page;
 
+mod chance;
 mod config;
 mod faults;
 mod held;
 mod merchants;
 mod numbers;
 mod order;
+mod seeded;
 mod state;
 mod view;
 
@@ -46,6 +48,7 @@ pub use held::{HeldCall, Release};
 pub use pay::Paid;
 pub use pay_options::{Malform, PayOptions, Signing};
 pub use running::Simulator;
+pub use seeded::{PerMille, Seeded};
 pub use server::{Handle, run};
 pub use simulator::ControlError;
 pub use view::{

@@ -35,6 +35,13 @@ pub(crate) fn pay(
 ) -> Result<(Paid, Option<Delivery>), ControlError> {
     options.check()?;
     let payment = payment(state, key, options, now)?;
+    let ordinary = *options == PayOptions::default();
+    let drawn = ordinary.then(|| state.delivery(key)).flatten();
+    if let Some(PayOptions { notify, concurrently, delay_ms, .. }) = &drawn {
+        let out_trade_no = &key.out_trade_no;
+        tracing::info!(out_trade_no, notify, concurrently, delay_ms, "notified by chance");
+    }
+    let options = drawn.as_ref().unwrap_or(options);
     let id = state.numbers.serial(now);
     let order = state.order(key);
     let appid = merchant.appids.first().map_or("", |appid| appid.as_str());

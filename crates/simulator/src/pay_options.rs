@@ -9,7 +9,7 @@ use crate::ControlError;
 use crate::message::{can_be_name, can_be_text};
 
 /// Everything that can be strange about a payment. The default is an ordinary one.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PayOptions {
     /// How often the notification is sent at once (1 unless said, at most 100). Until one of them

@@ -109,10 +109,10 @@ impl Simulator {
         found.and_then(|key| self.state().calls_of(&key).cloned()).unwrap_or_default()
     }
 
-    /// Replaces the plan of faults.
+    /// Replaces the plan of faults; a seeded one begins anew.
     ///
     /// # Errors
-    /// When the plan is too long, or holds a text that XML cannot carry.
+    /// When the plan is too long, holds a text that XML cannot carry, or exceeds a bound.
     pub fn set_faults(&self, plan: FaultPlan) -> Result<(), ControlError> {
         if plan.faults().count() > FAULTS_MAX {
             return Err(ControlError::Invalid("at most 10000 faults"));
@@ -120,14 +120,15 @@ impl Simulator {
         if !plan.faults().all(|fault| fault.texts().into_iter().all(can_be_text)) {
             return Err(ControlError::Invalid("a text holds what XML cannot carry"));
         }
-        self.state().faults = plan;
+        plan.seeded.map_or(Ok(()), |seeded| seeded.check()).map_err(ControlError::Invalid)?;
+        self.state().set_faults(plan);
         Ok(())
     }
 
     /// What is left of the plan.
     #[must_use]
     pub fn faults(&self) -> FaultPlan {
-        self.state().faults.clone()
+        self.state().faults().clone()
     }
 
     /// Calls that wait to be released.

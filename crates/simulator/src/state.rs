@@ -6,10 +6,12 @@ use std::ops::AddAssign;
 
 use wechatpay_v2::TransactionId;
 
-use crate::faults::FaultPlan;
+use crate::faults::{Fault, FaultPlan};
 use crate::held::Held;
 use crate::numbers::Numbers;
 use crate::order::{Order, OrderKey, Payment};
+use crate::pay_options::PayOptions;
+use crate::seeded::Counts;
 use crate::view::{Api, NotificationView, OrderCalls};
 
 const NOTIFICATIONS_PER_ORDER_MAX: usize = 64;
@@ -22,7 +24,8 @@ pub(crate) struct State {
     transactions: HashMap<TransactionId, OrderKey>,
     notifications: BTreeMap<OrderKey, VecDeque<NotificationView>>,
     pub(crate) numbers: Numbers,
-    pub(crate) faults: FaultPlan,
+    faults: FaultPlan,
+    seeded: Counts,
     pub(crate) held: Vec<Held>,
     pub(crate) outcomes: BTreeMap<Api, BTreeMap<String, u64>>,
     calls: BTreeMap<OrderKey, OrderCalls>,
@@ -38,6 +41,7 @@ impl State {
             notifications: BTreeMap::new(),
             numbers: Numbers::default(),
             faults: FaultPlan::default(),
+            seeded: Counts::default(),
             held: Vec::new(),
             outcomes: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -72,6 +76,7 @@ impl State {
     fn forget(&mut self, key: &OrderKey) {
         self.notifications.remove(key);
         self.calls.remove(key);
+        self.seeded.forget(key);
         for payment in self.orders.remove(key).into_iter().flat_map(|o| o.payments) {
             self.transactions.remove(&payment.transaction_id);
         }
@@ -109,6 +114,29 @@ impl State {
     pub(crate) fn record_mut(&mut self, key: &OrderKey, id: u64) -> Option<&mut NotificationView> {
         let mut records = self.notifications.get_mut(key)?.iter_mut();
         records.find(|record| record.id == id)
+    }
+
+    pub(crate) fn faults(&self) -> &FaultPlan {
+        &self.faults
+    }
+
+    pub(crate) fn set_faults(&mut self, plan: FaultPlan) {
+        self.faults = plan;
+        self.seeded = Counts::default();
+    }
+
+    /// What strikes the call that arrives now. One that is struck as planned counts for chance too.
+    pub(crate) fn fault(&mut self, api: Api, key: Option<&OrderKey>) -> Option<Fault> {
+        let planned = self.faults.take(api, key);
+        let seeded = self.faults.seeded.as_ref();
+        let drawn = seeded.and_then(|s| self.seeded.fault(s, api, key, self.orders_max));
+        planned.or(drawn)
+    }
+
+    /// How the next notification of an ordinary payment is delivered, if not as usual.
+    pub(crate) fn delivery(&mut self, key: &OrderKey) -> Option<PayOptions> {
+        let seeded = self.faults.seeded.as_ref()?;
+        self.seeded.delivery(seeded, key, self.orders_max)
     }
 
     /// Counts a call under its outcome, and under its order when it names one.

@@ -13,7 +13,7 @@ use wechatpay_v2::{
 
 use crate::support::*;
 
-fn unified_order(trade_type: TradeType) -> UnifiedOrder {
+pub(crate) fn unified_order(trade_type: TradeType) -> UnifiedOrder {
     let expire = OffsetDateTime::now_utc() + time::Duration::hours(2);
     UnifiedOrder {
         appid: AppId::parse(APPID).unwrap(),
@@ -40,7 +40,7 @@ fn unified_order(trade_type: TradeType) -> UnifiedOrder {
     }
 }
 
-fn credentials(sign_type: SignType) -> Credentials {
+pub(crate) fn credentials(sign_type: SignType) -> Credentials {
     Credentials { mch_id: MchId::parse(MCH_ID).unwrap(), key: key(), sign_type }
 }
 

@@ -11,5 +11,6 @@ mod faults;
 mod forged;
 mod notifications;
 mod orderquery;
+mod seeded;
 mod support;
 mod unifiedorder;
