@@ -8,7 +8,7 @@ use std::str::FromStr;
 use broker::{AmqpUrl, Namespace, TopologyMode};
 use wechatpay_v2::client::Client;
 
-use crate::Merchants;
+use crate::{Clients, Merchants, Patience};
 
 /// Everything that `run` needs to know.
 #[derive(Clone, Debug)]
@@ -27,6 +27,10 @@ pub struct Config {
     pub gateway_url: String,
     /// Its backup, used when the first cannot be connected to.
     pub gateway_backup_url: Option<String>,
+    /// Whom a command must come from; anybody on the broker when there is no such file.
+    pub clients: Option<Clients>,
+    /// The waits of the reconciler; no setting changes them.
+    pub patience: Patience,
 }
 
 /// A setting that cannot be used: the variable, and what is wrong. Never holds its value.
@@ -79,26 +83,44 @@ impl Config {
     /// # Errors
     /// The first setting that cannot be used.
     pub fn from_env() -> Result<Self, BadSetting> {
-        // Better no worker than one that looks guarded and is not.
-        if std::env::var_os("WXPAY_CLIENTS_FILE").is_some() {
-            let problem = "the worker does not hold AMQP users to their merchants yet; unset it \
-                           for the worker and keep the broker to trusted users";
-            return Err(BadSetting::new("WXPAY_CLIENTS_FILE", problem));
-        }
         let (amqp_url, namespace) = broker_settings()?;
         let (gateway_url, gateway_backup_url) = gateway_settings()?;
-        let merchants_file = variable("WXPAY_MERCHANTS_FILE", "merchants.toml")?;
         Ok(Self {
             amqp_url,
             namespace,
             topology: parsed("WXPAY_TOPOLOGY", "declare", TopologyMode::from_str)?,
             database_url: database_url()?,
-            merchants: Merchants::load(Path::new(&merchants_file))
-                .map_err(|error| BadSetting::new("WXPAY_MERCHANTS_FILE", error))?,
+            merchants: merchants()?,
             gateway_url,
             gateway_backup_url,
+            clients: clients()?,
+            patience: Patience::default(),
         })
     }
+}
+
+fn clients() -> Result<Option<Clients>, BadSetting> {
+    let (file, ingress_user) = ("WXPAY_CLIENTS_FILE", "WXPAY_INGRESS_USER");
+    let user = optional(ingress_user)?;
+    let Some(path) = optional(file)? else {
+        return match user {
+            // Better no worker than one that looks guarded and is not.
+            Some(_) => Err(BadSetting::new(ingress_user, "needs WXPAY_CLIENTS_FILE beside it")),
+            None => Ok(None),
+        };
+    };
+    let clients = Clients::load(Path::new(&path), user);
+    clients.map(Some).map_err(|error| BadSetting::new(file, error))
+}
+
+/// What stands in `WXPAY_MERCHANTS_FILE`.
+///
+/// # Errors
+/// When the file cannot be used.
+pub fn merchants() -> Result<Merchants, BadSetting> {
+    let path = variable("WXPAY_MERCHANTS_FILE", "merchants.toml")?;
+    Merchants::load(Path::new(&path))
+        .map_err(|error| BadSetting::new("WXPAY_MERCHANTS_FILE", error))
 }
 
 /// `WXPAY_DATABASE_URL`.
@@ -151,6 +173,15 @@ fn gateway_settings() -> Result<(String, Option<String>), BadSetting> {
         .then(|| url(backup, "https://api2.mch.weixin.qq.com"))
         .transpose()?;
     Ok((primary_url, backup_url))
+}
+
+/// A variable that has no default. An empty one is more likely a template that went wrong.
+fn optional(name: &'static str) -> Result<Option<String>, BadSetting> {
+    match std::env::var_os(name) {
+        None => Ok(None),
+        Some(text) if text.is_empty() => Err(BadSetting::new(name, "must not be empty")),
+        Some(_) => variable(name, "").map(Some),
+    }
 }
 
 fn variable(name: &'static str, default: &str) -> Result<String, BadSetting> {

@@ -1,15 +1,22 @@
 //! The hands: they take commands and notifications from RabbitMQ, call WeChat, and write every
 //! move of an order to Postgres, from where the relay tells the shops.
 
+mod budget;
+mod clients;
 mod clock;
 mod commands;
 mod config;
 mod gateway;
+mod gauges;
+mod hands;
 mod merchants;
 mod migrations;
 mod notifications;
 mod ops;
+mod pay;
+mod reconcile;
 mod relay;
+pub mod replay;
 mod run;
 pub mod store;
 mod telemetry;
@@ -17,12 +24,14 @@ mod trace;
 
 /// The single settings, for the verbs that need only one of them.
 pub mod settings {
-    pub use crate::config::{broker_settings, database_url, log_filter, ops_addr};
+    pub use crate::config::{broker_settings, database_url, log_filter, merchants, ops_addr};
 }
 
+pub use clients::{BadClients, Clients};
 pub use config::{BadSetting, Config, DatabaseUrl};
 pub use merchants::{BadMerchants, Merchant, Merchants};
 pub use migrations::{is_current, migrate};
+pub use reconcile::Patience;
 pub use relay::Nudge;
 pub use run::run;
 pub use telemetry::start_logging;

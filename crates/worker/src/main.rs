@@ -24,15 +24,30 @@ enum Verb {
     Run,
     /// Apply the migrations that are missing
     Migrate,
-    /// Look at orders
+    /// Look at one order, have it asked about, close it
     Order {
         #[command(subcommand)]
         verb: operator::OrderVerb,
     },
-    /// Look at events
+    /// Listen to events, send them again
     Events {
         #[command(subcommand)]
         verb: operator::EventsVerb,
+    },
+    /// Look at what does not fit, resolve it
+    Exceptions {
+        #[command(subcommand)]
+        verb: operator::ExceptionsVerb,
+    },
+    /// Look at what WeChat posted, judge it again
+    Notification {
+        #[command(subcommand)]
+        verb: operator::NotificationVerb,
+    },
+    /// Look at messages that wait for a human, send them again, throw them away
+    Parked {
+        #[command(subcommand)]
+        verb: operator::ParkedVerb,
     },
 }
 
@@ -44,6 +59,9 @@ async fn main() -> ExitCode {
         Verb::Migrate => migrate().await,
         Verb::Order { verb } => operator::order(verb).await,
         Verb::Events { verb } => operator::events(verb).await,
+        Verb::Exceptions { verb } => operator::exceptions(verb).await,
+        Verb::Notification { verb } => operator::notification(verb).await,
+        Verb::Parked { verb } => operator::parked(verb).await,
     };
     match done {
         Ok(code) => code,
@@ -62,7 +80,8 @@ async fn run() -> anyhow::Result<ExitCode> {
         worker::BadSetting { variable: "WXPAY_OPS_ADDR", problem: error.to_string() }
     })?;
     let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone()));
+    tokio::spawn(stop_on_signal(stop.clone())?);
+    tokio::spawn(reread_on_signal(config.merchants.clone())?);
     worker::run(config, ops, stop).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -82,17 +101,33 @@ fn start_logging() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
+/// SIGHUP: a key was changed. A file that cannot be used changes nothing.
+fn reread_on_signal(merchants: worker::Merchants) -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be listened to");
-        return;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    stop.cancel();
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            match worker::settings::merchants() {
+                Ok(new) => {
+                    merchants.replace(&new);
+                    tracing::info!("the merchants file was reread");
+                }
+                Err(error) => tracing::error!(%error, "the merchants stay as they were"),
+            }
+        }
+    })
+}
+
+/// Watches for SIGTERM and SIGINT from the call on, not only from the first poll.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        stop.cancel();
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Deserialize;
 use wechatpay_v2::{ApiKey, AppId, Credentials, MchId, SignType};
@@ -10,9 +10,11 @@ use wechatpay_v2::{ApiKey, AppId, Credentials, MchId, SignType};
 /// WeChat takes a `notify_url` of 256 bytes; ours adds `/notify/{mch_id}/payment` to the base.
 const NOTIFY_BASE_MAX: usize = 200;
 
-/// The merchants we act for. Cheap to clone.
+/// The merchants we act for. Clones share them, also when they are replaced.
 #[derive(Clone, Debug, Default)]
-pub struct Merchants(Arc<HashMap<MchId, Merchant>>);
+pub struct Merchants(Arc<RwLock<Map>>);
+
+type Map = Arc<HashMap<MchId, Arc<Merchant>>>;
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -70,8 +72,7 @@ struct File {
 struct Entry {
     mch_id: String,
     appids: Vec<String>,
-    #[serde(default)]
-    sign_type: SignType,
+    sign_type: Option<String>,
     notify_base_url: String,
     api_key_file: Option<PathBuf>,
     api_key_env: Option<String>,
@@ -87,8 +88,8 @@ impl Merchants {
     pub fn load(path: &Path) -> Result<Self, BadMerchants> {
         let text = read(path)?;
         // Only the place: the text around it is somebody's configuration.
-        let file: File = toml::from_str(&text)
-            .map_err(|error| BadMerchants::Shape(error.message().to_owned()))?;
+        let file: File =
+            toml::from_str(&text).map_err(|error| BadMerchants::Shape(shape(&text, &error)))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let merchants: Result<Vec<_>, _> =
             file.merchant.into_iter().map(|entry| entry.check(folder)).collect();
@@ -101,7 +102,7 @@ impl Merchants {
         let mut merchants = HashMap::with_capacity(list.len());
         for merchant in list {
             let mch_id = merchant.mch_id.clone();
-            if merchants.insert(mch_id.clone(), merchant).is_some() {
+            if merchants.insert(mch_id.clone(), Arc::new(merchant)).is_some() {
                 let problem = "mch_id must appear once".to_owned();
                 return Err(BadMerchants::Merchant { mch_id: mch_id.to_string(), problem });
             }
@@ -109,13 +110,24 @@ impl Merchants {
         if merchants.is_empty() {
             return Err(BadMerchants::Empty);
         }
-        Ok(Self(Arc::new(merchants)))
+        Ok(Self(Arc::new(RwLock::new(Arc::new(merchants)))))
     }
 
-    /// The merchant of this number, if it is ours.
+    /// The merchant of this number, if it is ours. Whoever has it keeps it as it is, whatever
+    /// replaces it meanwhile.
     #[must_use]
-    pub fn get(&self, mch_id: &MchId) -> Option<&Merchant> {
-        self.0.get(mch_id)
+    pub fn get(&self, mch_id: &MchId) -> Option<Arc<Merchant>> {
+        self.map().get(mch_id).cloned()
+    }
+
+    /// Takes over what another file says, for every clone at once.
+    pub fn replace(&self, by: &Self) {
+        let new = by.map();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn map(&self) -> Map {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -150,6 +162,7 @@ impl Entry {
         }
         let notify_base_url =
             notify_base(&self.notify_base_url).map_err(|p| wrong(p.to_owned()))?;
+        let sign_type = self.sign_type.as_deref().map(SignType::parse).transpose();
         let key = key("api_key", self.api_key_file, self.api_key_env, folder);
         let previous = key_text(
             "previous_api_key",
@@ -160,14 +173,14 @@ impl Entry {
         Ok(Merchant {
             mch_id: MchId::parse(self.mch_id).map_err(rule)?,
             appids,
-            sign_type: self.sign_type,
+            sign_type: sign_type.map_err(rule)?.unwrap_or_default(),
             notify_base_url,
             key: key.map_err(wrong)?,
             previous_key: previous
                 .map_err(wrong)?
-                .map(|text| ApiKey::parse(text.trim()))
+                .map(|text| parse_key("previous_api_key", &text))
                 .transpose()
-                .map_err(rule)?,
+                .map_err(wrong)?,
         })
     }
 }
@@ -195,7 +208,29 @@ fn key(
 ) -> Result<ApiKey, String> {
     let text = key_text(name, file, variable, folder)?
         .ok_or_else(|| format!("{name}_file or {name}_env must be given"))?;
-    ApiKey::parse(text.trim()).map_err(|error| error.to_string())
+    parse_key(name, &text)
+}
+
+fn parse_key(name: &str, text: &str) -> Result<ApiKey, String> {
+    ApiKey::parse(text.trim()).map_err(|error| format!("{name} must be {}", error.rule))
+}
+
+/// Where the file is wrong, and how, without the values that stand there.
+fn shape(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start));
+    let line = line.map_or(1, |before| before.matches('\n').count() + 1);
+    let named = ["unknown field", "missing field", "duplicate key"];
+    let what = match named.iter().any(|start| error.message().starts_with(start)) {
+        true => error.message(),
+        false => "this is not how a merchant is written",
+    };
+    format!("line {line}: {what}")
+}
+
+/// A name that somebody chose, unless it looks like the key itself, pasted into the wrong place.
+fn shown(name: &str) -> &str {
+    let key = name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if key { "…" } else { name }
 }
 
 fn key_text(
@@ -206,10 +241,15 @@ fn key_text(
 ) -> Result<Option<String>, String> {
     match (file, variable) {
         (Some(_), Some(_)) => Err(format!("{name}_file and {name}_env must not both be given")),
-        (Some(path), None) => read(&folder.join(path)).map(Some).map_err(|error| error.to_string()),
+        (Some(path), None) => {
+            std::fs::read_to_string(folder.join(&path)).map(Some).map_err(|error| {
+                let path = path.to_string_lossy();
+                format!("{name}_file {} cannot be read: {}", shown(&path), error.kind())
+            })
+        }
         (None, Some(variable)) => std::env::var(&variable)
             .map(Some)
-            .map_err(|_| format!("the variable {variable} of {name}_env must be set")),
+            .map_err(|_| format!("the variable {} of {name}_env must be set", shown(&variable))),
         (None, None) => Ok(None),
     }
 }

@@ -7,16 +7,19 @@ use anyhow::Context;
 use broker::{BrokerConfig, Consumer, ConsumerHandle, ConsumerLimits, Link, Publisher};
 use broker::{PublisherLimits, Queue, Replier, Setup};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Commands;
 use crate::gateway::Gateway;
+use crate::hands::Hands;
 use crate::notifications::Notifications;
 use crate::ops::Probe;
+use crate::reconcile::Asks;
 use crate::relay::{self, Nudge};
 use crate::store::Store;
-use crate::{Config, migrations, ops, telemetry};
+use crate::{Config, gauges, migrations, ops, reconcile, telemetry};
 
 /// Slow gateway calls must not hold up other orders: so many are under way at once.
 const CREATES_IN_FLIGHT: usize = 256;
@@ -36,6 +39,8 @@ const PUBLISHER: PublisherLimits = PublisherLimits { queued: 4096, in_flight: 10
 /// A call to WeChat and its commit take less; an orchestrator's grace period is usually 30 s.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
+/// A message that lies in `unrouted` raises an alert meanwhile.
+const UNROUTED_EVERY: Duration = Duration::from_secs(30);
 /// How often a worker that was started too early looks whether the schema is there.
 const SCHEMA_EVERY: Duration = Duration::from_secs(1);
 
@@ -50,8 +55,14 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
     let gateway = Gateway::new(&config.gateway_url, config.gateway_backup_url.as_deref())
         .context("the gateway client cannot be made")?;
     let (nudge, road) = Nudge::road();
-    let store = Store::open(config.database_url.expose(), nudge)
+    let store = Store::open(config.database_url.expose(), nudge, config.patience.clone())
         .context("the database URL cannot be used")?;
+    let hands = Hands {
+        store: store.clone(),
+        merchants: config.merchants.clone(),
+        gateway,
+        patience: config.patience.clone(),
+    };
 
     // Publishing outlives consuming: what is in hand at the end still has to be told.
     let closing = CancellationToken::new();
@@ -80,13 +91,18 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
             road,
             relay_stop.clone(),
         ));
-        let consumers = consume(&config, gateway, &store, &consuming, &publishing, &copies, &stop);
+        tokio::spawn(send_back_unrouted(publishing.clone(), stop.clone()));
+        tokio::spawn(gauges::run(store.clone(), publishing.clone(), stop.clone()));
+        let (asks, asked) = Asks::channel();
+        let reconciler = tokio::spawn(reconcile::run(hands.clone(), asked, stop.clone()));
+        let wires = (&consuming, &publishing, &copies);
+        let consumers = consume(&config, &hands, asks, wires, &stop);
         consumers_run.cancel();
         tracing::info!("consuming");
         stop.cancelled().await;
 
         tracing::info!("draining");
-        if timeout(DRAIN_WITHIN, drain(consumers)).await.is_err() {
+        if timeout(DRAIN_WITHIN, drain(consumers, reconciler)).await.is_err() {
             tracing::warn!("not everything was finished in time; it will be delivered again");
         }
         copies.drain(CLOSE_WITHIN).await;
@@ -123,21 +139,18 @@ fn setup(config: &Config) -> Setup {
 
 fn consume(
     config: &Config,
-    gateway: Gateway,
-    store: &Store,
-    consuming: &Link,
-    publishing: &Link,
-    copies: &Publisher,
+    hands: &Hands,
+    asks: Asks,
+    (consuming, publishing, copies): (&Link, &Link, &Publisher),
     stop: &CancellationToken,
 ) -> Vec<ConsumerHandle> {
     let commands = Arc::new(Commands {
-        store: store.clone(),
-        merchants: config.merchants.clone(),
-        gateway,
+        hands: hands.clone(),
         replier: Replier::start(publishing.clone()),
         namespace: config.namespace.clone(),
+        clients: config.clients.clone(),
     });
-    let notifications = Arc::new(Notifications::new(store.clone(), config.merchants.clone()));
+    let notifications = Arc::new(Notifications::new(hands.clone(), asks));
     let limits = |prefetch, batch_max, batches_in_flight| ConsumerLimits {
         prefetch,
         batch_max,
@@ -173,9 +186,25 @@ fn consume(
     ]
 }
 
-async fn drain(consumers: Vec<ConsumerHandle>) {
+async fn drain(consumers: Vec<ConsumerHandle>, reconciler: JoinHandle<()>) {
     for consumer in consumers {
         consumer.drained().await;
+    }
+    if let Err(error) = reconciler.await {
+        tracing::error!(%error, "the reconciler ended in disorder");
+    }
+}
+
+/// What was published while a binding was missing goes back to where it was meant for.
+async fn send_back_unrouted(link: Link, stop: CancellationToken) {
+    let mut every = tokio::time::interval(UNROUTED_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        if link.is_up()
+            && let Err(error) = broker::replay_unrouted(&link).await
+        {
+            tracing::warn!(%error, "unrouted messages stay where they are");
+        }
     }
 }
 

@@ -6,29 +6,24 @@
 use std::time::Duration;
 
 use broker::{Delivery, Outcome};
-use orders::{Fact, Failure, FieldProblem, InvalidOrder, ORDER_BYTES_MAX, Order, OrderKey};
-use orders::{OrderRequest, OrderView, Problem, Reply, Source, State};
+use orders::{Failure, FieldProblem, ORDER_BYTES_MAX, Order, OrderKey, OrderRequest, OrderView};
+use orders::{Problem, Reply, State};
 use time::OffsetDateTime;
 use uuid::Uuid;
-use wechatpay_v2::unifiedorder::Prepay;
-use wechatpay_v2::{Advice, Fields, Verdict};
+use wechatpay_v2::Fields;
 
-use super::{Commands, lease_holder, pay, trouble};
-use crate::clock;
-use crate::store::{Acceptance, Accepted, Item, Learned, StoreError, Stored};
-use crate::{Merchant, trace};
+use super::{Commands, lease_holder, trouble};
+use crate::hands::Turn;
+use crate::reconcile::plan::LIFE_MIN;
+use crate::store::{Acceptance, Accepted, StoreError, Stored};
+use crate::{Merchant, clock, pay, trace};
 
 /// Design 6: an order lives two hours unless its shop says otherwise.
 const LIFE_DEFAULT: time::Duration = time::Duration::hours(2);
-/// WeChat refuses less than five minutes, measured when the call arrives (reference 4.3).
-const LIFE_MIN: time::Duration = time::Duration::minutes(6);
 /// A `prepay_id` is valid two hours; it is renewed before a payer can meet its end.
 const PREPAY_FRESH: time::Duration = time::Duration::minutes(100);
 /// A call of ours may still be under way: longer than the call, shorter than patience.
 const LEASE_HELD: Duration = Duration::from_secs(5);
-/// A settlement that meets another writer is decided anew this often before it is put back.
-const CONFLICTS_MAX: usize = 3;
-
 /// One delivery of the command, with everything it needs at hand.
 struct Create<'a> {
     commands: &'a Commands,
@@ -46,52 +41,20 @@ pub(super) async fn handle(commands: &Commands, delivery: &Delivery) -> Outcome 
     }
     let request = match OrderRequest::parse(&delivery.body) {
         Ok(request) => request,
-        Err(invalid) => return refuse(commands, delivery, invalid).await,
+        Err(invalid) => return commands.refuse(delivery, invalid).await,
     };
     let key = request.key();
-    let merchant = match ours(commands, delivery, &request) {
-        Ok(merchant) => merchant,
-        Err(errors) => {
-            let number = key.out_trade_no.as_str();
-            let problem = Problem::invalid(errors);
-            return commands.decline(delivery, &key.mch_id, number, problem).await;
+    let merchant = match commands.merchant(delivery, &key.mch_id) {
+        Ok(merchant) if merchant.appids.contains(&request.appid) => merchant,
+        Ok(_) => {
+            let wrong = FieldProblem::new("appid", "one of this merchant's apps");
+            return commands.decline_key(delivery, &key, Problem::invalid(vec![wrong])).await;
         }
+        Err(problem) => return commands.decline_key(delivery, &key, *problem).await,
     };
-    let create =
-        Create { commands, delivery, merchant, holder: lease_holder(delivery), at: clock::now() };
+    let (merchant, holder, at) = (&*merchant, lease_holder(delivery), clock::now());
+    let create = Create { commands, delivery, merchant, holder, at };
     create.run(request, &key).await.unwrap_or_else(|error| trouble(&error))
-}
-
-/// An order that breaks its rules is told to its merchant; what names no merchant is for a human.
-async fn refuse(commands: &Commands, delivery: &Delivery, invalid: InvalidOrder) -> Outcome {
-    if let InvalidOrder::Fields { mch_id: Some(mch_id), out_trade_no, .. } = &invalid {
-        let (mch_id, number) = (mch_id.clone(), out_trade_no.clone().unwrap_or_default());
-        return commands.decline(delivery, &mch_id, &number, invalid.into_problem()).await;
-    }
-    let problem = invalid.into_problem();
-    let reason = match problem.errors.first() {
-        None => problem.detail.clone().unwrap_or_default(),
-        Some(_) => "it names no merchant".to_owned(),
-    };
-    commands.reply(delivery, &Reply::problem(problem));
-    Outcome::Park { reason: format!("no order can be read from it: {reason}") }
-}
-
-fn ours<'a>(
-    commands: &'a Commands,
-    delivery: &Delivery,
-    request: &OrderRequest,
-) -> Result<&'a Merchant, Vec<FieldProblem>> {
-    let wrong = |field: &str, rule: &str| vec![FieldProblem::new(field, rule)];
-    if delivery.reply_to.as_ref().is_some_and(|queue| commands.namespace.owns(queue)) {
-        return Err(wrong("reply_to", "a queue outside this service's own names"));
-    }
-    let merchant = commands.merchants.get(&request.mch_id);
-    let merchant = merchant.ok_or_else(|| wrong("mch_id", "a merchant that is served here"))?;
-    if !merchant.appids.contains(&request.appid) {
-        return Err(wrong("appid", "one of this merchant's apps"));
-    }
-    Ok(merchant)
 }
 
 impl Create<'_> {
@@ -99,7 +62,7 @@ impl Create<'_> {
         let time_expire = request.time_expire.unwrap_or(self.at + LIFE_DEFAULT);
         if time_expire - self.at < LIFE_MIN {
             // A repeat of an order that stands may be near its end; a new one may not.
-            return match self.commands.store.find(key).await? {
+            return match self.commands.hands.store.find(key).await? {
                 Some(standing) => self.again(standing, &request).await,
                 None => Ok(self.too_short(key).await),
             };
@@ -112,9 +75,9 @@ impl Create<'_> {
             transition,
             lease_holder: self.holder,
             event_id: Uuid::now_v7(),
-            traceparent: self.traceparent(),
+            traceparent: trace::of(self.delivery),
         };
-        match self.commands.store.accept(&new).await? {
+        match self.commands.hands.store.accept(&new).await? {
             Accepted::New => self.call(&new.order, &new.parameters).await,
             Accepted::Standing(standing) => self.again(*standing, &request).await,
         }
@@ -123,8 +86,7 @@ impl Create<'_> {
     async fn too_short(&self, key: &OrderKey) -> Outcome {
         let rule = "at least 6 minutes ahead: WeChat Pay refuses less than 5";
         let problem = Problem::invalid(vec![FieldProblem::new("time_expire", rule)]);
-        let number = key.out_trade_no.as_str();
-        self.commands.decline(self.delivery, &key.mch_id, number, problem).await
+        self.commands.decline_key(self.delivery, key, problem).await
     }
 
     /// The same number again: the same order gets the truth, another one is a conflict.
@@ -132,13 +94,12 @@ impl Create<'_> {
         let Stored { order, call_lease_holder, .. } = standing;
         let differing = order.conflicts_with(request);
         if !differing.is_empty() {
-            let key = order.key();
             let problem = Problem::conflict(&differing, order.state.name());
-            let number = key.out_trade_no.as_str();
-            return Ok(self.commands.decline(self.delivery, &key.mch_id, number, problem).await);
+            return Ok(self.commands.decline_key(self.delivery, &order.key(), problem).await);
         }
         if self.wants_call(&order)
-            && let Some(parameters) = self.commands.store.take_lease(&order, self.holder).await?
+            && let Some(parameters) =
+                self.commands.hands.store.take_lease(&order, self.holder).await?
         {
             return self.call(&order, &parameters).await;
         }
@@ -162,69 +123,23 @@ impl Create<'_> {
             }
     }
 
-    /// Calls WeChat under the lease and writes the outcome down.
+    /// Calls WeChat under the lease; whatever comes of it is written down, and told.
     async fn call(&self, order: &Order, parameters: &Fields) -> Result<Outcome, StoreError> {
-        let by = self.merchant.credentials(order.sign_type);
-        let key = order.key();
-        let fact = match self.commands.gateway.unifiedorder(&by, parameters).await {
-            Verdict::Yes(prepay) => Fact::PrepayIssued(prepay),
-            Verdict::No(no) if matches!(no.advice, Advice::Mend | Advice::NumberIsDead) => {
-                tracing::warn!(%key, err_code = no.err_code, "WeChat refused the order");
-                let (err_code, err_code_des) = (no.err_code, no.err_code_des);
-                Fact::CreateRefused(Failure { err_code, err_code_des })
-            }
-            Verdict::No(no) => {
-                let message = format!("{}: {}", no.err_code, no.err_code_des);
-                return self.unknown(order, &message).await;
-            }
-            Verdict::Unknown(unknown) => return self.unknown(order, &unknown.to_string()).await,
+        let turn = Turn {
+            merchant: self.merchant,
+            order,
+            holder: self.holder,
+            traceparent: trace::of(self.delivery),
         };
-        let view = self.learn(order, fact).await?;
-        self.answer(order, view);
+        if let Some(view) = self.commands.hands.enter(&turn, parameters).await? {
+            self.answer(order, view);
+        }
         Ok(Outcome::Done)
-    }
-
-    /// The outcome is a state, not a guess: the order stays where it is, and whoever waits is told
-    /// so.
-    async fn unknown(&self, order: &Order, message: &str) -> Result<Outcome, StoreError> {
-        let key = order.key();
-        tracing::warn!(%key, message, "the outcome of unifiedorder is unknown");
-        self.commands.store.note_unknown(&key, self.holder, message).await?;
-        self.tell(order).await
-    }
-
-    async fn learn(&self, order: &Order, fact: Fact) -> Result<OrderView, StoreError> {
-        let at = clock::now();
-        let pay = match &fact {
-            Fact::PrepayIssued(Prepay { prepay_id, .. }) => {
-                pay::sign(order, prepay_id, self.merchant, at)
-            }
-            _ => None,
-        };
-        let learned = Learned {
-            key: order.key(),
-            fact,
-            source: Source::Reply,
-            at,
-            pay,
-            lease_holder: Some(self.holder),
-            traceparent: self.traceparent(),
-        };
-        let items = [Item { learned: Some(learned), evidence: None }];
-        let mut conflicts = 0;
-        let settled = loop {
-            match self.commands.store.settle(&items).await {
-                Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
-                settled => break settled?,
-            }
-        };
-        let view = settled.into_iter().next().and_then(|settled| settled.view);
-        view.ok_or_else(|| StoreError::Fault("an accepted order is gone".to_owned()))
     }
 
     /// Answers with the order as it stands, read with its exceptions.
     async fn tell(&self, order: &Order) -> Result<Outcome, StoreError> {
-        if let Some(view) = self.commands.store.view(&order.key()).await? {
+        if let Some(view) = self.commands.hands.store.view(&order.key()).await? {
             self.answer(order, view);
         }
         Ok(Outcome::Done)
@@ -242,9 +157,5 @@ impl Create<'_> {
             None => Reply::order(200, view),
         };
         self.commands.reply(self.delivery, &reply);
-    }
-
-    fn traceparent(&self) -> Option<String> {
-        trace::of(self.delivery)
     }
 }

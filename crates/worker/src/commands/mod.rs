@@ -1,20 +1,22 @@
 //! What shops ask of us: one command, one file.
 
+mod close;
 mod create;
-mod pay;
 mod query;
 
 use broker::{Delivery, Handler, Namespace, Outcome, Replier};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use orders::{Problem, Reply, command};
+use orders::{FieldProblem, InvalidOrder, OrderKey, Problem, Reply, command};
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 use wechatpay_v2::MchId;
 
-use crate::gateway::Gateway;
-use crate::merchants::Merchants;
-use crate::store::{Store, StoreError};
+use crate::clients::Clients;
+use crate::hands::Hands;
+use crate::merchants::Merchant;
+use crate::store::StoreError;
 use crate::{clock, trace};
 
 /// The database is away or busy: the message waits in the broker, at no cost of an attempt.
@@ -25,11 +27,11 @@ const NAMELESS: Uuid = Uuid::from_u128(0x0d3b_9e64_52c1_4d0e_8f4e_27b1_5a9c_6e30
 
 /// Handles the command queues.
 pub(crate) struct Commands {
-    pub(crate) store: Store,
-    pub(crate) merchants: Merchants,
-    pub(crate) gateway: Gateway,
+    pub(crate) hands: Hands,
     pub(crate) replier: Replier,
     pub(crate) namespace: Namespace,
+    /// Whom a command must come from, when that is said.
+    pub(crate) clients: Option<Clients>,
 }
 
 impl Handler for Commands {
@@ -42,6 +44,7 @@ impl Commands {
     async fn one(&self, delivery: &Delivery) -> Outcome {
         let (kind, outcome) = match delivery.routing_key.as_str() {
             command::CREATE => ("create", create::handle(self, delivery).await),
+            command::CLOSE => ("close", close::handle(self, delivery).await),
             command::QUERY => ("query", query::handle(self, delivery).await),
             _ => ("other", Outcome::Park { reason: "no such command".to_owned() }),
         };
@@ -72,6 +75,45 @@ impl Commands {
         }
     }
 
+    /// The merchant of a command, where it is ours, its sender may act for it, and the command may
+    /// be answered.
+    fn merchant(&self, delivery: &Delivery, mch_id: &MchId) -> Result<Arc<Merchant>, Box<Problem>> {
+        if !self.may_act(delivery, mch_id) {
+            return Err(Box::new(Problem::forbidden()));
+        }
+        let wrong = |field, rule| Box::new(Problem::invalid(vec![FieldProblem::new(field, rule)]));
+        if delivery.reply_to.as_ref().is_some_and(|queue| self.namespace.owns(queue)) {
+            return Err(wrong("reply_to", "a queue outside this service's own names"));
+        }
+        let merchant = self.hands.merchants.get(mch_id);
+        merchant.ok_or_else(|| wrong("mch_id", "a merchant that is served here"))
+    }
+
+    fn may_act(&self, delivery: &Delivery, mch_id: &MchId) -> bool {
+        let clients = self.clients.as_ref();
+        clients.is_none_or(|clients| clients.allow(delivery.user_id.as_deref(), mch_id))
+    }
+
+    /// A command that breaks its rules is told to its merchant; what names none is for a human.
+    async fn refuse(&self, delivery: &Delivery, invalid: InvalidOrder) -> Outcome {
+        if let InvalidOrder::Fields { mch_id: Some(mch_id), out_trade_no, .. } = &invalid {
+            let (mch_id, number) = (mch_id.clone(), out_trade_no.clone().unwrap_or_default());
+            return self.decline(delivery, &mch_id, &number, invalid.into_problem()).await;
+        }
+        let problem = invalid.into_problem();
+        let reason = match problem.errors.first() {
+            None => problem.detail.clone().unwrap_or_default(),
+            Some(_) => "it names no merchant".to_owned(),
+        };
+        self.reply(delivery, &Reply::problem(problem));
+        Outcome::Park { reason: format!("no command can be read from it: {reason}") }
+    }
+
+    /// Declines a command about an order.
+    async fn decline_key(&self, delivery: &Delivery, key: &OrderKey, problem: Problem) -> Outcome {
+        self.decline(delivery, &key.mch_id, key.out_trade_no.as_str(), problem).await
+    }
+
     /// Declines a command: written down, told as `order.rejected`, and answered.
     async fn decline(
         &self,
@@ -82,9 +124,9 @@ impl Commands {
     ) -> Outcome {
         let id = command_id(delivery);
         let at = clock::now();
-        if let Err(error) =
-            self.store.reject(&id, mch_id, out_trade_no, &problem, at, trace::of(delivery)).await
-        {
+        let (store, trace) = (&self.hands.store, trace::of(delivery));
+        let rejected = store.reject(&id, mch_id, out_trade_no, &problem, at, trace);
+        if let Err(error) = rejected.await {
             return trouble(&error);
         }
         tracing::info!(%mch_id, out_trade_no, problem = problem.kind, "command declined");

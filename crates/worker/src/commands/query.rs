@@ -15,6 +15,10 @@ pub(super) async fn handle(commands: &Commands, delivery: &Delivery) -> Outcome 
             return Outcome::Done;
         }
     };
+    if !commands.may_act(delivery, &key.mch_id) {
+        commands.reply(delivery, &Reply::problem(Problem::forbidden()));
+        return Outcome::Done;
+    }
     match answer(commands, &key).await {
         Ok(reply) => commands.reply(delivery, &reply),
         Err(error) => tracing::warn!(%error, %key, "a question stays unanswered"),
@@ -23,9 +27,9 @@ pub(super) async fn handle(commands: &Commands, delivery: &Delivery) -> Outcome 
 }
 
 async fn answer(commands: &Commands, key: &OrderKey) -> Result<Reply, StoreError> {
-    if let Some(view) = commands.store.view(key).await? {
+    if let Some(view) = commands.hands.store.view(key).await? {
         return Ok(Reply::order(200, view));
     }
-    let problem = commands.store.rejection(key).await?;
+    let problem = commands.hands.store.rejection(key).await?;
     Ok(Reply::problem(problem.unwrap_or_else(Problem::not_found)))
 }

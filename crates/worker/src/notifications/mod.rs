@@ -2,66 +2,72 @@
 
 mod payment;
 mod refund;
-mod sample;
+
+use std::collections::{BTreeMap, HashMap};
 
 use broker::{Delivery, Handler, Outcome};
+use orders::{Fact, OrderKey};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use wechatpay_v2::MchId;
+use wechatpay_v2::{AppId, MchId};
 
+use crate::budget::Budget;
 use crate::clock;
+use crate::hands::Hands;
 use crate::merchants::{Merchant, Merchants};
-use crate::store::{Evidence, Item, Settled, Store, StoreError, Verdict};
-use sample::Sample;
+use crate::reconcile::Asks;
+use crate::store::{Evidence, Item, Settled, StoreError, Verdict};
 
 /// The database is away or busy: the batch waits in the broker, at no cost of an attempt.
 const DATABASE_AWAY: Duration = Duration::from_secs(5);
-/// A batch that meets another writer is decided anew this often.
-const CONFLICTS_MAX: usize = 3;
+
+/// Unverified notifications kept per merchant: enough for a person to see what is wrong, too
+/// little to fill a disk at 64 KiB each.
+const SAMPLE_PER_HOUR: u32 = 50;
+/// Queries per merchant that odd notifications may cause: a forger can name any order.
+const QUERIES_PER_MINUTE: u32 = 30;
 
 /// Handles the notification queue.
 pub(crate) struct Notifications {
-    store: Store,
-    merchants: Merchants,
-    sample: Sample,
+    hands: Hands,
+    /// What does not verify is kept only so often.
+    sample: Budget,
+    /// What is odd makes us ask WeChat only so often.
+    claimed_queries: Budget,
+    signed_queries: Budget,
+    asks: Asks,
 }
 
 /// What a delivery turned out to be, before the database is asked.
-enum Reading {
+pub(crate) enum Reading {
     /// Something to write down, and what to do with the delivery then.
-    Keep { item: Box<Item>, result: Option<&'static str>, then: Outcome },
-    /// Worth a count and nothing more: it can come from anybody.
+    Keep { item: Box<Item>, then: Outcome },
+    /// It can come from anybody: a bounded sample is kept, the rest is counted. What it claims to
+    /// be about is worth a question.
+    Unverified { evidence: Box<Evidence>, claims: Option<OrderKey> },
+    /// Worth a count and nothing more.
     Count(&'static str),
     /// Not from our ingress; for a human.
     Park(&'static str),
 }
 
 impl Notifications {
-    pub(crate) fn new(store: Store, merchants: Merchants) -> Self {
-        Self { store, merchants, sample: Sample::default() }
-    }
-
-    fn read(&self, delivery: &Delivery) -> Reading {
-        let Some(named) = delivery.header("mch_id") else {
-            return Reading::Park("the header mch_id is missing");
-        };
-        let merchant = MchId::parse(named).ok().and_then(|mch_id| self.merchants.get(&mch_id));
-        let Some(merchant) = merchant else {
-            return Reading::Count("foreign_merchant");
-        };
-        match delivery.routing_key.as_str() {
-            "payment" => payment::read(delivery, merchant, &self.sample),
-            "refund" => refund::read(delivery, merchant, &self.sample),
-            _ => Reading::Park("no such notification"),
+    pub(crate) fn new(hands: Hands, asks: Asks) -> Self {
+        Self {
+            hands,
+            sample: Budget::new(3600, SAMPLE_PER_HOUR),
+            claimed_queries: Budget::new(60, QUERIES_PER_MINUTE),
+            signed_queries: Budget::new(60, QUERIES_PER_MINUTE),
+            asks,
         }
     }
 
     /// Settles a batch; when it fails for a reason of ours, one by one, so that a poisoned message
     /// does not hold up its neighbours.
     async fn settle(&self, items: &[Item]) -> Vec<Result<Settled, StoreError>> {
-        match self.settle_together(items).await {
+        match self.hands.settle(items).await {
             Ok(settled) => settled.into_iter().map(Ok).collect(),
             Err(error) if items.len() == 1 => vec![Err(error)],
             Err(StoreError::Unavailable(_)) => {
@@ -72,7 +78,7 @@ impl Notifications {
                 tracing::warn!(%error, size = items.len(), "a batch is settled one by one");
                 let mut each = Vec::with_capacity(items.len());
                 for item in items {
-                    let settled = self.settle_together(std::slice::from_ref(item)).await;
+                    let settled = self.hands.settle(std::slice::from_ref(item)).await;
                     each.push(settled.and_then(|settled| {
                         let none = || StoreError::Fault("an item without an answer".to_owned());
                         settled.into_iter().next().ok_or_else(none)
@@ -82,52 +88,156 @@ impl Notifications {
             }
         }
     }
+}
 
-    async fn settle_together(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
-        let mut conflicts = 0;
-        loop {
-            match self.store.settle(items).await {
-                Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
-                settled => return settled,
-            }
-        }
+/// What a delivery says, as far as today's keys and rules can tell.
+pub(crate) fn read(merchants: &Merchants, delivery: &Delivery) -> Reading {
+    let Some(named) = delivery.header("mch_id") else {
+        return Reading::Park("the header mch_id is missing");
+    };
+    let merchant = MchId::parse(named).ok().and_then(|mch_id| merchants.get(&mch_id));
+    let Some(merchant) = merchant else {
+        return Reading::Count("foreign_merchant");
+    };
+    match delivery.routing_key.as_str() {
+        "payment" => payment::read(delivery, &merchant),
+        "refund" => refund::read(delivery, &merchant),
+        _ => Reading::Park("no such notification"),
     }
 }
 
 impl Handler for Notifications {
     async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
-        let mut outcomes = vec![Outcome::Done; batch.len()];
-        let mut places = Vec::with_capacity(batch.len());
-        let mut items = Vec::with_capacity(batch.len());
+        let mut sorted = Sorted::default();
         for (place, delivery) in batch.iter().enumerate() {
-            match self.read(delivery) {
-                Reading::Keep { item, result, then } => {
-                    items.push(*item);
-                    places.push((place, result));
-                    outcomes[place] = then;
-                }
-                Reading::Count(result) => count(result),
-                Reading::Park(reason) => {
-                    count("parked");
-                    outcomes[place] = Outcome::Park { reason: reason.to_owned() };
-                }
-            }
+            let outcome = self.sort(&mut sorted, place, read(&self.hands.merchants, delivery));
+            sorted.outcomes.push(outcome);
         }
-        if items.is_empty() {
-            return outcomes;
-        }
-        let settled = self.settle(&items).await;
-        for (((place, result), item), settled) in places.into_iter().zip(&items).zip(settled) {
+        let Sorted { mut outcomes, items, places, bad_signatures, mut odd } = sorted;
+        let settled = match items.is_empty() {
+            true => Vec::new(),
+            false => self.settle(&items).await,
+        };
+        for ((place, item), settled) in places.into_iter().zip(&items).zip(settled) {
             match settled {
                 Ok(settled) => {
-                    count(result.unwrap_or(settled.verdict.as_str()));
+                    if item.learned.is_some() {
+                        count(settled.verdict.as_str());
+                    }
                     say(item, &settled);
+                    odd.extend(odd_payment(item, &settled));
                 }
                 Err(error) => outcomes[place] = trouble(&error),
             }
         }
+        self.tell_bad_signatures(bad_signatures).await;
+        self.ask(odd).await;
         outcomes
     }
+}
+
+/// A batch, sorted by what is to be done with its deliveries.
+#[derive(Default)]
+struct Sorted {
+    outcomes: Vec<Outcome>,
+    items: Vec<Item>,
+    /// Whose item it is.
+    places: Vec<usize>,
+    bad_signatures: HashMap<MchId, i64>,
+    /// What WeChat is to be asked about.
+    odd: Vec<Odd>,
+}
+
+/// Something odd was said about an order: the notification proves nothing, but a query does.
+struct Odd {
+    key: OrderKey,
+    /// Given where the order is not ours, so that it can be asked about all the same.
+    appid: Option<AppId>,
+    /// Whether somebody with the key said it.
+    signed: bool,
+}
+
+impl Notifications {
+    fn sort(&self, sorted: &mut Sorted, place: usize, reading: Reading) -> Outcome {
+        match reading {
+            Reading::Keep { item, then } => {
+                if item.learned.is_none() {
+                    count(item.evidence.as_ref().map_or("none", |it| it.verdict.as_str()));
+                }
+                sorted.items.push(*item);
+                sorted.places.push(place);
+                then
+            }
+            Reading::Unverified { evidence, claims } => {
+                count(evidence.verdict.as_str());
+                if evidence.verdict == Verdict::BadSignature {
+                    *sorted.bad_signatures.entry(evidence.mch_id.clone()).or_default() += 1;
+                }
+                sorted.odd.extend(claims.map(|key| Odd { key, appid: None, signed: false }));
+                if self.sample.take(&evidence.mch_id, clock::now()) {
+                    sorted.items.push(Item { evidence: Some(*evidence), ..Item::default() });
+                    sorted.places.push(place);
+                }
+                Outcome::Done
+            }
+            Reading::Count(result) => {
+                count(result);
+                Outcome::Done
+            }
+            Reading::Park(reason) => {
+                count("parked");
+                Outcome::Park { reason: reason.to_owned() }
+            }
+        }
+    }
+
+    async fn tell_bad_signatures(&self, bad_signatures: HashMap<MchId, i64>) {
+        for (mch_id, count) in bad_signatures {
+            let counted = self.hands.store.count_bad_signatures(&mch_id, count, clock::now());
+            if let Err(error) = counted.await {
+                tracing::warn!(%mch_id, count, %error, "bad signatures are not counted");
+            }
+        }
+    }
+
+    /// Has WeChat asked about what is odd, each order once and within the merchant's budgets. What
+    /// causes no question costs nothing, so that a forger who invents numbers spends no budget.
+    async fn ask(&self, odd: Vec<Odd>) {
+        let odd: BTreeMap<OrderKey, Odd> = odd.into_iter().map(|it| (it.key.clone(), it)).collect();
+        for (key, Odd { appid, signed, .. }) in odd {
+            let budget = if signed { &self.signed_queries } else { &self.claimed_queries };
+            if !budget.has(&key.mch_id, clock::now()) {
+                metrics::counter!("wxpay_queries_over_budget_total").increment(1);
+                continue;
+            }
+            let asked = match (self.hands.store.hasten(&key).await, appid) {
+                (Ok(true), _) => true,
+                (Ok(false), Some(appid)) => {
+                    self.asks.ask(key.clone(), appid);
+                    true
+                }
+                (Ok(false), None) => false,
+                (Err(error), _) => {
+                    tracing::warn!(%key, %error, "an order is not looked at now");
+                    false
+                }
+            };
+            if asked {
+                budget.take(&key.mch_id, clock::now());
+            }
+        }
+    }
+}
+
+/// A payment that does not fit an order, or whose order we do not know.
+fn odd_payment(item: &Item, settled: &Settled) -> Option<Odd> {
+    let learned = item.learned.as_ref()?;
+    let odd = matches!(settled.verdict, Verdict::Exception | Verdict::Refused);
+    let appid = match &learned.fact {
+        Fact::Paid { payment, .. } if settled.view.is_none() => Some(payment.appid.clone()),
+        _ => None,
+    };
+    odd.then(|| Odd { key: learned.key.clone(), appid, signed: true })
 }
 
 fn trouble(error: &StoreError) -> Outcome {
@@ -183,16 +293,11 @@ fn known(number: &str) -> String {
     number.chars().take(64).collect()
 }
 
-/// What does not verify can come from anybody: a bounded sample is kept, the rest is counted.
-fn unverified(mut evidence: Evidence, why: String, sample: &Sample) -> Reading {
-    let result = evidence.verdict.as_str();
-    if !sample.takes(&evidence.mch_id, evidence.received_at) {
-        return Reading::Count(result);
-    }
+fn unverified(mut evidence: Evidence, why: String, claims: Option<OrderKey>) -> Reading {
     evidence.detail = Some(why);
-    keep(Item { learned: None, evidence: Some(evidence) }, Some(result), Outcome::Done)
+    Reading::Unverified { evidence: Box::new(evidence), claims }
 }
 
-fn keep(item: Item, result: Option<&'static str>, then: Outcome) -> Reading {
-    Reading::Keep { item: Box::new(item), result, then }
+fn keep(item: Item, then: Outcome) -> Reading {
+    Reading::Keep { item: Box::new(item), then }
 }

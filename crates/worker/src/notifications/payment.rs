@@ -3,30 +3,35 @@
 
 use broker::{Delivery, Outcome};
 use orders::{Fact, OrderKey, Source};
+use wechatpay_v2::OutTradeNo;
 use wechatpay_v2::payment_notification::{NotificationError, Received};
 
-use super::sample::Sample;
 use super::{Reading, evidence, keep, known, unverified};
 use crate::clock;
 use crate::merchants::Merchant;
 use crate::store::{Item, Learned, Verdict};
 use crate::trace;
 
-pub(super) fn read(delivery: &Delivery, merchant: &Merchant, sample: &Sample) -> Reading {
+pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
     let mut evidence = evidence(delivery, "payment", merchant, Verdict::Unreadable);
     let received = match Received::parse(&delivery.body) {
         Ok(received) => received,
-        Err(error) => return unverified(evidence, error.to_string(), sample),
+        Err(error) => return unverified(evidence, error.to_string(), None),
     };
     // The path decides whose key verifies, so a body for another merchant is nobody's.
     if received.mch_id() != Some(merchant.mch_id.as_str()) {
         return Reading::Count("other_merchant");
     }
+    let claims = received.out_trade_no().and_then(|text| OutTradeNo::parse(text).ok());
+    let claims =
+        claims.map(|out_trade_no| OrderKey { mch_id: merchant.mch_id.clone(), out_trade_no });
     let verified = match received.verify(merchant.keys()) {
         Ok(verified) => verified,
         Err(error) => {
             evidence.verdict = Verdict::BadSignature;
-            return unverified(evidence, error.to_string(), sample);
+            // Only a claim, but the order's story shows who tried what.
+            evidence.out_trade_no = claims.as_ref().map(|key| key.out_trade_no.to_string());
+            return unverified(evidence, error.to_string(), claims);
         }
     };
     // From here on it is signed: it is about money and always kept.
@@ -36,13 +41,13 @@ pub(super) fn read(delivery: &Delivery, merchant: &Merchant, sample: &Sample) ->
         Err(error @ NotificationError::ResultCode) => {
             evidence.verdict = Verdict::NotSuccess;
             evidence.detail = Some(error.to_string());
-            return keep(Item { learned: None, evidence: Some(evidence) }, None, Outcome::Done);
+            return keep(Item { evidence: Some(evidence), ..Item::default() }, Outcome::Done);
         }
         Err(error) => {
             let reason = format!("signed but unreadable: {error}");
             evidence.detail = Some(reason.clone());
-            let item = Item { learned: None, evidence: Some(evidence) };
-            return keep(item, None, Outcome::Park { reason });
+            let item = Item { evidence: Some(evidence), ..Item::default() };
+            return keep(item, Outcome::Park { reason });
         }
     };
     evidence.transaction_id = Some(payment.transaction_id.to_string());
@@ -58,5 +63,5 @@ pub(super) fn read(delivery: &Delivery, merchant: &Merchant, sample: &Sample) ->
         lease_holder: None,
         traceparent: trace::of(delivery),
     };
-    keep(Item { learned: Some(learned), evidence: Some(evidence) }, None, Outcome::Done)
+    keep(Item { learned: Some(learned), evidence: Some(evidence), notice: None }, Outcome::Done)
 }

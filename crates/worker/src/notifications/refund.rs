@@ -4,26 +4,25 @@
 use broker::{Delivery, Outcome};
 use wechatpay_v2::refund_notification::Received;
 
-use super::sample::Sample;
 use super::{Reading, evidence, keep, known, unverified};
 use crate::merchants::Merchant;
 use crate::store::{Item, Verdict};
 
-pub(super) fn read(delivery: &Delivery, merchant: &Merchant, sample: &Sample) -> Reading {
+pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
     let mut evidence = evidence(delivery, "refund", merchant, Verdict::Unreadable);
     let received = match Received::parse(&delivery.body) {
         Ok(received) => received,
-        Err(error) => return unverified(evidence, error.to_string(), sample),
+        Err(error) => return unverified(evidence, error.to_string(), None),
     };
     if received.mch_id() != Some(merchant.mch_id.as_str()) {
         return Reading::Count("other_merchant");
     }
     let Some(inner) = merchant.keys().find_map(|key| received.decrypt(key).ok()) else {
         evidence.verdict = Verdict::BadSignature;
-        return unverified(evidence, "req_info does not decrypt".to_owned(), sample);
+        return unverified(evidence, "req_info does not decrypt".to_owned(), None);
     };
     evidence.verdict = Verdict::Deferred;
     evidence.out_trade_no = inner.get("out_trade_no").map(known);
     evidence.transaction_id = inner.get("transaction_id").map(known);
-    keep(Item { learned: None, evidence: Some(evidence) }, None, Outcome::Done)
+    keep(Item { evidence: Some(evidence), ..Item::default() }, Outcome::Done)
 }

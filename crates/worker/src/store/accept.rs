@@ -60,6 +60,7 @@ impl Store {
         let cause = Cause::Transition(new.transition.seq);
         write::outbox(&mut tx, &[(new.order.key(), cause, outgoing.clone())]).await?;
         tx.commit().await?;
+        write::count_moves(&[("none", new.transition.to.as_str())]);
         self.nudge.written([outgoing]);
         Ok(Accepted::New)
     }

@@ -2,17 +2,16 @@
 
 use orders::{Order, OrderKey, State};
 use sqlx::types::Json;
+use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::Fields;
 
-use super::{Store, StoreError};
+use super::row::Row;
+use super::{Store, StoreError, Stored};
 
-/// Longer than a call to both hosts with their connect timeouts, so that a lease that has ended
-/// proves that its call has ended too. In seconds.
+/// Longer than a call with its total timeout of 8 s, and than the three calls that one check makes
+/// at most, so that a lease that has ended proves that its calls have ended too. In seconds.
 pub(super) const LEASE_SECONDS: f64 = 30.0;
-
-/// When a call's outcome stayed unknown, the order is looked at again after this. In seconds.
-const CHECK_AFTER_SECONDS: f64 = 5.0;
 
 impl Store {
     /// Takes the call lease of an order that may be (re-)entered at WeChat, and returns the
@@ -52,30 +51,105 @@ impl Store {
         Ok(row.map(|row| row.parameters.0))
     }
 
-    /// Writes down that a call's outcome is unknown and gives the lease back. From here on
-    /// `next_check_at` drives the order.
+    /// Claims orders that are due for a look, with their call leases. Whoever dies with them leaves
+    /// them to the next claim once the lease has ended; two workers never look at one order at once.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn claim_due(&self, holder: Uuid, limit: i64) -> Result<Vec<Stored>, StoreError> {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"/* claim_due_orders */
+            with due as (
+                select mch_id, out_trade_no from orders
+                where next_check_at <= now()
+                    and (call_lease_until is null or call_lease_until < now())
+                order by next_check_at limit $2 for update skip locked
+            )
+            update orders o set call_lease_holder = $1,
+                call_lease_until = now() + make_interval(secs => $3),
+                next_check_at = now() + make_interval(secs => $3)
+            from due where o.mch_id = due.mch_id and o.out_trade_no = due.out_trade_no
+            returning sign_type, request as "request: _", time_expire,
+                parameters as "parameters: _", state, seq, prepay_id, code_url, mweb_url,
+                prepay_issued_at, payment as "payment: _", closing_since, closed_at, err_code,
+                err_code_des, gateway_message, call_lease_holder, created_at, updated_at"#,
+            holder,
+            limit,
+            LEASE_SECONDS,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    /// Gives a lease back after a call that brought an answer but no fact, and says when to look
+    /// again (`None`: never by itself). Whoever moved the order during the call, or hastened the next
+    /// look, has said when already, and that stands.
     ///
     /// # Errors
     /// When the store cannot; the lease then ends by itself.
-    pub async fn note_unknown(
+    pub async fn look_again(
         &self,
-        key: &OrderKey,
+        order: &Order,
         holder: Uuid,
-        gateway_message: &str,
+        at: Option<OffsetDateTime>,
     ) -> Result<(), StoreError> {
+        let key = order.key();
         sqlx::query!(
-            "/* note_unknown */
-            update orders set gateway_message = $4, call_lease_holder = null,
-                call_lease_until = null, next_check_at = now() + make_interval(secs => $5)
+            "/* look_again */
+            update orders set call_lease_holder = null, call_lease_until = null,
+                next_check_at = case
+                    when seq = $5 and (next_check_at is null or next_check_at > now()) then $4
+                    else next_check_at end,
+                unknown_count = 0, same_failure_count = 0
             where mch_id = $1 and out_trade_no = $2 and call_lease_holder = $3",
             key.mch_id.as_str(),
             key.out_trade_no.as_str(),
             holder,
-            gateway_message,
-            CHECK_AFTER_SECONDS,
+            at,
+            order.seq,
         )
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+
+    /// Whether an order is still as it was decided on, and the lease still ours.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn is_unmoved(&self, order: &Order, holder: Uuid) -> Result<bool, StoreError> {
+        let key = order.key();
+        let row = sqlx::query_scalar!(
+            r#"/* is_unmoved */
+            select seq = $3 and call_lease_holder is not distinct from $4 as "unmoved!"
+            from orders where mch_id = $1 and out_trade_no = $2"#,
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+            order.seq,
+            holder,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.unwrap_or(false))
+    }
+
+    /// Has an order that is not settled looked at now, because something odd was said about it.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn hasten(&self, key: &OrderKey) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "/* hasten */
+            update orders set next_check_at = now()
+            where mch_id = $1 and out_trade_no = $2
+                and state in ('created', 'payable', 'closing', 'closed')",
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
     }
 }

@@ -8,18 +8,34 @@
 //! here is wrapped in a timeout or a `select!`; the server's own timeouts bound every statement.
 
 mod accept;
+mod actions;
+mod bad_signatures;
+mod calls;
+mod evidence;
+mod exceptions;
+mod explain;
+mod gauges;
 mod lease;
 mod outbox;
 mod rejections;
+mod replay;
+mod resend;
 mod row;
 mod settle;
+mod unknown;
 mod view;
 mod write;
 
 pub use accept::{Acceptance, Accepted};
+pub use actions::Action;
+pub use calls::Call;
+pub use evidence::{DigestPrefix, KeptNotification, NotificationSummary};
+pub use exceptions::{ExceptionId, ExceptionLine, Resolution};
+pub use explain::{CallLine, Entry, Explanation, What};
 pub use outbox::{Due, Outgoing};
+pub use resend::Resent;
 pub use row::Stored;
-pub use settle::{Evidence, Item, Learned, Settled, Verdict};
+pub use settle::{Evidence, Item, Learned, Notice, Settled, Verdict};
 pub use view::Story;
 
 use std::str::FromStr;
@@ -27,6 +43,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
+use crate::reconcile::Patience;
 use crate::relay::Nudge;
 
 /// Two workers with batches of 50 already saturate one server; more only queue inside Postgres.
@@ -40,11 +57,16 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// locks not to be had, interventions (statement timeout, shutdown), the system.
 const TRANSIENT: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
 
+/// Lines of one kind that are read for a person; more than anybody reads, and all of an ordinary
+/// order's.
+const LINES_MAX: i64 = 500;
+
 /// The store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
     nudge: Nudge,
+    patience: Patience,
 }
 
 /// Why the store did not do what it was asked. Nothing was written.
@@ -63,11 +85,12 @@ pub enum StoreError {
 
 impl Store {
     /// Opens the pool without waiting for the server: a worker starts and says "not ready" while
-    /// its database is away. What is written is announced through `nudge`.
+    /// its database is away. What is written is announced through `nudge`;
+    /// `patience` decides when an order is looked at again.
     ///
     /// # Errors
     /// When the URL is no Postgres URL.
-    pub fn open(database_url: &str, nudge: Nudge) -> Result<Self, sqlx::Error> {
+    pub fn open(database_url: &str, nudge: Nudge, patience: Patience) -> Result<Self, sqlx::Error> {
         let options =
             PgConnectOptions::from_str(database_url)?.application_name("wxpay-worker").options([
                 ("statement_timeout", "5s"),
@@ -80,7 +103,7 @@ impl Store {
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(is_outside_a_transaction(connection)))
             .connect_lazy_with(options);
-        Ok(Self { pool, nudge })
+        Ok(Self { pool, nudge, patience })
     }
 
     /// Whether the server answers.

@@ -89,7 +89,12 @@ impl Store {
     /// When the store cannot; they are then sent again under the same ids.
     pub async fn remove_confirmed(&self, ids: &[Uuid]) -> Result<(), StoreError> {
         sqlx::query!(
-            "/* remove_confirmed_events */ delete from outbox where event_id = any($1)",
+            "/* remove_confirmed_events */
+            with gone as (
+                delete from outbox where event_id = any($1) returning event_id
+            )
+            insert into event_confirms (event_id) select event_id from gone
+            on conflict do nothing",
             ids
         )
         .execute(&self.pool)

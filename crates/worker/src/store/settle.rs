@@ -12,14 +12,29 @@ use wechatpay_v2::MchId;
 
 use super::write::{self, Cause, OpenedException, WrittenTransition};
 use super::{Outgoing, Store, StoreError, Stored, row};
+use crate::clock;
+use crate::reconcile::{Patience, plan};
 
 /// One message of a batch: what it taught, and the evidence that it came.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Item {
     /// What was learned, unless the message teaches nothing.
     pub learned: Option<Learned>,
     /// The notification itself, unless the fact came another way.
     pub evidence: Option<Evidence>,
+    /// An exception that was found without a fact.
+    pub notice: Option<Notice>,
+}
+
+/// Something that does not fit, found otherwise than by applying a fact.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The order it is about.
+    pub key: OrderKey,
+    /// What does not fit.
+    pub exception: Exception,
+    /// When it was found, in UTC.
+    pub at: OffsetDateTime,
 }
 
 /// A fact about an order, with what the machine and the events need from outside.
@@ -120,15 +135,48 @@ impl Store {
     /// same items have another meaning now: call again.
     pub async fn settle(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let mut desk = Desk::open(&mut tx, items).await?;
-        let settled: Vec<Settled> = items.iter().map(|item| desk.settle(item)).collect();
-        let moves: Vec<_> = desk.transitions.iter().map(WrittenTransition::names).collect();
-        let outgoing = desk.write(&mut tx, items, &settled).await?;
+        let decided = self.decide(&mut tx, items).await?;
         tx.commit().await?;
-        write::count_moves(&moves);
-        self.nudge.written(outgoing);
-        Ok(settled)
+        Ok(self.announce(decided))
     }
+
+    /// What [`Store::settle`] would answer: decided and written in the same way, and rolled back.
+    ///
+    /// # Errors
+    /// Those of [`Store::settle`].
+    pub async fn rehearse(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let decided = self.decide(&mut tx, items).await?;
+        tx.rollback().await?;
+        Ok(decided.settled)
+    }
+
+    /// Decides and writes, in a transaction that the caller ends.
+    pub(super) async fn decide(
+        &self,
+        tx: &mut sqlx::PgConnection,
+        items: &[Item],
+    ) -> Result<Decided, StoreError> {
+        let mut desk = Desk::open(tx, items, self.patience.clone()).await?;
+        let settled: Vec<Settled> = items.iter().map(|item| desk.settle(item)).collect();
+        let moves = desk.transitions.iter().map(WrittenTransition::names).collect();
+        let outgoing = desk.write(tx, items, &settled).await?;
+        Ok(Decided { settled, moves, outgoing })
+    }
+
+    /// Tells of what is committed.
+    pub(super) fn announce(&self, decided: Decided) -> Vec<Settled> {
+        write::count_moves(&decided.moves);
+        self.nudge.written(decided.outgoing);
+        decided.settled
+    }
+}
+
+/// What a transaction that is still open will have done.
+pub(super) struct Decided {
+    pub(super) settled: Vec<Settled>,
+    moves: Vec<(&'static str, &'static str)>,
+    pub(super) outgoing: Vec<Outgoing>,
 }
 
 /// Everything a batch needs to be decided without asking anybody, and what was decided.
@@ -142,6 +190,9 @@ struct Desk {
     released: BTreeMap<OrderKey, Uuid>,
     transitions: Vec<WrittenTransition>,
     opened: Vec<OpenedException>,
+    /// Orders of which a query confirmed what does not fit: a person decides now.
+    halted: BTreeSet<OrderKey>,
+    patience: Patience,
 }
 
 /// An exception that stands, open or resolved.
@@ -152,10 +203,32 @@ pub(super) struct Known {
     pub(super) open: bool,
 }
 
+/// How an exception was found.
+struct Found {
+    at: OffsetDateTime,
+    /// It is so now, whatever a person resolved before: WeChat itself says it, or says nothing at
+    /// all. A notification can be an old one, and leaves a resolution alone.
+    insists: bool,
+    trace: Option<String>,
+}
+
+impl Found {
+    fn by(learned: &Learned, trace: Option<String>) -> Self {
+        Self { at: learned.at, insists: learned.source == Source::Query, trace }
+    }
+}
+
 impl Desk {
-    async fn open(tx: &mut sqlx::PgConnection, items: &[Item]) -> Result<Self, StoreError> {
+    async fn open(
+        tx: &mut sqlx::PgConnection,
+        items: &[Item],
+        patience: Patience,
+    ) -> Result<Self, StoreError> {
         let learned = || items.iter().filter_map(|item| item.learned.as_ref());
-        let keys: BTreeSet<OrderKey> = learned().map(|learned| learned.key.clone()).collect();
+        let noticed = items.iter().filter_map(|item| item.notice.as_ref());
+        let noticed = noticed.map(|notice| notice.key.clone());
+        let keys: BTreeSet<OrderKey> =
+            learned().map(|learned| learned.key.clone()).chain(noticed).collect();
         let keys: Vec<OrderKey> = keys.into_iter().collect();
         let transactions: Vec<String> = learned()
             .filter_map(|learned| match &learned.fact {
@@ -177,10 +250,16 @@ impl Desk {
             released: BTreeMap::new(),
             transitions: Vec::new(),
             opened: Vec::new(),
+            halted: BTreeSet::new(),
+            patience,
         })
     }
 
     fn settle(&mut self, item: &Item) -> Settled {
+        if let Some(Notice { key, exception, at }) = &item.notice {
+            let found = Found { at: *at, insists: true, trace: None };
+            self.open_exception(key, exception, found);
+        }
         match (&item.learned, &item.evidence) {
             (Some(learned), _) => self.apply(learned),
             (None, Some(evidence)) => Settled { verdict: evidence.verdict, view: None },
@@ -192,7 +271,8 @@ impl Desk {
         let key = &learned.key;
         let Some(stored) = self.now.get_mut(key) else {
             let unknown = unknown_order(&learned.fact);
-            self.open_exception(learned, &unknown);
+            let found = Found::by(learned, learned.traceparent.clone());
+            self.open_exception(key, &unknown, found);
             return Settled { verdict: Verdict::Exception, view: None };
         };
         if let Some(holder) = learned.lease_holder {
@@ -206,19 +286,26 @@ impl Desk {
         let applied = match stored.order.apply(&learned.fact, &around) {
             Ok(applied) => applied,
             Err(refusal) => {
-                self.open_exception(learned, &refusal.exception());
+                let trace = learned.traceparent.clone();
+                let found = Found::by(learned, trace);
+                self.open_exception(key, &refusal.exception(), found);
                 return Settled { verdict: Verdict::Refused, view: self.view(key, None) };
             }
         };
         stored.order = applied.order;
         let mut verdict = Verdict::Already;
         if let Some(exception) = &applied.exception {
-            self.note_exception(key, exception, learned.at);
+            let found = Found::by(learned, None);
+            self.note_exception(key, exception, &found);
             verdict = Verdict::Exception;
         }
         if let Step::Moved(transition) = applied.step {
             if let Fact::Paid { payment, .. } = &learned.fact {
                 self.booked.insert(payment.transaction_id.to_string(), key.clone());
+            }
+            // The same transaction resolves it.
+            for known in self.exceptions.get_mut(key).into_iter().flatten() {
+                known.open &= known.kind != ExceptionKind::Unsettled;
             }
             let view = self.view(key, learned.pay.clone()).expect("the order was just applied to");
             let event = event::of_transition(Uuid::now_v7(), &transition, &view);
@@ -231,41 +318,46 @@ impl Desk {
             verdict = Verdict::Applied;
         }
         if let Some(exception) = &applied.exception {
-            self.write_exception(learned, exception);
+            let found = Found::by(learned, learned.traceparent.clone());
+            self.write_exception(key, exception, found);
+            if verdict == Verdict::Exception && learned.source == Source::Query {
+                self.halted.insert(key.clone());
+            }
         }
         Settled { verdict, view: self.view(key, None) }
     }
 
-    fn open_exception(&mut self, learned: &Learned, exception: &Exception) {
-        self.note_exception(&learned.key, exception, learned.at);
-        self.write_exception(learned, exception);
+    fn open_exception(&mut self, key: &OrderKey, exception: &Exception, found: Found) {
+        self.note_exception(key, exception, &found);
+        self.write_exception(key, exception, found);
     }
 
     /// Remembers the exception, so that the views of this batch show it.
-    fn note_exception(&mut self, key: &OrderKey, exception: &Exception, at: OffsetDateTime) {
+    fn note_exception(&mut self, key: &OrderKey, exception: &Exception, found: &Found) {
         let transaction_id = transaction_text(exception);
         let known = self.exceptions.entry(key.clone()).or_default();
-        let stands = known
-            .iter()
-            .any(|known| known.kind == exception.kind && known.transaction_id == transaction_id);
-        if !stands {
-            let kind = exception.kind;
-            known.push(Known { kind, transaction_id, opened_at: at, open: true });
+        let kind = exception.kind;
+        let same = |it: &&mut Known| it.kind == kind && it.transaction_id == transaction_id;
+        match known.iter_mut().find(same) {
+            Some(stands) => stands.open |= found.insists,
+            None => {
+                known.push(Known { kind, transaction_id, opened_at: found.at, open: true });
+            }
         }
     }
 
     /// Prepares the row and the event. A row that stands already is left as it is when written.
-    fn write_exception(&mut self, learned: &Learned, exception: &Exception) {
-        let key = &learned.key;
+    fn write_exception(&mut self, key: &OrderKey, exception: &Exception, found: Found) {
         let view = self.view(key, None);
-        let event = event::of_exception(Uuid::now_v7(), exception, key, view.as_ref(), learned.at);
+        let event = event::of_exception(Uuid::now_v7(), exception, key, view.as_ref(), found.at);
         self.opened.push(OpenedException {
             key: key.clone(),
             kind: exception.kind,
             transaction_id: transaction_text(exception),
             differs: exception.differs.clone(),
-            opened_at: learned.at,
-            outgoing: Outgoing { event, traceparent: learned.traceparent.clone() },
+            opened_at: found.at,
+            insists: found.insists,
+            outgoing: Outgoing { event, traceparent: found.trace },
         });
     }
 
@@ -283,16 +375,23 @@ impl Desk {
         items: &[Item],
         settled: &[Settled],
     ) -> Result<Vec<Outgoing>, StoreError> {
-        let changed = self.now.iter().filter_map(|(key, now)| {
+        let now = clock::now();
+        let changed = self.now.iter().filter_map(|(key, stored)| {
             let before = self.before.get(key)?;
             let release = self.released.get(key).copied();
-            (now.order != before.order || release.is_some()).then_some((
+            let look = match self.halted.contains(key) {
+                true => None,
+                false => plan::next_look(&stored.order, &self.patience, now),
+            };
+            (stored.order != before.order || release.is_some()).then_some((
                 &before.order,
-                &now.order,
+                &stored.order,
                 release,
+                look,
             ))
         });
         write::orders(tx, &changed.collect::<Vec<_>>()).await?;
+        write::resolve_unsettled(tx, self.transitions.iter().map(|moved| &moved.key)).await?;
         write::transitions(tx, &self.transitions).await?;
         let opened = write::exceptions(tx, &self.opened).await?;
         let evidence = items.iter().zip(settled).filter_map(|(item, settled)| {

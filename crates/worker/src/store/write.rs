@@ -23,6 +23,8 @@ pub(super) struct OpenedException {
     pub(super) transaction_id: String,
     pub(super) differs: Vec<Difference>,
     pub(super) opened_at: time::OffsetDateTime,
+    /// Whether it opens again when it was resolved.
+    pub(super) insists: bool,
     pub(super) outgoing: Outgoing,
 }
 
@@ -115,14 +117,15 @@ fn key(mch_id: String, out_trade_no: String) -> Result<OrderKey, StoreError> {
 /// leases that have ended.
 pub(super) async fn orders(
     connection: &mut PgConnection,
-    changed: &[(&Order, &Order, Option<Uuid>)],
+    changed: &[(&Order, &Order, Option<Uuid>, Option<time::OffsetDateTime>)],
 ) -> Result<(), StoreError> {
     if changed.is_empty() {
         return Ok(());
     }
     let mut c = OrderColumns::default();
-    for (before, now, release) in changed {
+    for (before, now, release, look) in changed {
         c.push(before, now, *release);
+        c.next_check_at.push(*look);
     }
     let done = sqlx::query!(
         "/* move_orders */
@@ -136,17 +139,18 @@ pub(super) async fn orders(
                 else o.call_lease_holder end,
             call_lease_until = case when o.call_lease_holder = u.release then null
                 else o.call_lease_until end,
-            next_check_at = case when u.state in ('created', 'payable', 'closing')
-                then now() + interval '5 seconds' end
+            next_check_at = u.next_check_at,
+            unknown_count = case when u.release is null then o.unknown_count else 0 end,
+            same_failure_count = case when u.release is null then o.same_failure_count else 0 end
         from unnest($1::text[], $2::text[], $3::text[], $4::int4[], $5::text[], $6::int4[],
             $7::text[], $8::text[], $9::text[], $10::timestamptz[], $11::text[],
             $12::timestamptz[], $13::int8[], $14::jsonb[], $15::timestamptz[],
             $16::timestamptz[], $17::text[], $18::text[], $19::text[], $20::timestamptz[],
-            $21::uuid[])
+            $21::uuid[], $22::timestamptz[])
             as u (mch_id, out_trade_no, before_state, before_seq, state, seq, prepay_id, code_url,
                 mweb_url, prepay_issued_at, transaction_id, time_end, cash_fee, payment,
                 closing_since, closed_at, err_code, err_code_des, gateway_message, updated_at,
-                release)
+                release, next_check_at)
         where o.mch_id = u.mch_id and o.out_trade_no = u.out_trade_no
             and o.state = u.before_state and o.seq = u.before_seq",
         &c.mch_id,
@@ -170,6 +174,7 @@ pub(super) async fn orders(
         &c.gateway_message as _,
         &c.updated_at,
         &c.release as _,
+        &c.next_check_at as _,
     )
     .execute(connection)
     .await?;
@@ -205,6 +210,7 @@ struct OrderColumns {
     gateway_message: Texts,
     updated_at: Vec<time::OffsetDateTime>,
     release: Vec<Option<Uuid>>,
+    next_check_at: Times,
 }
 
 impl OrderColumns {
@@ -296,8 +302,8 @@ pub(super) async fn transitions(
     Ok(())
 }
 
-/// Opens exceptions; each opens once, however often it is found. Returns the events of those that
-/// are new.
+/// Opens exceptions; each is told once, however often it is found. One that insists is open again
+/// though it was resolved. Returns the events of those that are new.
 pub(super) async fn exceptions(
     connection: &mut PgConnection,
     opened: &[OpenedException],
@@ -313,6 +319,23 @@ pub(super) async fn exceptions(
     let at: Vec<time::OffsetDateTime> = opened.iter().map(|e| e.opened_at).collect();
     let event_ids: Vec<Uuid> = opened.iter().map(|e| e.outgoing.event.id).collect();
     let bodies: Vec<String> = opened.iter().map(|e| e.outgoing.event.body.clone()).collect();
+    let insist: Vec<bool> = opened.iter().map(|e| e.insists).collect();
+    sqlx::query!(
+        "/* open_exceptions_again */
+        update exceptions e set resolved_at = null, resolution = null
+        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[])
+            as u (mch_id, out_trade_no, kind, transaction_id, insists)
+        where (e.mch_id, e.out_trade_no, e.kind, e.transaction_id)
+                = (u.mch_id, u.out_trade_no, u.kind, u.transaction_id)
+            and u.insists and e.resolved_at is not null",
+        &mch_ids,
+        &numbers,
+        &kinds,
+        &transactions,
+        &insist,
+    )
+    .execute(&mut *connection)
+    .await?;
     let rows = sqlx::query!(
         "/* open_exceptions */
         insert into exceptions (mch_id, out_trade_no, kind, transaction_id, differs, opened_at,
@@ -335,6 +358,28 @@ pub(super) async fn exceptions(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| row.event_id).collect())
+}
+
+/// Resolves `unsettled` for orders that moved: WeChat has said what is true.
+pub(super) async fn resolve_unsettled<'a>(
+    connection: &mut PgConnection,
+    moved: impl Iterator<Item = &'a OrderKey>,
+) -> Result<(), StoreError> {
+    let (mch_ids, numbers) = columns(moved);
+    if mch_ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "/* resolve_unsettled */
+        update exceptions set resolved_at = now(), resolution = 'the order moved'
+        where (mch_id, out_trade_no) in (select * from unnest($1::text[], $2::text[]))
+            and kind = 'unsettled' and resolved_at is null",
+        &mch_ids,
+        &numbers,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Keeps notifications as evidence, once per raw body, with the verdict of the last attempt unless

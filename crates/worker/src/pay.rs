@@ -8,7 +8,7 @@ use wechatpay_v2::{Nonce, PrepayId, pay_params};
 use crate::Merchant;
 
 /// Fresh parameters for the front end; NATIVE and MWEB need none (reference 1.4).
-pub(super) fn sign(
+pub(crate) fn sign(
     order: &Order,
     prepay_id: &PrepayId,
     merchant: &Merchant,

@@ -1,0 +1,155 @@
+//! What every handler works with, and what each of them does at the gateway.
+
+use std::time::{Duration, Instant};
+
+use orders::{Fact, Failure, Order, OrderView, Source};
+use time::OffsetDateTime;
+use uuid::Uuid;
+use wechatpay_v2::unifiedorder::Prepay;
+use wechatpay_v2::{Advice, Fields, Unknown, Verdict};
+
+use crate::gateway::Gateway;
+use crate::merchants::{Merchant, Merchants};
+use crate::reconcile::Patience;
+use crate::store::{Item, Learned, Settled, Store, StoreError};
+use crate::{clock, pay};
+
+/// With the call's 8 s before it and one attempt's 10 s after it, within the lease of 30 s.
+const STORE_WITHIN: Duration = Duration::from_secs(10);
+const STORE_PAUSE: Duration = Duration::from_millis(250);
+/// A settlement that meets another writer is decided anew this often before it is put back.
+const CONFLICTS_MAX: usize = 3;
+
+/// The store, the keys and the gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct Hands {
+    pub(crate) store: Store,
+    pub(crate) merchants: Merchants,
+    pub(crate) gateway: Gateway,
+    pub(crate) patience: Patience,
+}
+
+/// A call of ours about an order, under its lease.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) merchant: &'a Merchant,
+    pub(crate) order: &'a Order,
+    pub(crate) holder: Uuid,
+    pub(crate) traceparent: Option<String>,
+}
+
+impl Hands {
+    /// Sends the first unifiedorder, or sends it again byte for byte, and writes the outcome down,
+    /// *unknown* included. Returns the order as it is then.
+    pub(crate) async fn enter(
+        &self,
+        turn: &Turn<'_>,
+        parameters: &Fields,
+    ) -> Result<Option<OrderView>, StoreError> {
+        let by = turn.merchant.credentials(turn.order.sign_type);
+        let key = turn.order.key();
+        // What a call brings is as old as the call: an answer that was long on its way must not
+        // pass for the newest.
+        let at = clock::now();
+        let fact = match self.gateway.unifiedorder(&self.store, &key, &by, parameters).await {
+            Verdict::Yes(prepay) => Fact::PrepayIssued(prepay),
+            Verdict::No(no) if matches!(no.advice, Advice::Mend | Advice::NumberIsDead) => {
+                tracing::warn!(%key, err_code = no.err_code, "WeChat refused the order");
+                let (err_code, err_code_des) = (no.err_code, no.err_code_des);
+                Fact::CreateRefused(Failure { err_code, err_code_des })
+            }
+            Verdict::No(no) => {
+                let message = format!("{}: {}", no.err_code, no.err_code_des);
+                self.unknown(turn, &message, false).await?;
+                return self.store.view(&key).await;
+            }
+            Verdict::Unknown(unknown) => {
+                self.unclear(turn, &unknown).await?;
+                return self.store.view(&key).await;
+            }
+        };
+        let settled = self.learn_as_of(turn, fact, Source::Reply, at).await?;
+        Ok(settled.view)
+    }
+
+    /// Applies a fact that ends the turn, and gives its lease back.
+    pub(crate) async fn learn(
+        &self,
+        turn: &Turn<'_>,
+        fact: Fact,
+        source: Source,
+    ) -> Result<Settled, StoreError> {
+        self.learn_as_of(turn, fact, source, clock::now()).await
+    }
+
+    async fn learn_as_of(
+        &self,
+        turn: &Turn<'_>,
+        fact: Fact,
+        source: Source,
+        at: OffsetDateTime,
+    ) -> Result<Settled, StoreError> {
+        let pay = match &fact {
+            Fact::PrepayIssued(Prepay { prepay_id, .. }) => {
+                pay::sign(turn.order, prepay_id, turn.merchant, at)
+            }
+            _ => None,
+        };
+        let learned = Learned {
+            key: turn.order.key(),
+            fact,
+            source,
+            at,
+            pay,
+            lease_holder: Some(turn.holder),
+            traceparent: turn.traceparent.clone(),
+        };
+        let items = [Item { learned: Some(learned), ..Item::default() }];
+        let settled = self.settle_patiently(&items).await?.into_iter().next();
+        settled.ok_or_else(|| StoreError::Fault("an item without an answer".to_owned()))
+    }
+
+    /// What a call has brought is not thrown away because the database hesitates: it is tried
+    /// again as long as the lease of the call surely lasts.
+    async fn settle_patiently(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
+        let begun = Instant::now();
+        loop {
+            match self.settle(items).await {
+                Err(StoreError::Unavailable(error)) if begun.elapsed() < STORE_WITHIN => {
+                    tracing::warn!(%error, "an outcome waits for the database");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    /// Settles, deciding anew when another writer was first.
+    pub(crate) async fn settle(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
+        let mut conflicts = 0;
+        loop {
+            match self.store.settle(items).await {
+                Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
+                settled => return settled,
+            }
+        }
+    }
+
+    /// Writes down that WeChat's answer says nothing.
+    pub(crate) async fn unclear(&self, turn: &Turn<'_>, why: &Unknown) -> Result<(), StoreError> {
+        let failure = matches!(why, Unknown::Communication { .. });
+        self.unknown(turn, &why.to_string(), failure).await
+    }
+
+    /// Writes down that the outcome of a call is open.
+    pub(crate) async fn unknown(
+        &self,
+        turn: &Turn<'_>,
+        message: &str,
+        communication_failure: bool,
+    ) -> Result<(), StoreError> {
+        let key = turn.order.key();
+        tracing::warn!(%key, message, "a call has no outcome");
+        self.store.note_unknown(turn.order, turn.holder, message, communication_failure).await
+    }
+}

@@ -1,0 +1,281 @@
+//! When an order is looked at again, and what is done with it then: pure.
+
+use std::time::Duration;
+
+use orders::{Order, State};
+use time::OffsetDateTime;
+
+/// The waits that WeChat's rules and our patience impose. Tests shorten them.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// WeChat wants this between the creation of an order and its closeorder (reference 2.4).
+    pub close_age_min: Duration,
+    /// A cashier page that was opened before the expiry can still pay for about so long after it
+    /// (reference 4.1).
+    pub expiry_grace: Duration,
+    /// After closeorder one more query looks for a payment that was faster.
+    pub closed_look: Duration,
+    /// Between looks at a payable order in its first ten minutes; a payment whose notification is
+    /// lost is found within 30 s.
+    pub young_look: Duration,
+    /// The first pause after a call without an outcome; it doubles from there.
+    pub unknown_first: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            close_age_min: Duration::from_secs(5 * 60),
+            expiry_grace: Duration::from_secs(60),
+            closed_look: Duration::from_secs(60),
+            young_look: Duration::from_secs(20),
+            unknown_first: Duration::from_secs(5),
+        }
+    }
+}
+
+/// WeChat refuses less than five minutes to the expiry (reference 4.3); measured when the call
+/// arrives, so one more is kept.
+pub(crate) const LIFE_MIN: time::Duration = time::Duration::minutes(6);
+
+/// Without an outcome, no pause is longer than this until the budget is spent.
+const UNKNOWN_PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
+/// After so many calls without an outcome in a row an order is unsettled. With pauses that double
+/// to five minutes that is about half an hour.
+pub(crate) const UNKNOWN_MAX: i32 = 12;
+/// The same communication failure so often in a row is nothing that passes.
+pub(crate) const SAME_FAILURE_MAX: i32 = 5;
+/// How often an unsettled order is looked at.
+const UNSETTLED_PAUSE: Duration = Duration::from_secs(30 * 60);
+
+/// What to do with an order of which WeChat says that it is not paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Send the first unifiedorder again, byte for byte.
+    Replay,
+    /// Decide to close it.
+    RequestClose,
+    /// Send closeorder.
+    Close,
+    /// Nothing but look again later.
+    Wait,
+}
+
+/// What an order that is not paid needs now.
+#[must_use]
+pub(crate) fn act(order: &Order, patience: &Patience, now: OffsetDateTime) -> Act {
+    match &order.state {
+        State::Created if order.time_expire - now >= LIFE_MIN => Act::Replay,
+        State::Created => Act::RequestClose,
+        State::Payable { .. } if now >= order.time_expire + patience.expiry_grace => {
+            Act::RequestClose
+        }
+        State::Closing { .. } if now >= order.created_at + patience.close_age_min => Act::Close,
+        _ => Act::Wait,
+    }
+}
+
+/// When an order is looked at again after an answer. `None`: never by itself.
+#[must_use]
+pub(crate) fn next_look(
+    order: &Order,
+    patience: &Patience,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
+    let age = now - order.created_at;
+    match &order.state {
+        State::Created => Some(now + patience.unknown_first),
+        State::Payable { .. } => {
+            let pause = if age < time::Duration::minutes(10) {
+                patience.young_look
+            } else if age < time::Duration::hours(1) {
+                patience.young_look * 3
+            } else {
+                patience.young_look * 15
+            };
+            let end = order.time_expire + patience.expiry_grace;
+            Some(if now < end { (now + pause).min(end) } else { now + pause })
+        }
+        State::Closing { .. } => Some((order.created_at + patience.close_age_min).max(now)),
+        State::Closed { at } => {
+            let look = *at + patience.closed_look;
+            (now < look).then_some(look)
+        }
+        State::Failed(_) | State::Paid(_) => None,
+    }
+}
+
+/// When an order is looked at again after `count` calls in a row without an outcome.
+#[must_use]
+pub(crate) fn after_unknown(
+    count: i32,
+    patience: &Patience,
+    now: OffsetDateTime,
+) -> OffsetDateTime {
+    if count >= UNKNOWN_MAX {
+        return now + UNSETTLED_PAUSE;
+    }
+    let doublings = u32::try_from(count.clamp(1, 16) - 1).unwrap_or(0);
+    let pause = patience.unknown_first.saturating_mul(1 << doublings);
+    now + pause.min(UNKNOWN_PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use orders::{Failure, OrderRequest};
+    use time::macros::datetime;
+    use wechatpay_v2::unifiedorder::Prepay;
+    use wechatpay_v2::{Fields, Payment, PrepayId, SignType};
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-07-21 10:30:00 UTC);
+    const SECOND: time::Duration = time::Duration::SECOND;
+
+    /// Accepted ten seconds before `NOW`, to expire two hours after it.
+    fn order(state: State) -> Order {
+        let request = br#"{"mch_id":"1900000109","appid":"wx8888888888888888",
+            "out_trade_no":"cart-1001","body":"shop-flowers","total_fee":9900,
+            "spbill_create_ip":"203.0.113.24","openid":"oPayer"}"#;
+        let request = OrderRequest::parse(request).expect("an order");
+        let expire = NOW + time::Duration::hours(2);
+        let (order, _) = Order::accept(request, expire, SignType::Md5, NOW - 10 * SECOND);
+        Order { state, ..order }
+    }
+
+    fn payable() -> State {
+        let prepay_id = PrepayId::parse("wx201410272009395522657a690389285100").expect("an id");
+        State::Payable {
+            prepay: Prepay { prepay_id, code_url: None, mweb_url: None },
+            issued_at: NOW - 9 * SECOND,
+        }
+    }
+
+    fn closing() -> State {
+        State::Closing { since: NOW - SECOND }
+    }
+
+    fn failed() -> State {
+        State::Failed(Failure { err_code: "NOAUTH".to_owned(), err_code_des: String::new() })
+    }
+
+    fn paid() -> State {
+        let fields = Fields::from_iter([
+            ("mch_id", "1900000109"),
+            ("appid", "wx8888888888888888"),
+            ("out_trade_no", "cart-1001"),
+            ("transaction_id", "4200001234202607211234567890"),
+            ("total_fee", "9900"),
+            ("cash_fee", "9900"),
+            ("trade_type", "JSAPI"),
+            ("bank_type", "OTHERS"),
+            ("openid", "oPayer"),
+            ("is_subscribe", "N"),
+            ("time_end", "20260721183000"),
+        ]);
+        State::Paid(Box::new(Payment::from_fields(&fields).expect("a payment")))
+    }
+
+    fn act_at(order: &Order, now: OffsetDateTime) -> Act {
+        act(order, &Patience::default(), now)
+    }
+
+    fn look_after(order: &Order, now: OffsetDateTime) -> Option<time::Duration> {
+        next_look(order, &Patience::default(), now).map(|at| at - now)
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_replayed_while_wechat_takes_the_expiry() {
+        let order = order(State::Created);
+        let end = order.time_expire - time::Duration::minutes(6);
+        assert_eq!(act_at(&order, NOW), Act::Replay);
+        assert_eq!(act_at(&order, end), Act::Replay);
+        assert_eq!(act_at(&order, end + time::Duration::NANOSECOND), Act::RequestClose);
+        assert_eq!(act_at(&order, order.time_expire + time::Duration::days(1)), Act::RequestClose);
+        assert_eq!(look_after(&order, NOW), Some(5 * SECOND));
+    }
+
+    #[test]
+    fn a_payable_order_ends_with_its_expiry_and_the_grace() {
+        let order = order(payable());
+        let end = order.time_expire + time::Duration::minutes(1);
+        assert_eq!(act_at(&order, NOW), Act::Wait);
+        assert_eq!(act_at(&order, order.time_expire), Act::Wait);
+        assert_eq!(act_at(&order, end - time::Duration::NANOSECOND), Act::Wait);
+        assert_eq!(act_at(&order, end), Act::RequestClose);
+    }
+
+    #[test]
+    fn a_payable_order_is_looked_at_less_often_as_it_ages_and_right_at_its_end() {
+        let order = order(payable());
+        let look = |now| look_after(&order, now);
+        let (ten_minutes, hour) = (time::Duration::minutes(10), time::Duration::hours(1));
+        let born = order.created_at;
+        assert_eq!(look(born), Some(20 * SECOND));
+        assert_eq!(look(born + ten_minutes - time::Duration::NANOSECOND), Some(20 * SECOND));
+        assert_eq!(look(born + ten_minutes), Some(60 * SECOND));
+        assert_eq!(look(born + hour - time::Duration::NANOSECOND), Some(60 * SECOND));
+        assert_eq!(look(born + hour), Some(300 * SECOND));
+
+        let end = order.time_expire + time::Duration::minutes(1);
+        assert_eq!(look(end - 301 * SECOND), Some(300 * SECOND));
+        assert_eq!(look(end - 299 * SECOND), Some(299 * SECOND));
+        assert_eq!(look(end - SECOND), Some(SECOND));
+        assert_eq!(look(end), Some(300 * SECOND));
+    }
+
+    #[test]
+    fn closing_waits_for_the_age_of_the_order() {
+        let order = order(closing());
+        let age = order.created_at + time::Duration::minutes(5);
+        assert_eq!(act_at(&order, age - time::Duration::NANOSECOND), Act::Wait);
+        assert_eq!(act_at(&order, age), Act::Close);
+        let look = |now| next_look(&order, &Patience::default(), now);
+        assert_eq!(look(NOW), Some(age));
+        assert_eq!(look(age), Some(age));
+        assert_eq!(look(age + SECOND), Some(age + SECOND));
+    }
+
+    #[test]
+    fn a_closed_order_is_looked_at_once_more() {
+        let order = order(State::Closed { at: NOW });
+        let last = NOW + time::Duration::minutes(1);
+        let look = |now| next_look(&order, &Patience::default(), now);
+        assert_eq!(look(NOW), Some(last));
+        assert_eq!(look(last - time::Duration::NANOSECOND), Some(last));
+        assert_eq!(look(last), None);
+        assert_eq!(act_at(&order, last), Act::Wait);
+    }
+
+    #[test]
+    fn what_is_settled_is_left_alone() {
+        for state in [failed(), paid()] {
+            let order = order(state);
+            for now in [NOW, order.time_expire, order.time_expire + time::Duration::days(1)] {
+                assert_eq!(act_at(&order, now), Act::Wait);
+                assert_eq!(look_after(&order, now), None);
+            }
+        }
+    }
+
+    #[test]
+    fn pauses_without_an_outcome_double_until_the_budget_is_spent() {
+        let pauses: Vec<i64> = (1..=UNKNOWN_MAX)
+            .map(|count| (after_unknown(count, &Patience::default(), NOW) - NOW).whole_seconds())
+            .collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300, 1800]);
+        let half_an_hour: i64 = pauses[..11].iter().sum();
+        assert!((1500..=2100).contains(&half_an_hour), "about half an hour: {half_an_hour}");
+        assert_eq!(after_unknown(i32::MAX, &Patience::default(), NOW), NOW + 1800 * SECOND);
+        // Never counted, and yet asked for.
+        for count in [0, -1, i32::MIN] {
+            assert_eq!(after_unknown(count, &Patience::default(), NOW), NOW + 5 * SECOND);
+        }
+    }
+
+    #[test]
+    fn no_patience_is_long_enough_to_overflow() {
+        let endless = Patience { unknown_first: Duration::MAX, ..Patience::default() };
+        assert_eq!(after_unknown(11, &endless, NOW), NOW + 300 * SECOND);
+    }
+}

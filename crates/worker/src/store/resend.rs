@@ -1,0 +1,183 @@
+//! Stored events on their way again, under the same ids and with the same bytes: into the outbox,
+//! from where the running workers publish them.
+
+use orders::OrderKey;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::{Action, Store, StoreError, actions};
+
+/// Events of one statement.
+const CHUNK_MAX: i64 = 2_000;
+/// How much of a busy time one statement searches, so that each stays far below its timeout.
+const SLICE: Duration = Duration::minutes(1);
+
+/// What a resending found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resent {
+    /// Stored events.
+    pub found: i64,
+    /// Those of them that did not wait for the broker already.
+    pub queued: i64,
+}
+
+/// The last event of a chunk.
+struct Chunk {
+    found: i64,
+    queued: i64,
+    last_at: Option<OffsetDateTime>,
+    last_id: Option<Uuid>,
+}
+
+impl Store {
+    /// Sends every stored event of a number again.
+    ///
+    /// # Errors
+    /// When the store cannot; nothing is sent then.
+    pub async fn resend_order(
+        &self,
+        key: &OrderKey,
+        action: &Action,
+    ) -> Result<Resent, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let resent = sqlx::query_as!(
+            Resent,
+            r#"/* resend_events_of_order */
+            with events as (
+                select event_id, 'transition' as cause, event_body, mch_id, out_trade_no, seq
+                from order_transitions where mch_id = $1 and out_trade_no = $2
+                union all
+                select event_id, 'exception', event_body, mch_id, out_trade_no, null
+                from exceptions where mch_id = $1 and out_trade_no = $2
+                union all
+                select event_id, 'rejection', event_body, mch_id, out_trade_no, null
+                from rejections where mch_id = $1 and out_trade_no = $2
+            ), queued as (
+                insert into outbox (event_id, cause, type, mch_id, out_trade_no, seq,
+                    next_attempt_at)
+                select event_id, cause, event_body::jsonb->>'type', mch_id, out_trade_no, seq, now()
+                from events
+                on conflict do nothing
+                returning event_id
+            )
+            select (select count(*) from events) as "found!",
+                (select count(*) from queued) as "queued!""#,
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if resent.found > 0 {
+            actions::write(&mut tx, action).await?;
+        }
+        tx.commit().await?;
+        Ok(resent)
+    }
+
+    /// Sends every event again that was stored in `since..until`, in the order of their times.
+    ///
+    /// # Errors
+    /// When the store cannot. What was found before is sent then; sending it once more does no
+    /// harm.
+    pub async fn resend_between(
+        &self,
+        since: OffsetDateTime,
+        until: OffsetDateTime,
+        action: &Action,
+    ) -> Result<Resent, StoreError> {
+        self.note_action(action).await?;
+        let (mut resent, mut from, mut step) = (Resent::default(), since, SLICE);
+        while from < until {
+            let to = from.saturating_add(step).min(until);
+            if !self.holds_events(from, to).await? {
+                // Years may be empty: over them the steps grow, and shrink again at their end.
+                (from, step) = (to, step.saturating_mul(2));
+            } else if step > SLICE {
+                step /= 2;
+            } else {
+                self.resend_slice((from, to), &mut resent).await?;
+                from = to;
+            }
+        }
+        Ok(resent)
+    }
+
+    async fn resend_slice(
+        &self,
+        (from, to): (OffsetDateTime, OffsetDateTime),
+        resent: &mut Resent,
+    ) -> Result<(), StoreError> {
+        let mut after = (from, Uuid::nil());
+        loop {
+            let chunk = self.resend_chunk((from, to), after).await?;
+            resent.found += chunk.found;
+            resent.queued += chunk.queued;
+            match (chunk.last_at, chunk.last_id) {
+                (Some(at), Some(id)) if chunk.found == CHUNK_MAX => after = (at, id),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn holds_events(
+        &self,
+        from: OffsetDateTime,
+        to: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        let holds = sqlx::query_scalar!(
+            r#"/* are_there_events_between */
+            select exists (select from order_transitions where at >= $1 and at < $2)
+                or exists (select from exceptions where opened_at >= $1 and opened_at < $2)
+                or exists (select from rejections where at >= $1 and at < $2) as "holds!""#,
+            from,
+            to,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(holds)
+    }
+
+    async fn resend_chunk(
+        &self,
+        (from, to): (OffsetDateTime, OffsetDateTime),
+        (after_at, after_id): (OffsetDateTime, Uuid),
+    ) -> Result<Chunk, StoreError> {
+        let chunk = sqlx::query_as!(
+            Chunk,
+            r#"/* resend_events_between */
+            with stored as (
+                select event_id, 'transition' as cause, event_body, mch_id, out_trade_no, seq, at
+                from order_transitions where at >= $1 and at < $2
+                union all
+                select event_id, 'exception', event_body, mch_id, out_trade_no, null, opened_at
+                from exceptions where opened_at >= $1 and opened_at < $2
+                union all
+                select event_id, 'rejection', event_body, mch_id, out_trade_no, null, at
+                from rejections where at >= $1 and at < $2
+            ), events as materialized (
+                select * from stored where (at, event_id) > ($3, $4)
+                order by at, event_id limit $5
+            ), queued as (
+                insert into outbox (event_id, cause, type, mch_id, out_trade_no, seq,
+                    next_attempt_at)
+                select event_id, cause, event_body::jsonb->>'type', mch_id, out_trade_no, seq, now()
+                from events
+                on conflict do nothing
+                returning event_id
+            ), last as (
+                select at, event_id from events order by at desc, event_id desc limit 1
+            )
+            select (select count(*) from events) as "found!",
+                (select count(*) from queued) as "queued!",
+                (select at from last) as last_at, (select event_id from last) as last_id"#,
+            from,
+            to,
+            after_at,
+            after_id,
+            CHUNK_MAX,
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(chunk)
+    }
+}
