@@ -1,12 +1,11 @@
 //! Workers come and go: too early, two at a time, and in the middle of their work.
 
-use broker::Setup;
+mod too_early;
+
 use futures_util::future::join_all;
-use harness::{Options, Shop, World, eventually, logs};
-use reqwest::StatusCode;
+use harness::{Options, Shop, World, eventually};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, FaultPlan, PayOptions, PlannedFault, Release};
-use tokio_util::sync::CancellationToken;
 
 const PAYABLE: [&str; 2] = ["created by shop", "payable by reply"];
 const PAID: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
@@ -151,15 +150,47 @@ async fn a_worker_that_is_stopped_leaves_what_it_has_not_begun_to_the_next() {
     at_least(&world, 1, "payable").await;
     world.stop_workers().await;
     let done = how_many(&world, "payable").await;
-    let begun: i64 = sqlx::query_scalar("select count(*) from orders")
-        .fetch_one(&world.place.pool)
-        .await
-        .unwrap();
-    assert_eq!(begun, done, "what was begun was finished {}", logs::about("could not be stored"));
     waits(&world, 400 - u32::try_from(done).unwrap()).await;
 
     world.add_worker().await;
     at_least(&world, 400, "payable").await;
+    called_once_each(&world, &shop, &numbers);
+    world.finish().await;
+}
+
+/// How many of the database's connections wait for a lock.
+async fn waiting_for_a_lock(world: &World) -> i64 {
+    let count = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    sqlx::query_scalar(count).fetch_one(&world.place.pool).await.unwrap()
+}
+
+/// The call was made and answered. Whoever calls again does it because the answer was thrown away,
+/// and only after the lease of the first call has ended, while its shop waits.
+#[tokio::test]
+async fn what_wechat_answered_outlives_a_database_that_hesitates() {
+    let world = World::start().await;
+    let shop = world.shop();
+    unifiedorder_faults(&world, Fault::HoldAfterCommit, 1);
+    let numbers = posted(&world, &shop, 1).await;
+    held(&world, 1).await;
+    let mut lock = world.place.pool.begin().await.unwrap();
+    let locked = sqlx::query("select from orders for update").execute(&mut *lock).await;
+    assert_eq!(locked.unwrap().rows_affected(), 1);
+
+    world.simulator.release(&Release::default());
+    eventually("the worker to wait for the row", async || {
+        (waiting_for_a_lock(&world).await > 0).then_some(())
+    })
+    .await;
+    eventually("the worker to give up for now", async || {
+        (waiting_for_a_lock(&world).await == 0).then_some(())
+    })
+    .await;
+    lock.rollback().await.unwrap();
+
+    world.state(&shop, &numbers[0], "payable").await;
+    assert_eq!(world.history(&numbers[0]).await, PAYABLE);
     called_once_each(&world, &shop, &numbers);
     world.finish().await;
 }
@@ -216,61 +247,5 @@ async fn an_order_that_is_posted_four_times_at_once_is_one_order() {
         assert_eq!(world.history(number).await, PAYABLE);
     }
     called_once_each(&world, &shop, &numbers);
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn a_worker_that_is_started_before_the_migrations_waits_for_them() {
-    let world = World::start_with(Options { unmigrated: true, ..Options::default() }).await;
-    let shop = world.shop();
-    let numbers = posted(&world, &shop, 3).await;
-    // The broker and the database are there, and yet it is not ready.
-    let not_ready = "not consuming: are the migrations applied?\n";
-    let status = eventually("only the migrations to be missing", async || {
-        let (status, text) = world.workers[0].readiness(&world.http).await;
-        (text == not_ready).then_some(status)
-    })
-    .await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    waits(&world, 3).await;
-
-    worker::migrate(&world.place.database_url).await.unwrap();
-    world.workers_ready().await;
-    for number in &numbers {
-        world.state(&shop, number, "payable").await;
-    }
-    called_once_each(&world, &shop, &numbers);
-    world.finish().await;
-}
-
-#[tokio::test]
-async fn a_worker_that_owns_no_topology_waits_for_it() {
-    let world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
-    let namespace = world.place.namespace.to_string();
-    eventually("the worker to miss an exchange", async || {
-        let missed = logs::about(&namespace);
-        missed.contains("wxpay-worker consume").then_some(())
-    })
-    .await;
-    let (status, text) = world.workers[0].readiness(&world.http).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(text.contains("no broker"), "{text}");
-    let shop = world.shop();
-    let (status, problem) = world.create(&shop.order(&Shop::number(), 9900), None).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
-
-    let stop = CancellationToken::new();
-    let operator = world.place.broker_config("test operator");
-    let operator = broker::Link::start(operator, Setup::Declare, stop.clone());
-    eventually("the topology", async || operator.is_up().then_some(())).await;
-    stop.cancel();
-    operator.closed().await;
-    world.events.listens().await;
-    world.workers_ready().await;
-    world.ingress_ready().await;
-    let number = Shop::number();
-    world.create_payable(&shop.order(&number, 9900)).await;
-    world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
     world.finish().await;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use broker::{AmqpUrl, TopologyMode};
 use ingress::Listeners;
@@ -10,11 +11,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use simulator::{Handle, PayOptions, Simulator};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
-use worker::{Merchant, Merchants};
+use worker::{Merchant, Merchants, Patience};
 
 use crate::events::Recorder;
 use crate::services::Place;
@@ -42,6 +44,40 @@ pub struct Options {
     pub unmigrated: bool,
     /// Everything is started before an operator, who owns it here, has declared the topology.
     pub undeclared: bool,
+    /// When the reconciler looks at an order; practically never unless said, so that a flow sees
+    /// only what it causes itself.
+    pub patience: Option<Patience>,
+    /// Whom the workers take commands from.
+    pub clients: Option<worker::Clients>,
+    /// How old an order must be before the gateway closes it; of any age unless said.
+    pub gateway_close_age_min: Option<Duration>,
+}
+
+/// How every worker of a world is.
+#[derive(Clone)]
+struct Manner {
+    topology: TopologyMode,
+    patience: Patience,
+    keys: Merchants,
+    clients: Option<worker::Clients>,
+    gateway_url: String,
+}
+
+/// The reconciler as a flow wants it that is about something else.
+fn aloof() -> Patience {
+    let never = Duration::from_secs(3600);
+    Patience { young_look: never, unknown_first: never, ..Patience::default() }
+}
+
+/// The reconciler in a hurry: every wait is a fraction of a second.
+pub fn hurried() -> Patience {
+    Patience {
+        close_age_min: Duration::from_millis(200),
+        expiry_grace: Duration::ZERO,
+        closed_look: Duration::from_millis(300),
+        young_look: Duration::from_millis(200),
+        unknown_first: Duration::from_millis(100),
+    }
 }
 
 /// A running part of the system.
@@ -49,6 +85,8 @@ pub struct Service {
     pub address: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
+    /// Of its own where it can be killed: nothing in it survives that.
+    runtime: Option<Runtime>,
 }
 
 impl Service {
@@ -60,9 +98,22 @@ impl Service {
     }
 
     /// Stops it as SIGTERM does, and waits for its end.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
-        self.task.await.unwrap().unwrap();
+        (&mut self.task).await.unwrap().unwrap();
+    }
+
+    /// Kills it between two lines: no task of it runs on, nothing is drained, its sockets close.
+    pub fn kill(self) {
+        assert!(self.runtime.is_some(), "a worker has a runtime of its own");
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -76,7 +127,9 @@ pub struct World {
     pub public: SocketAddr,
     pub private: SocketAddr,
     pub workers: Vec<Service>,
-    topology: TopologyMode,
+    /// The merchants of every worker; replacing them is what SIGHUP does.
+    pub keys: Merchants,
+    manner: Manner,
     ingress: Option<Service>,
     /// Numbers that were answered with 2xx.
     pub(crate) accepted: Mutex<BTreeSet<(String, String)>>,
@@ -102,7 +155,8 @@ impl World {
             TestMerchant::new("1900000109", SignType::Md5),
             TestMerchant::new("1900000110", SignType::HmacSha256),
         ];
-        let simulator = start_simulator(&merchants).await;
+        let close_age_min = options.gateway_close_age_min.unwrap_or_default();
+        let simulator = start_simulator(&merchants, close_age_min).await;
 
         let ordinary = options.ingress_amqp_url.is_none();
         let mut config = ingress::Config::new(
@@ -113,14 +167,22 @@ impl World {
         config.private_addr = private;
         let stop = CancellationToken::new();
         let task = tokio::spawn(ingress::run(config, listeners, stop.clone()));
-        let ingress = Service { address: private, stop, task };
+        let ingress = Service { address: private, stop, task, runtime: None };
 
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let topology = match options.undeclared {
             true => TopologyMode::Check,
             false => TopologyMode::Declare,
         };
-        let first = start_worker(&place, &merchants, public, &simulator, topology).await;
+        let keys = keys(&merchants, public);
+        let manner = Manner {
+            topology,
+            patience: options.patience.unwrap_or_else(aloof),
+            keys: keys.clone(),
+            clients: options.clients,
+            gateway_url: simulator.url(),
+        };
+        let first = start_worker(&place, &manner);
         if !options.unmigrated && !options.undeclared {
             ready(&http, first.address).await;
         }
@@ -141,7 +203,8 @@ impl World {
             public,
             private,
             workers: vec![first],
-            topology,
+            keys,
+            manner,
             ingress: Some(ingress),
             accepted: Mutex::default(),
             parked_expected: 0,
@@ -155,9 +218,7 @@ impl World {
 
     /// Starts one more worker and waits until it consumes.
     pub async fn add_worker(&mut self) {
-        let worker =
-            start_worker(&self.place, &self.merchants, self.public, &self.simulator, self.topology)
-                .await;
+        let worker = start_worker(&self.place, &self.manner);
         ready(&self.http, worker.address).await;
         self.workers.push(worker);
     }
@@ -286,7 +347,7 @@ impl World {
         .await
     }
 
-    /// The open exceptions of a number.
+    /// The exceptions of a number, open or resolved.
     pub async fn exceptions(&self, out_trade_no: &str) -> Vec<String> {
         let kinds = "select kind from exceptions where out_trade_no = $1 order by kind";
         let kinds = sqlx::query_scalar(kinds).bind(out_trade_no);
@@ -354,7 +415,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-async fn start_simulator(merchants: &[TestMerchant]) -> Handle {
+async fn start_simulator(merchants: &[TestMerchant], close_age_min: Duration) -> Handle {
     let merchants = merchants.iter().map(|merchant| simulator::Merchant {
         mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
         appids: vec![AppId::parse(&*merchant.appid).unwrap()],
@@ -365,16 +426,12 @@ async fn start_simulator(merchants: &[TestMerchant]) -> Handle {
     let mut config = simulator::Config::new(merchants.collect());
     // The repeats of a day within seconds.
     config.time_scale = 1000.0;
+    config.close_age_min = close_age_min;
     Simulator::start(config, listener().await).unwrap()
 }
 
-async fn start_worker(
-    place: &Place,
-    merchants: &[TestMerchant],
-    public: SocketAddr,
-    simulator: &Handle,
-    topology: TopologyMode,
-) -> Service {
+/// The merchants file that these merchants would have.
+pub fn keys(merchants: &[TestMerchant], public: SocketAddr) -> Merchants {
     let merchants = merchants.iter().map(|merchant| Merchant {
         mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
         appids: vec![AppId::parse(&*merchant.appid).unwrap()],
@@ -383,20 +440,33 @@ async fn start_worker(
         key: ApiKey::parse(&merchant.key).unwrap(),
         previous_key: None,
     });
+    Merchants::of(merchants.collect()).unwrap()
+}
+
+fn start_worker(place: &Place, manner: &Manner) -> Service {
     let config = worker::Config {
         amqp_url: place.amqp_url.clone(),
         namespace: place.namespace.clone(),
-        topology,
+        topology: manner.topology,
         database_url: place.database_url.clone(),
-        merchants: Merchants::of(merchants.collect()).unwrap(),
-        gateway_url: simulator.url(),
+        merchants: manner.keys.clone(),
+        gateway_url: manner.gateway_url.clone(),
         gateway_backup_url: None,
+        clients: manner.clients.clone(),
+        patience: manner.patience.clone(),
     };
-    let ops = listener().await;
+    let ops = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    ops.set_nonblocking(true).unwrap();
     let address = ops.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(worker::run(config, ops, stop.clone()));
-    Service { address, stop, task }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let stopped = stop.clone();
+    let task = runtime.spawn(async move {
+        let ops = TcpListener::from_std(ops)?;
+        worker::run(config, ops, stopped).await
+    });
+    Service { address, stop, task, runtime: Some(runtime) }
 }
 
 async fn ready(http: &reqwest::Client, address: SocketAddr) {

@@ -1,0 +1,129 @@
+//! AMQP users that are held to their merchants (`WXPAY_CLIENTS_FILE` in the worker).
+//!
+//! The test broker has one user, so each flow says in its file what that user is: the ingress, a
+//! client with one merchant, or nobody.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use harness::amqp::{Amqp, Inbox};
+use harness::services::amqp_text;
+use harness::{Options, Shop, World};
+use lapin::BasicProperties;
+use serde_json::{Value, json};
+use uuid::Uuid;
+use worker::Clients;
+
+const CREATE: &str = "order.create";
+const CLOSE: &str = "order.close";
+const QUERY: &str = "order.query";
+
+/// The name under which everybody here logs in.
+fn user() -> String {
+    let url = reqwest::Url::parse(&amqp_text()).unwrap();
+    match url.username() {
+        "" => "guest".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+async fn world(clients: &str, ingress_user: Option<String>) -> World {
+    let clients = Clients::parse(clients, ingress_user).unwrap();
+    World::start_with(Options { clients: Some(clients), ..Options::default() }).await
+}
+
+/// A client file in which the user of the test broker is a client of one merchant.
+fn one_merchant(mch_id: &str) -> String {
+    let user = user();
+    format!("[[client]]\nname = \"shop\"\nmch_ids = [\"{mch_id}\"]\namqp_user = \"{user}\"\n")
+}
+
+async fn asked(
+    shop: &Amqp,
+    answers: &mut Inbox,
+    routing_key: &str,
+    body: &Value,
+    user_id: Option<&str>,
+) -> Value {
+    let mut properties = BasicProperties::default()
+        .with_message_id(Uuid::now_v7().to_string().into())
+        .with_reply_to(answers.name.as_str().into());
+    if let Some(user_id) = user_id {
+        properties = properties.with_user_id(user_id.into());
+    }
+    shop.command(routing_key, body.to_string().as_bytes(), properties).await;
+    answers.next_json().await
+}
+
+#[tokio::test]
+async fn the_ingress_is_trusted_because_it_has_checked() {
+    let world = world("", Some(user())).await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.create_payable(&shop.order(&number, 9900)).await;
+    assert_eq!(world.get(&shop, &number).await.0, 200);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_acts_for_its_own_merchant_and_for_no_other() {
+    let world = world(&one_merchant("1900000109"), None).await;
+    let amqp = Amqp::connect(&world.place).await;
+    let mut answers = amqp.private_queue().await;
+    let user = user();
+
+    let (shop, number) = (world.shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+    let answer = asked(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
+    assert_eq!(answer["status"], 200, "{answer}");
+    let key = json!({"mch_id": shop.mch_id, "out_trade_no": number});
+    let answer = asked(&amqp, &mut answers, QUERY, &key, Some(&user)).await;
+    assert_eq!(answer["order"]["state"], "payable", "{answer}");
+
+    let (other, foreign) = (world.hmac_shop(), Shop::number());
+    let order = other.order(&foreign, 9900);
+    let key = json!({"mch_id": other.mch_id, "out_trade_no": foreign});
+    for (routing_key, body) in [(CREATE, &order), (CLOSE, &key), (QUERY, &key)] {
+        let answer = asked(&amqp, &mut answers, routing_key, body, Some(&user)).await;
+        assert_eq!(answer["status"], 403, "{routing_key}: {answer}");
+    }
+    assert_eq!(world.state_now(&other, &foreign).await, None);
+    world.told(&foreign, "order.rejected").await;
+    amqp.close().await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_gives_no_name_may_ask_for_nothing() {
+    let world = world(&one_merchant("1900000109"), None).await;
+    let amqp = Amqp::connect(&world.place).await;
+    let mut answers = amqp.private_queue().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+    let answer = asked(&amqp, &mut answers, CREATE, &order, None).await;
+    assert_eq!(answer["status"], 403, "{answer}");
+    assert_eq!(world.state_now(&shop, &number).await, None);
+    amqp.close().await;
+    world.finish().await;
+}
+
+/// A close that overtook its create is delayed by a copy of ours, and is still the shop's.
+#[tokio::test]
+async fn a_delayed_command_keeps_its_sender() {
+    let world = world(&one_merchant("1900000109"), None).await;
+    let amqp = Amqp::connect(&world.place).await;
+    let mut answers = amqp.private_queue().await;
+    let (shop, number, user) = (world.shop(), Shop::number(), user());
+
+    let key = json!({"mch_id": shop.mch_id, "out_trade_no": number});
+    let sent = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let close = BasicProperties::default()
+        .with_message_id(Uuid::now_v7().to_string().into())
+        .with_timestamp(sent)
+        .with_user_id(user.as_str().into());
+    amqp.command(CLOSE, key.to_string().as_bytes(), close).await;
+    let order = shop.order(&number, 9900);
+    asked(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
+
+    world.told(&number, "order.closing").await;
+    amqp.close().await;
+    world.finish().await;
+}

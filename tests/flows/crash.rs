@@ -1,0 +1,423 @@
+//! A worker dies between two lines, wherever that is: another one finds what stands and goes on
+//! from there.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use harness::{Options, Shop, World, eventually, hurried};
+use serde_json::Value;
+use simulator::{Api, ControlError, Fault, PayOptions, Release};
+use worker::Patience;
+
+const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+
+/// The only worker dies, and with it everything that it had in hand.
+fn dies(world: &mut World) {
+    world.workers.remove(0).kill();
+}
+
+/// Leases that nobody holds any more end now instead of in half a minute, and so do the waits
+/// that begin with them.
+async fn leases_end(world: &World) {
+    let end = "update orders set call_lease_until = now() - interval '1 second',
+            next_check_at = now()
+        where call_lease_until is not null";
+    sqlx::query(end).execute(&world.place.pool).await.unwrap();
+}
+
+/// Another worker comes, and what the dead one held is free.
+async fn another_comes(world: &mut World) {
+    leases_end(world).await;
+    world.add_worker().await;
+}
+
+async fn count(world: &World, what: &'static str) -> i64 {
+    sqlx::query_scalar(what).fetch_one(&world.place.pool).await.unwrap()
+}
+
+async fn waits_for_a_lock(world: &World) {
+    eventually("the worker to wait for a row", async || {
+        let waiting = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        (count(world, waiting).await > 0).then_some(())
+    })
+    .await;
+}
+
+async fn posted(world: &World, shop: &Shop, count: usize) -> Vec<String> {
+    let numbers: Vec<String> = (0..count).map(|_| Shop::number()).collect();
+    let orders: Vec<Value> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
+    let answers = join_all(orders.iter().map(|order| world.create(order, None))).await;
+    assert!(answers.iter().all(|(status, _)| *status == 202));
+    numbers
+}
+
+async fn payable(world: &World, shop: &Shop, count: usize) -> Vec<String> {
+    let numbers = posted(world, shop, count).await;
+    for number in &numbers {
+        world.told(number, "order.payable").await;
+    }
+    numbers
+}
+
+/// The payer pays what became payable, and everything is told once.
+async fn ends_paid(world: &World, shop: &Shop, number: &str) {
+    world.state(shop, number, "payable").await;
+    let gateway = world.simulator.order(&shop.mch_id, number).unwrap();
+    let (_, view) = world.get(shop, number).await;
+    assert_eq!(view["prepay_id"], gateway.prepay_ids.last().unwrap().as_str());
+    world.pay(shop, number, &PayOptions::default());
+    is_paid_once(world, number).await;
+}
+
+async fn is_paid_once(world: &World, number: &str) {
+    world.hears(number, &STORY).await;
+    let history = world.history(number).await;
+    assert_eq!(history[..2], ["created by shop".to_owned(), "payable by reply".to_owned()]);
+    assert_eq!(history.len(), 3, "{history:?}");
+    assert_eq!(world.exceptions(number).await, Vec::<String>::new());
+}
+
+/// WeChat refuses a repetition that differs from what it has seen, with this code.
+fn never_differed(world: &World) {
+    let outcomes = &world.simulator.requests().apis[&Api::Unifiedorder];
+    assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn it_dies_during_the_first_call() {
+    for fault in [Fault::Hold, Fault::HoldAfterCommit] {
+        let mut world = World::start().await;
+        let shop = world.hmac_shop();
+        let numbers: Vec<String> = (0..5).map(|_| Shop::number()).collect();
+        for number in &numbers {
+            world.strike(Api::Unifiedorder, number, fault.clone(), 1);
+            world.create(&shop.order(number, 9900), None).await;
+        }
+        world.held_calls(numbers.len()).await;
+        dies(&mut world);
+        another_comes(&mut world).await;
+        for number in &numbers {
+            world.state(&shop, number, "payable").await;
+        }
+        // What the dead one asked for may also happen now.
+        world.simulator.release(&Release::default());
+        for number in &numbers {
+            world.state(&shop, number, "payable").await;
+            world.pay(&shop, number, &PayOptions::default());
+            is_paid_once(&world, number).await;
+        }
+        never_differed(&world);
+        world.finish().await;
+    }
+}
+
+/// Without any help by hand: the lease ends by itself.
+#[tokio::test]
+async fn what_a_dead_worker_had_is_free_after_half_a_minute() {
+    let mut world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.strike(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
+    world.create(&shop.order(&number, 9900), None).await;
+    world.held_calls(1).await;
+    dies(&mut world);
+    world.add_worker().await;
+    assert_eq!(world.calls(&shop, &number).unifiedorder, 1, "the lease of the dead one holds");
+    ends_paid(&world, &shop, &number).await;
+    never_differed(&world);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn it_dies_with_wechats_answer_in_its_hands() {
+    let mut world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    world.strike(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
+    world.create(&shop.order(&number, 9900), None).await;
+    world.held_calls(1).await;
+    let mut lock = world.place.pool.begin().await.unwrap();
+    sqlx::query("select from orders for update").execute(&mut *lock).await.unwrap();
+    world.simulator.release(&Release::default());
+    waits_for_a_lock(&world).await;
+    dies(&mut world);
+    lock.rollback().await.unwrap();
+    assert_eq!(world.history(&number).await, ["created by shop"]);
+    another_comes(&mut world).await;
+    ends_paid(&world, &shop, &number).await;
+    never_differed(&world);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn it_dies_with_notifications_in_its_hands() {
+    let mut world = World::start().await;
+    let shop = world.shop();
+    let numbers = payable(&world, &shop, 30).await;
+    let mut lock = world.place.pool.begin().await.unwrap();
+    sqlx::query("select from orders for update").execute(&mut *lock).await.unwrap();
+    for number in &numbers {
+        world.pay(&shop, number, &PayOptions::default());
+    }
+    waits_for_a_lock(&world).await;
+    dies(&mut world);
+    lock.rollback().await.unwrap();
+    assert_eq!(count(&world, "select count(*) from notifications").await, 0);
+    another_comes(&mut world).await;
+    for number in &numbers {
+        is_paid_once(&world, number).await;
+    }
+    world.finish().await;
+}
+
+/// The command, or the notification, comes again although its effect is committed.
+#[tokio::test]
+async fn it_dies_between_a_commit_and_its_ack() {
+    let mut world = World::start().await;
+    let shop = world.hmac_shop();
+    for _ in 0..3 {
+        let numbers = posted(&world, &shop, 40).await;
+        eventually("the first commits", async || {
+            let payable = "select count(*) from orders where state = 'payable'";
+            (count(&world, payable).await >= 3).then_some(())
+        })
+        .await;
+        dies(&mut world);
+        another_comes(&mut world).await;
+        for number in &numbers {
+            world.state(&shop, number, "payable").await;
+            world.pay(&shop, number, &PayOptions { notify: Some(2), ..PayOptions::default() });
+        }
+        eventually("the first payments", async || {
+            let first = "select count(*) from orders where state = 'paid'
+                and out_trade_no = any($1)";
+            let first = sqlx::query_scalar(first).bind(&numbers);
+            let first: i64 = first.fetch_one(&world.place.pool).await.unwrap();
+            (first >= 3).then_some(())
+        })
+        .await;
+        dies(&mut world);
+        another_comes(&mut world).await;
+        for number in &numbers {
+            is_paid_once(&world, number).await;
+        }
+    }
+    never_differed(&world);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn it_dies_while_it_closes() {
+    let mut world = World::start_with(Options {
+        patience: Some(Patience { close_age_min: Duration::ZERO, ..hurried() }),
+        ..Options::default()
+    })
+    .await;
+    let shop = world.shop();
+    for (api, fault) in [
+        (Api::Orderquery, Fault::Hold),
+        (Api::Closeorder, Fault::Hold),
+        (Api::Closeorder, Fault::HoldAfterCommit),
+    ] {
+        let numbers = payable(&world, &shop, 5).await;
+        for number in &numbers {
+            world.strike(api, number, fault.clone(), 1);
+            let (status, _) = world.close(&shop.mch_id, number, None).await;
+            assert_eq!(status.as_u16(), 202);
+        }
+        for number in &numbers {
+            world.state(&shop, number, "closing").await;
+        }
+        world.held_calls(numbers.len()).await;
+        dies(&mut world);
+        another_comes(&mut world).await;
+        for number in &numbers {
+            let closed = ["order.created", "order.payable", "order.closing", "order.closed"];
+            world.hears(number, &closed).await;
+            assert_eq!(world.history(number).await.len(), 4);
+            assert_eq!(world.exceptions(number).await, Vec::<String>::new());
+        }
+        world.simulator.release(&Release::default());
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn it_dies_during_a_look_that_finds_a_payment() {
+    let mut world = World::start().await;
+    let shop = world.shop();
+    let numbers = payable(&world, &shop, 5).await;
+    for number in &numbers {
+        world.pay(&shop, number, &PayOptions { state_only: true, ..PayOptions::default() });
+        world.strike(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
+        world.alter(number, "next_check_at = now()").await;
+    }
+    world.held_calls(numbers.len()).await;
+    dies(&mut world);
+    another_comes(&mut world).await;
+    for number in &numbers {
+        is_paid_once(&world, number).await;
+    }
+    world.finish().await;
+}
+
+/// A commit that writes an event waits for this lock.
+const HESITATE: &str = "
+    create function hesitate() returns trigger language plpgsql as $$
+    begin
+        perform pg_advisory_xact_lock_shared(17);
+        return null;
+    end $$;
+    create constraint trigger hesitate after insert on outbox deferrable initially deferred
+        for each row execute function hesitate();";
+
+/// The database goes on with a commit of which nobody waits for the end any more: what happened is
+/// told by whoever sweeps.
+#[tokio::test]
+async fn it_dies_before_it_learns_that_its_commit_has_succeeded() {
+    let mut world = World::start().await;
+    let shop = world.shop();
+    sqlx::raw_sql(HESITATE).execute(&world.place.pool).await.unwrap();
+    let numbers = payable(&world, &shop, 20).await;
+    let paid = "select count(*) from orders where state = 'paid'";
+    let untold = "select count(*) from outbox";
+
+    let mut lock = world.place.pool.begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(17)").execute(&mut *lock).await.unwrap();
+    for number in &numbers {
+        world.pay(&shop, number, &PayOptions::default());
+    }
+    waits_for_a_lock(&world).await;
+    dies(&mut world);
+    assert_eq!(count(&world, paid).await, 0);
+    lock.rollback().await.unwrap();
+    eventually("the commit", async || (count(&world, paid).await > 0).then_some(())).await;
+    assert!(count(&world, untold).await > 0);
+    let told = numbers.iter().filter(|it| world.events.moves(it).len() > 2);
+    assert_eq!(told.count(), 0);
+
+    another_comes(&mut world).await;
+    for number in &numbers {
+        is_paid_once(&world, number).await;
+    }
+    assert_eq!(count(&world, "select count(*) from order_transitions").await, 60);
+    world.finish().await;
+}
+
+/// The same with an order that nobody has called about yet.
+#[tokio::test]
+async fn it_dies_before_it_learns_that_an_order_is_accepted() {
+    let mut world = World::start().await;
+    let shop = world.hmac_shop();
+    sqlx::raw_sql(HESITATE).execute(&world.place.pool).await.unwrap();
+    let mut lock = world.place.pool.begin().await.unwrap();
+    sqlx::query("select pg_advisory_xact_lock(17)").execute(&mut *lock).await.unwrap();
+    let numbers = posted(&world, &shop, 5).await;
+    waits_for_a_lock(&world).await;
+    dies(&mut world);
+    lock.rollback().await.unwrap();
+    eventually("the commit", async || {
+        (count(&world, "select count(*) from orders").await > 0).then_some(())
+    })
+    .await;
+    another_comes(&mut world).await;
+    for number in &numbers {
+        ends_paid(&world, &shop, number).await;
+        assert_eq!(world.calls(&shop, number).unifiedorder, 1);
+    }
+    world.finish().await;
+}
+
+/// Whatever was on the way to the broker is told, at least once and under one id.
+#[tokio::test]
+async fn it_dies_again_and_again_while_it_tells() {
+    let mut world = World::start().await;
+    let shop = world.shop();
+    for _ in 0..4 {
+        let numbers = payable(&world, &shop, 20).await;
+        for number in &numbers {
+            world.pay(&shop, number, &PayOptions::default());
+        }
+        world.state(&shop, &numbers[0], "paid").await;
+        dies(&mut world);
+        another_comes(&mut world).await;
+        for number in &numbers {
+            is_paid_once(&world, number).await;
+            assert_eq!(world.events.once(number).len(), 3, "one id for each move");
+        }
+    }
+    world.finish().await;
+}
+
+/// The payer pays as soon as there is something to pay, unless the gateway has closed it.
+async fn pays_if_possible(world: &World, shop: &Shop, number: &str) -> bool {
+    eventually("the payer to succeed or to be turned away", async || {
+        match world.simulator.pay(&shop.mch_id, number, &PayOptions::default()) {
+            Ok(_) => Some(true),
+            Err(ControlError::NotFound(_)) => None,
+            Err(ControlError::Conflict(_)) => Some(false),
+            Err(other) => panic!("{other}"),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_workers_create_close_and_settle_one_order_at_once() {
+    let options = Options { workers: Some(2), patience: Some(hurried()), ..Options::default() };
+    let world = World::start_with(options).await;
+    let shop = world.hmac_shop();
+    let race = async |round: usize| {
+        let number = Shop::number();
+        let order = shop.order(&number, 9900);
+        let close = async {
+            // Now with the create, now when there is something to close.
+            if round % 2 == 1 {
+                eventually("the order", async || world.state_now(&shop, &number).await).await;
+            }
+            let (status, problem) = world.close(&shop.mch_id, &number, None).await;
+            assert_eq!(status.as_u16(), 202, "{problem}");
+        };
+        let pay = async {
+            // Every fourth payer hesitates until the close has begun.
+            if round % 4 == 3 {
+                let begun = "closing or closed";
+                eventually(begun, async || {
+                    let state = world.state_now(&shop, &number).await?;
+                    (state == "closing" || state == "closed").then_some(())
+                })
+                .await;
+            }
+            pays_if_possible(&world, &shop, &number).await
+        };
+        let (_, (), paid) = tokio::join!(world.create(&order, None), close, pay);
+        let end = if paid { "paid" } else { "closed" };
+        world.state(&shop, &number, end).await;
+        let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
+        assert_eq!(gateway.payments.len(), usize::from(paid));
+        if !paid {
+            assert_eq!(gateway.trade_state, "CLOSED");
+        }
+        let history = world.history(&number).await;
+        assert_eq!(history[0], "created by shop");
+        assert!(history.len() <= 5, "{history:?}");
+        let found = world.exceptions(&number).await;
+        assert!(found.is_empty() || (paid && found == ["late_payment"]), "{found:?} {history:?}");
+        (number, end)
+    };
+    let ends = join_all((0..20).map(race)).await;
+    for (number, end) in ends {
+        let told = world.events.moves(&number);
+        let history = world.history(&number).await;
+        let moves: Vec<String> = history
+            .iter()
+            .map(|it| format!("order.{}", it.split(' ').next().unwrap_or_default()))
+            .collect();
+        eventually(&format!("the events of {number}"), async || {
+            (world.events.moves(&number) == moves).then_some(())
+        })
+        .await;
+        assert!(moves.last().unwrap().ends_with(end), "{moves:?} {told:?}");
+    }
+    never_differed(&world);
+    world.finish().await;
+}

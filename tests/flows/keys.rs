@@ -1,0 +1,256 @@
+//! Keys change, and are wrong for a while: no payment is lost over it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use harness::program::Program;
+use harness::{Options, Shop, TestMerchant, World, eventually, hurried, world};
+use serde_json::json;
+use simulator::PayOptions;
+use wechatpay_v2::{ApiKey, AppId, MchId};
+use worker::{Merchant, Merchants, Patience};
+
+const PAID_BY_NOTIFY: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
+const PAID_BY_QUERY: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
+
+/// The merchants as the world has them.
+fn right(world: &World) -> Merchants {
+    world::keys(&world.merchants, world.public)
+}
+
+/// The same with a key that WeChat does not know.
+fn wrong(world: &World) -> Merchants {
+    let other = |merchant: &TestMerchant| TestMerchant { key: Shop::number(), ..merchant.clone() };
+    let merchants: Vec<_> = world.merchants.iter().map(other).collect();
+    world::keys(&merchants, world.public)
+}
+
+/// Keys that WeChat does not know yet, beside those that it still signs with.
+fn ahead(world: &World) -> Merchants {
+    with_previous(world, |merchant| (Shop::number(), merchant.key.clone()))
+}
+
+/// WeChat's keys, beside those that it signed with before.
+fn after(world: &World) -> Merchants {
+    with_previous(world, |merchant| (merchant.key.clone(), Shop::number()))
+}
+
+fn with_previous(world: &World, keys: impl Fn(&TestMerchant) -> (String, String)) -> Merchants {
+    let merchants = world.merchants.iter().map(|merchant| {
+        let (key, previous) = keys(merchant);
+        Merchant {
+            mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
+            appids: vec![AppId::parse(&*merchant.appid).unwrap()],
+            sign_type: merchant.sign_type,
+            notify_base_url: format!("http://{}", world.public),
+            key: ApiKey::parse(&key).unwrap(),
+            previous_key: Some(ApiKey::parse(&previous).unwrap()),
+        }
+    });
+    Merchants::of(merchants.collect()).unwrap()
+}
+
+/// Looks soon after a call without an outcome, and else practically never. The fifth failure,
+/// after which the looks become rare, is a quarter of a minute away.
+fn after_failures() -> Patience {
+    Patience {
+        young_look: Duration::from_secs(3600),
+        unknown_first: Duration::from_secs(1),
+        ..Patience::default()
+    }
+}
+
+#[tokio::test]
+async fn the_previous_key_still_verifies() {
+    let world = World::start().await;
+    let mut orders = Vec::new();
+    for shop in [world.shop(), world.hmac_shop()] {
+        let number = Shop::number();
+        world.create_payable(&shop.order(&number, 9900)).await;
+        orders.push((shop, number));
+    }
+    world.keys.replace(&ahead(&world));
+    for (shop, number) in &orders {
+        world.pay(shop, number, &PayOptions::default());
+        world.state(shop, number, "paid").await;
+        assert_eq!(world.history(number).await, PAID_BY_NOTIFY);
+    }
+    assert_eq!(world.verdicts("bad_signature").await, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn with_a_wrong_key_an_order_waits_and_its_view_says_why() {
+    let world =
+        World::start_with(Options { patience: Some(after_failures()), ..Options::default() }).await;
+    for shop in [world.shop(), world.hmac_shop()] {
+        world.keys.replace(&wrong(&world));
+        let number = Shop::number();
+        let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
+        assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
+        let said = view["gateway_message"].as_str().unwrap_or_default();
+        assert!(said.contains("签名错误"), "{view}");
+        assert_eq!(view.get("pay"), None);
+        assert_eq!(world.simulator.order(&shop.mch_id, &number), None);
+
+        world.keys.replace(&right(&world));
+        world.state(&shop, &number, "payable").await;
+        let (_, view) = world.get(&shop, &number).await;
+        assert_eq!(view.get("gateway_message"), None, "{view}");
+        world.pay(&shop, &number, &PayOptions::default());
+        world.state(&shop, &number, "paid").await;
+        assert_eq!(world.history(&number).await, PAID_BY_NOTIFY);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_payment_that_was_told_while_the_key_was_wrong_is_found_when_it_is_right() {
+    let world =
+        World::start_with(Options { patience: Some(after_failures()), ..Options::default() }).await;
+    let mut orders = Vec::new();
+    for shop in [world.shop(), world.hmac_shop()] {
+        let number = Shop::number();
+        world.create_payable(&shop.order(&number, 9900)).await;
+        orders.push((shop, number));
+    }
+    world.keys.replace(&wrong(&world));
+    for (shop, number) in &orders {
+        let body = world.held(shop, number, PayOptions::default());
+        world.notify_taken(&shop.mch_id, &body).await;
+    }
+    eventually("bad signatures", async || {
+        (world.verdicts("bad_signature").await == 2).then_some(())
+    })
+    .await;
+    let told = world.exception_events("-", 2).await;
+    assert!(told.iter().all(|event| event["exception"]["kind"] == "bad_signature"));
+    for (shop, number) in &orders {
+        assert_eq!(world.state_now(shop, number).await.as_deref(), Some("payable"));
+    }
+    world.keys.replace(&right(&world));
+    for (shop, number) in &orders {
+        world.state(shop, number, "paid").await;
+        assert_eq!(world.history(number).await, PAID_BY_QUERY);
+        assert_eq!(world.exceptions(number).await, [""; 0]);
+    }
+    world.finish().await;
+}
+
+/// A key that stays wrong is not tried for ever; whoever mends it asks again.
+#[tokio::test]
+async fn a_key_that_stays_wrong_makes_orders_unsettled_and_nothing_is_lost() {
+    let world =
+        World::start_with(Options { patience: Some(hurried()), ..Options::default() }).await;
+    let shop = world.shop();
+    let program = Program::of(&world);
+    let paid = Shop::number();
+    world.create_payable(&shop.order(&paid, 9900)).await;
+    world.keys.replace(&wrong(&world));
+    let new = Shop::number();
+    world.create(&shop.order(&new, 9900), Some(20)).await;
+    let body = world.held(&shop, &paid, PayOptions::default());
+    world.notify_taken(&shop.mch_id, &body).await;
+    for number in [&paid, &new] {
+        let unsettled = async || (world.exceptions(number).await == ["unsettled"]).then_some(());
+        eventually("unsettled", unsettled).await;
+    }
+    world.keys.replace(&right(&world));
+    for number in [&paid, &new] {
+        program.does(&world, &["order", "requery", &shop.mch_id, number]).await;
+    }
+    world.state(&shop, &paid, "paid").await;
+    world.state(&shop, &new, "payable").await;
+    world.pay(&shop, &new, &PayOptions::default());
+    world.state(&shop, &new, "paid").await;
+    for number in [&paid, &new] {
+        world.exception_events(number, 1).await;
+        let (_, view) = world.get(&shop, number).await;
+        assert_eq!(view["exceptions"], json!([]), "{view}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_changes_in_mid_flight_loses_none_of_twenty_orders() {
+    let options = Options { workers: Some(2), patience: Some(hurried()), ..Options::default() };
+    let world = World::start_with(options).await;
+    let shop = world.hmac_shop();
+    let (early, late): (Vec<_>, Vec<_>) =
+        (0..20).map(|place| (place, Shop::number())).partition(|(place, _)| place % 2 == 0);
+    let orders: Vec<_> = early.iter().map(|(_, number)| shop.order(number, 9900)).collect();
+    join_all(orders.iter().map(|order| world.create_payable(order))).await;
+
+    // The file is changed first. Until WeChat follows, its notifications verify by the previous
+    // key, and no call of ours does.
+    world.keys.replace(&ahead(&world));
+    let accepted = join_all(late.iter().map(async |(_, number)| {
+        let (status, _) = world.create(&shop.order(number, 9900), None).await;
+        assert_eq!(status, 202);
+        world.state(&shop, number, "created").await;
+    }));
+    for (_, number) in &early {
+        world.pay(&shop, number, &PayOptions::default());
+    }
+    accepted.await;
+    for (_, number) in &early {
+        world.state(&shop, number, "paid").await;
+        assert_eq!(world.history(number).await, PAID_BY_NOTIFY);
+    }
+    world.keys.replace(&after(&world));
+    for (_, number) in &late {
+        // The shop asks again, as it would: a call may still be under way.
+        eventually("payable", async || {
+            let (status, view) = world.create(&shop.order(number, 9900), Some(20)).await;
+            assert!(status.is_success(), "{view}");
+            (view["state"] == "payable").then_some(())
+        })
+        .await;
+        world.pay(&shop, number, &PayOptions::default());
+    }
+    for (_, number) in &late {
+        world.state(&shop, number, "paid").await;
+    }
+    assert_eq!(world.verdicts("bad_signature").await, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_changes_no_key_and_one_that_can_does() {
+    let mut world = World::start().await;
+    let shop = world.shop();
+    let program = Program::of(&world);
+    let file = program.key_file(&shop.mch_id);
+    let key = std::fs::read_to_string(&file).unwrap();
+    world.stop_workers().await;
+    let worker = program.start(&world).await;
+
+    let says = async |text: &str, times: usize| {
+        let said = || worker.log().matches(text).count();
+        eventually(text, async || (said() >= times).then_some(())).await;
+    };
+    std::fs::write(&file, "too short").unwrap();
+    worker.signal("HUP");
+    says("the merchants stay as they were", 1).await;
+    let number = Shop::number();
+    world.create_payable(&shop.order(&number, 9900)).await;
+    world.pay(&shop, &number, &PayOptions::default());
+    world.state(&shop, &number, "paid").await;
+
+    std::fs::write(&file, Shop::number()).unwrap();
+    worker.signal("HUP");
+    says("the merchants file was reread", 1).await;
+    let number = Shop::number();
+    let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
+    assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
+
+    std::fs::write(&file, &key).unwrap();
+    worker.signal("HUP");
+    says("the merchants file was reread", 2).await;
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let log = worker.stop().await;
+    for secret in world.secrets().await {
+        assert!(!log.contains(&secret), "a secret is logged");
+    }
+    world.finish().await;
+}

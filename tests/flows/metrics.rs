@@ -1,0 +1,181 @@
+//! What operators watch is there and true: read from a worker in a process of its own, which counts
+//! for nobody else.
+
+use std::collections::BTreeMap;
+
+use harness::program::{Program, Running};
+use harness::{Shop, World, eventually};
+use simulator::{PayOptions, Signing};
+use wechatpay_v2::Fen;
+
+/// The samples of a scrape, each under its name with its labels sorted.
+type Samples = BTreeMap<String, f64>;
+
+async fn scrape(world: &World, worker: &Running) -> Samples {
+    let url = format!("http://{}/metrics", worker.address);
+    let text = world.http.get(url).send().await.unwrap().text().await.unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        (sorted(name), value.parse().unwrap())
+    };
+    lines.map(sample).collect()
+}
+
+/// `name{a="1",b="2"}`, whatever the order of the labels was.
+fn sorted(name: &str) -> String {
+    let Some((name, labels)) = name.split_once('{') else {
+        return name.to_owned();
+    };
+    let mut labels: Vec<_> = labels.trim_end_matches('}').split(',').collect();
+    labels.sort_unstable();
+    format!("{name}{{{}}}", labels.join(","))
+}
+
+/// The sum over all labels.
+fn sum(samples: &Samples, name: &str) -> f64 {
+    let labelled = format!("{name}{{");
+    let of_name = samples.iter().filter(|(it, _)| *it == name || it.starts_with(&labelled));
+    of_name.map(|(_, value)| value).sum()
+}
+
+fn is_there(samples: &Samples, name: &str) -> bool {
+    samples.keys().any(|it| it == name || it.starts_with(&format!("{name}{{")))
+}
+
+/// Waits until the samples are so, since gauges are measured every few seconds.
+async fn becomes(world: &World, worker: &Running, expected: &[(&str, f64)]) -> Samples {
+    eventually(&format!("{expected:?}"), async || {
+        let samples = scrape(world, worker).await;
+        expected.iter().all(|(name, value)| samples.get(*name) == Some(value)).then_some(samples)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_counts_of_five_paid_orders_and_some_trouble_are_exact() {
+    let mut world = World::start().await;
+    let program = Program::of(&world);
+    world.stop_workers().await;
+    let worker = program.start(&world).await;
+    let shop = world.shop();
+
+    let numbers: Vec<_> = (0..5).map(|_| Shop::number()).collect();
+    for number in &numbers {
+        world.create_payable(&shop.order(number, 9900)).await;
+        world.pay(&shop, number, &PayOptions::default());
+        world.told(number, "order.paid").await;
+    }
+    let open = Shop::number();
+    world.create_payable(&shop.order(&open, 9900)).await;
+    let (status, _) = world.get(&shop, &open).await;
+    assert_eq!(status, 200);
+    let wrong = PayOptions {
+        total_fee: Some(Fen::new(1).unwrap()),
+        notify_only: true,
+        ..PayOptions::default()
+    };
+    let forged = PayOptions { sign: Signing::Wrong, notify_only: true, ..PayOptions::default() };
+    for options in [wrong, forged] {
+        let body = world.held(&shop, &open, options);
+        world.notify_taken(&shop.mch_id, &body).await;
+    }
+    let (status, problem) = world.create(&shop.order(&open, 1), Some(20)).await;
+    assert_eq!(status, 409, "{problem}");
+    let body = world.held(&shop, &open, PayOptions { notify_only: true, ..PayOptions::default() });
+    world.notify_taken("1999999999", &body).await;
+
+    let samples = becomes(
+        &world,
+        &worker,
+        &[
+            (r#"wxpay_notifications_total{result="applied"}"#, 5.0),
+            (r#"wxpay_notifications_total{result="exception"}"#, 1.0),
+            (r#"wxpay_notifications_total{result="bad_signature"}"#, 1.0),
+            (r#"wxpay_notifications_total{result="foreign_merchant"}"#, 1.0),
+            (r#"wxpay_commands_total{result="done",type="create"}"#, 7.0),
+            (r#"wxpay_commands_total{result="done",type="query"}"#, 1.0),
+            (r#"wxpay_transitions_total{from="created",to="payable"}"#, 6.0),
+            (r#"wxpay_transitions_total{from="payable",to="paid"}"#, 5.0),
+            (r#"wxpay_exceptions_open{kind="amount_mismatch"}"#, 1.0),
+            (r#"wxpay_exceptions_open{kind="bad_signature"}"#, 1.0),
+            (r#"wxpay_exceptions_open{kind="unsettled"}"#, 0.0),
+            (r#"wxpay_gateway_requests_total{api="unifiedorder",outcome="yes"}"#, 6.0),
+            (r#"wxpay_gateway_request_duration_seconds_count{api="unifiedorder"}"#, 6.0),
+            ("wxpay_outbox_pending", 0.0),
+            ("wxpay_outbox_oldest_seconds", 0.0),
+            (r#"wxpay_oldest_unsettled_seconds{state="created"}"#, 0.0),
+            (r#"wxpay_oldest_unsettled_seconds{state="closing"}"#, 0.0),
+            (r#"wxpay_inflight{kind="orders"}"#, 0.0),
+            (r#"wxpay_inflight{kind="notifications"}"#, 0.0),
+            (r#"wxpay_build_info{service="worker",version="0.1.0"}"#, 1.0),
+            (r#"wxpay_broker_connected{connection="wxpay-worker consume"}"#, 1.0),
+            (r#"wxpay_broker_connected{connection="wxpay-worker publish"}"#, 1.0),
+        ],
+    )
+    .await;
+    // The birth of an order is a transition too, from nowhere.
+    let born = samples.get(r#"wxpay_transitions_total{from="none",to="created"}"#);
+    assert_eq!(born, Some(&6.0));
+    assert!(samples[r#"wxpay_oldest_unsettled_seconds{state="payable"}"#] > 0.0);
+    let queue =
+        |name: &str| format!("wxpay_queue_messages{{queue=\"{}.{name}\"}}", world.place.namespace);
+    for name in ["orders", "notifications", "orders.parked", "notifications.parked", "unrouted"] {
+        assert_eq!(samples.get(&queue(name)), Some(&0.0), "{name}: {samples:#?}");
+    }
+    // Five stories of three, one of two, two exceptions and one rejection.
+    assert!(sum(&samples, "wxpay_publish_confirm_seconds_count") >= 20.0, "{samples:#?}");
+    let orderqueries = sum(&samples, "wxpay_gateway_requests_total") - 6.0;
+    let asked = world.simulator.calls(&shop.mch_id, &open).orderquery;
+    assert!((orderqueries - asked as f64).abs() < f64::EPSILON, "{orderqueries} {asked}");
+
+    let contract = [
+        "wxpay_notifications_total",
+        "wxpay_commands_total",
+        "wxpay_transitions_total",
+        "wxpay_exceptions_open",
+        "wxpay_gateway_requests_total",
+        "wxpay_gateway_request_duration_seconds_bucket",
+        "wxpay_publish_confirm_seconds_bucket",
+        "wxpay_outbox_pending",
+        "wxpay_outbox_oldest_seconds",
+        "wxpay_oldest_unsettled_seconds",
+        "wxpay_queue_messages",
+        "wxpay_broker_connected",
+        "wxpay_inflight",
+        "wxpay_build_info",
+    ];
+    for name in contract {
+        assert!(is_there(&samples, name), "{name} is missing: {:#?}", samples.keys());
+    }
+    for secret in world.secrets().await {
+        assert!(!samples.keys().any(|name| name.contains(&secret)), "a secret is a label");
+    }
+    worker.stop().await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn before_anything_happens_the_gauges_are_there() {
+    let mut world = World::start().await;
+    let program = Program::of(&world);
+    world.stop_workers().await;
+    let worker = program.start(&world).await;
+    let samples = becomes(
+        &world,
+        &worker,
+        &[
+            ("wxpay_outbox_pending", 0.0),
+            (r#"wxpay_oldest_unsettled_seconds{state="payable"}"#, 0.0),
+            (r#"wxpay_exceptions_open{kind="contradiction"}"#, 0.0),
+        ],
+    )
+    .await;
+    assert!(is_there(&samples, "wxpay_build_info"), "{samples:#?}");
+    let depth = format!("wxpay_queue_messages{{queue=\"{}.unrouted\"}}", world.place.namespace);
+    becomes(&world, &worker, &[(&depth, 0.0)]).await;
+    let log = worker.stop().await;
+    assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    assert!(log.contains("draining"));
+    world.finish().await;
+}

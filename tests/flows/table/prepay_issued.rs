@@ -1,0 +1,139 @@
+//! WeChat issued a `prepay_id`, in time or late.
+
+use simulator::Fault;
+
+use super::cell::{Answer, CLOSED, CLOSING, Cell, FAILED, PAID, PAYABLE, UNKNOWN};
+use super::cell::{answered, refused, shows};
+
+/// The answer to the first call comes when something else has happened to the order.
+async fn issued_late(cell: &mut Cell, meanwhile: impl AsyncFn(&Cell)) -> Answer {
+    let hold = Fault::HoldAfterCommit;
+    let detail = "prepay_id issued";
+    let (answer, known) = cell.answered_late(hold, async |_| {}, meanwhile, detail).await;
+    assert_eq!(cell.known().await, known, "nothing changes");
+    answer
+}
+
+#[tokio::test]
+async fn a_prepay_makes_a_created_order_payable() {
+    let cell = Cell::new().await;
+    cell.unknown().await;
+    cell.stands(&UNKNOWN, &[]).await;
+    answered(&cell.create().await, 200, "payable");
+    cell.stands(&PAYABLE, &[]).await;
+    cell.world.finish().await;
+}
+
+#[tokio::test]
+async fn a_newer_prepay_replaces_the_old_one_of_a_payable_order_and_moves_nothing() {
+    let cell = Cell::new().await;
+    let (_, first) = cell.create().await;
+    cell.prepay_ages().await;
+    let again = cell.create().await;
+    answered(&again, 200, "payable");
+    assert_ne!(again.1["prepay_id"], first["prepay_id"]);
+    let package = format!("prepay_id={}", again.1["prepay_id"].as_str().unwrap());
+    assert_eq!(again.1["pay"]["package"], package);
+    let gateway = cell.world.simulator.order(&cell.shop.mch_id, &cell.number).unwrap();
+    assert_eq!(gateway.prepay_ids.len(), 2);
+    assert_eq!(again.1["prepay_id"], gateway.prepay_ids[1].as_str());
+    let (_, view) = cell.world.get(&cell.shop, &cell.number).await;
+    assert_eq!(view["prepay_id"], again.1["prepay_id"], "the last one is kept");
+    cell.stands(&PAYABLE, &[]).await;
+
+    // The new one is fresh.
+    let known = cell.known().await;
+    answered(&cell.create().await, 200, "payable");
+    assert_eq!(cell.known().await, known);
+    assert_eq!(cell.calls().unifiedorder, 2);
+    cell.world.finish().await;
+}
+
+#[tokio::test]
+async fn a_late_prepay_leaves_a_closing_order_closing() {
+    let mut cell = Cell::new().await;
+    let answer = issued_late(&mut cell, async |cell| cell.closing().await).await;
+    answered(&answer, 200, "closing");
+    shows(&answer, &[]);
+    cell.stands(&["created by shop", "closing by shop"], &[]).await;
+    cell.world.finish().await;
+}
+
+#[tokio::test]
+async fn a_late_prepay_contradicts_a_closed_order() {
+    let mut cell = Cell::new().await;
+    let answer = issued_late(&mut cell, async |cell| {
+        cell.lease_ends().await;
+        cell.closed().await;
+    })
+    .await;
+    answered(&answer, 200, "closed");
+    shows(&answer, &["contradiction"]);
+    cell.contradicts(&["created by shop", "closed by query"], "prepay_issued").await;
+    cell.world.finish().await;
+}
+
+#[tokio::test]
+async fn a_late_prepay_contradicts_a_failed_order() {
+    let mut cell = Cell::new().await;
+    let answer = issued_late(&mut cell, async |cell| {
+        cell.lease_ends().await;
+        cell.failed().await;
+    })
+    .await;
+    refused(&answer, "NOAUTH");
+    cell.contradicts(&FAILED, "prepay_issued").await;
+    cell.world.finish().await;
+}
+
+#[tokio::test]
+async fn a_late_prepay_leaves_a_paid_order_paid() {
+    let mut cell = Cell::new().await;
+    let answer = issued_late(&mut cell, async |cell| cell.paid().await).await;
+    answered(&answer, 200, "paid");
+    shows(&answer, &[]);
+    cell.stands(&["created by shop", "paid by notify"], &[]).await;
+    cell.world.finish().await;
+}
+
+/// Once it is known, a create asks WeChat no more, wherever the order stands.
+#[tokio::test]
+async fn an_order_that_is_not_to_be_paid_any_more_is_not_asked_a_prepay_for() {
+    let cell = Cell::new().await;
+    cell.payable().await;
+    cell.closing().await;
+    answered(&cell.create().await, 200, "closing");
+    cell.stands(&CLOSING, &[]).await;
+    cell.closed().await;
+    answered(&cell.create().await, 200, "closed");
+    cell.stands(&CLOSED, &[]).await;
+    assert_eq!(cell.calls().unifiedorder, 1);
+    cell.world.finish().await;
+
+    let cell = Cell::new().await;
+    cell.payable().await;
+    cell.paid().await;
+    answered(&cell.create().await, 200, "paid");
+    cell.stands(&PAID, &[]).await;
+    assert_eq!(cell.calls().unifiedorder, 1);
+    cell.world.finish().await;
+}
+
+/// The answer of a call whose lease had ended, and after which another call was answered.
+#[tokio::test]
+async fn the_prepay_issued_last_is_kept_though_an_older_one_arrives_later() {
+    let mut cell = Cell::new().await;
+    let late = cell.answered_late(
+        Fault::HoldAfterCommit,
+        async |_| {},
+        async |cell| {
+            cell.lease_ends().await;
+            cell.payable().await;
+        },
+        "prepay_id issued",
+    );
+    let (answer, known) = late.await;
+    answered(&answer, 200, "payable");
+    assert_eq!(cell.known().await, known, "the one issued last is kept");
+    cell.world.finish().await;
+}

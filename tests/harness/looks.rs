@@ -1,0 +1,85 @@
+//! What a test makes of the gateway's calls, and of the reconciler's clock.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use simulator::{Api, Fault, OrderCalls, PlannedFault};
+use sqlx::AssertSqlSafe;
+
+use crate::{Shop, World, eventually};
+
+impl World {
+    /// Strikes the next calls of this kind about a number, besides what was planned before.
+    pub fn strike(&self, api: Api, out_trade_no: &str, fault: Fault, times: u32) {
+        let fault = PlannedFault {
+            out_trade_no: Some(out_trade_no.to_owned()),
+            ..PlannedFault::new(fault, times)
+        };
+        let mut plan = self.simulator.faults();
+        match api {
+            Api::Unifiedorder => plan.unifiedorder.push(fault),
+            Api::Orderquery => plan.orderquery.push(fault),
+            Api::Closeorder => plan.closeorder.push(fault),
+        }
+        self.simulator.set_faults(plan).unwrap();
+    }
+
+    /// How often the gateway was called about an order.
+    pub fn calls(&self, shop: &Shop, out_trade_no: &str) -> OrderCalls {
+        self.simulator.calls(&shop.mch_id, out_trade_no)
+    }
+
+    /// Waits until so many calls are held.
+    pub async fn held_calls(&self, count: usize) {
+        eventually(&format!("{count} calls to be held"), async || {
+            (self.simulator.held().len() == count).then_some(())
+        })
+        .await;
+    }
+
+    /// Changes an order's row as no code of ours would; `set` is SQL.
+    pub async fn alter(&self, out_trade_no: &str, set: &str) {
+        let update = AssertSqlSafe(format!("update orders set {set} where out_trade_no = $1"));
+        let update = sqlx::query(update).bind(out_trade_no);
+        let changed = update.execute(&self.place.pool).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1, "{out_trade_no}: {set}");
+    }
+
+    /// What an expression over an order's row says.
+    pub async fn says<T>(&self, out_trade_no: &str, expression: &str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let select = format!("select {expression} from orders where out_trade_no = $1");
+        let select = sqlx::query_scalar(AssertSqlSafe(select)).bind(out_trade_no);
+        select.fetch_one(&self.place.pool).await.unwrap()
+    }
+
+    /// Has an order looked at now, once, and returns when the look is over.
+    pub async fn look_at(&self, shop: &Shop, out_trade_no: &str) {
+        let before = self.calls(shop, out_trade_no).orderquery;
+        self.alter(out_trade_no, "next_check_at = now()").await;
+        eventually(&format!("a look at {out_trade_no}"), async || {
+            let looked = self.calls(shop, out_trade_no).orderquery > before;
+            (looked && self.says(out_trade_no, "call_lease_until is null").await).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks for the order to be closed, and waits for the worker's answer when `wait_s` is given.
+    pub async fn close(
+        &self,
+        mch_id: &str,
+        out_trade_no: &str,
+        wait_s: Option<u8>,
+    ) -> (StatusCode, Value) {
+        let url = format!("http://{}/v1/orders/{mch_id}/{out_trade_no}/close", self.private);
+        let mut request = self.http.post(url);
+        if let Some(seconds) = wait_s {
+            request = request.header("prefer", format!("wait={seconds}"));
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+}

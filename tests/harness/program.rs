@@ -1,0 +1,214 @@
+//! The worker as the program that operators run: its verbs, and itself as a process of its own.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::services::amqp_text;
+use crate::{World, eventually};
+
+/// The program with the settings of one world.
+pub struct Program {
+    folder: PathBuf,
+    variables: Vec<(&'static str, String)>,
+}
+
+/// What a verb said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// A worker in a process of its own.
+pub struct Running {
+    pub address: SocketAddr,
+    child: Mutex<Child>,
+    log: PathBuf,
+}
+
+/// The program that cargo has built beside this test.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap();
+    let binary = folder.join("wxpay-worker");
+    assert!(
+        binary.is_file(),
+        "{} is not there: run the tests with `make test`, which builds it",
+        binary.display()
+    );
+    binary
+}
+
+impl Program {
+    /// With the keys that the merchants of the world have at WeChat, whatever its workers hold.
+    pub fn of(world: &World) -> Self {
+        let folder = std::env::temp_dir().join(format!("wxpay-{}", Uuid::new_v4().simple()));
+        fs::create_dir_all(&folder).unwrap();
+        let mut merchants = String::new();
+        for merchant in &world.merchants {
+            let (mch_id, appid) = (&merchant.mch_id, &merchant.appid);
+            let (sign_type, public) = (merchant.sign_type.as_str(), world.public);
+            fs::write(folder.join(format!("{mch_id}.key")), &merchant.key).unwrap();
+            merchants += &format!(
+                "[[merchant]]\nmch_id = \"{mch_id}\"\nappids = [\"{appid}\"]\n\
+                 sign_type = \"{sign_type}\"\nnotify_base_url = \"http://{public}\"\n\
+                 api_key_file = \"{mch_id}.key\"\n"
+            );
+        }
+        let file = folder.join("merchants.toml");
+        fs::write(&file, merchants).unwrap();
+        let variables = vec![
+            ("WXPAY_DATABASE_URL", world.place.database_url.expose().to_owned()),
+            ("WXPAY_AMQP_URL", amqp_text()),
+            ("WXPAY_NAMESPACE", world.place.namespace.to_string()),
+            ("WXPAY_MERCHANTS_FILE", file.to_str().unwrap().to_owned()),
+            ("WXPAY_GATEWAY_URL", world.simulator.url()),
+            ("USER", "lin".to_owned()),
+        ];
+        Self { folder, variables }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        for name in ours.filter(|name| name.to_string_lossy().starts_with("WXPAY_")) {
+            command.env_remove(name);
+        }
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
+        command.args(arguments).envs(variables).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a verb to its end. Whatever it says holds no secret of the world.
+    pub async fn run(&self, world: &World, arguments: &[&str]) -> Said {
+        let mut command = self.command(arguments);
+        // Its end is waited for elsewhere: the world lives on this thread.
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.unwrap().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let code = output.status.code().expect("an end of its own");
+        let said = Said { code, out: text(output.stdout), err: text(output.stderr) };
+        for secret in world.secrets().await {
+            let holds = said.out.contains(&secret) || said.err.contains(&secret);
+            assert!(!holds, "{arguments:?} says the secret {secret}: {said:?}");
+        }
+        said
+    }
+
+    /// Runs a verb that does what it is asked, and returns what it prints.
+    pub async fn does(&self, world: &World, arguments: &[&str]) -> String {
+        let said = self.run(world, arguments).await;
+        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+        said.out
+    }
+
+    /// The same for a verb that prints JSON.
+    pub async fn tells(&self, world: &World, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.does(world, arguments).await).unwrap()
+    }
+
+    /// Runs a verb that is not done or finds nothing, and returns what it says.
+    pub async fn declines(&self, world: &World, arguments: &[&str]) -> String {
+        let said = self.run(world, arguments).await;
+        assert_eq!(said.code, 1, "{arguments:?}: {said:?}");
+        said.out + &said.err
+    }
+
+    /// Starts the worker and waits until it consumes.
+    pub async fn start(&self, world: &World) -> Running {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let log = self.folder.join("log");
+        let mut command = self.command(&["run"]);
+        command.env("WXPAY_OPS_ADDR", address.to_string());
+        command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+        let child = Mutex::new(command.spawn().unwrap());
+        let running = Running { address, child, log };
+        eventually("the worker to be ready", async || {
+            let ended = running.ended();
+            assert!(ended.is_none(), "it ended: {ended:?}: {}", running.log());
+            let answer = world.http.get(format!("http://{address}/readyz")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        running
+    }
+
+    /// The file with the key of a merchant.
+    pub fn key_file(&self, mch_id: &str) -> PathBuf {
+        self.folder.join(format!("{mch_id}.key"))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Running {
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn ended(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().try_wait().unwrap()
+    }
+
+    /// Sends it a signal, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.lock().unwrap().id();
+        let sent = Command::new("kill").args([format!("-{name}"), id.to_string()]).status();
+        assert!(sent.unwrap().success(), "{name} is not sent");
+    }
+
+    /// Stops it by SIGTERM, waits for its end, and returns all that it logged.
+    pub async fn stop(self) -> String {
+        self.signal("TERM");
+        let ended = eventually("the worker's end", async || self.ended()).await;
+        assert!(ended.success(), "{ended}: {}", self.log());
+        self.log()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+impl World {
+    /// What nobody may see: keys, payers, and every signature so far.
+    pub async fn secrets(&self) -> Vec<String> {
+        let mut secrets = Vec::new();
+        for merchant in &self.merchants {
+            secrets.extend([merchant.key.clone(), merchant.openid.clone()]);
+        }
+        let raw = sqlx::query_scalar("select raw from notifications");
+        let raw: Vec<Vec<u8>> = raw.fetch_all(&self.place.pool).await.unwrap();
+        for body in raw {
+            let body = String::from_utf8_lossy(&body).into_owned();
+            let sign = body.split("<sign>").nth(1).and_then(|rest| rest.split("</sign>").next());
+            let sign = sign.map(|sign| sign.replace("<![CDATA[", "").replace("]]>", ""));
+            secrets.extend(sign.filter(|sign| !sign.is_empty()));
+        }
+        for body in self.events.bodies() {
+            let event: Value = serde_json::from_slice(&body).unwrap();
+            let pay = &event["order"]["pay"];
+            let signs = [&pay["paySign"], &pay["sign"]];
+            secrets.extend(signs.iter().filter_map(|sign| sign.as_str().map(str::to_owned)));
+        }
+        secrets
+    }
+}
