@@ -67,8 +67,8 @@ case $part in
     permit "^shop\.$user\." "^(shop\.$user\..+|$namespace\.commands)$" "^(shop\.$user\..+|$namespace\.events)$"
     # RabbitMQ holds the binding key against this: its last word must be one of the merchants, so
     # that neither `#` nor `order.*.*` can be bound. RabbitMQ cannot see for which merchant a
-    # command is: as long as the worker does not check that against the user, only a shop that is
-    # trusted with every merchant may publish. The others order over HTTP, with a token.
+    # command is: the worker does, when it is given WXPAY_CLIENTS_FILE. Without that file only a shop
+    # that is trusted with every merchant may publish; the others order over HTTP, with a token.
     ctl set_topic_permissions --vhost "$vhost" "$user" "$namespace.events" '^$' "^.+\.($merchants)$"
     ;;
   *) usage ;;
