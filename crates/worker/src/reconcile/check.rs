@@ -6,7 +6,7 @@ use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{OrderQuery, TradeState};
 use wechatpay_v2::{Advice, AppId, Verdict};
 
-use super::plan::{self, Act};
+use super::plan::{self, Act, Jitter};
 use crate::clock;
 use crate::hands::{Hands, Turn};
 use crate::store::{StoreError, Stored};
@@ -26,7 +26,8 @@ pub(super) async fn check(hands: &Hands, stored: &Stored, holder: Uuid) -> Resul
     let key = order.key();
     let Some(merchant) = hands.merchants.get(&key.mch_id) else {
         tracing::warn!(%key, "its merchant is not configured any more");
-        let later = plan::after_unknown(plan::UNKNOWN_MAX, &hands.patience, clock::now());
+        let later =
+            plan::after_unknown(plan::UNKNOWN_MAX, &hands.patience, Jitter::draw(), clock::now());
         return hands.store.look_again(order, holder, Some(later)).await;
     };
     let turn = Turn { merchant: &merchant, order, holder, traceparent: None };
@@ -90,7 +91,7 @@ async fn not_paid(
         }
         Act::Close => close(hands, turn, there).await,
         Act::Wait => {
-            let next = plan::next_look(order, &hands.patience, now);
+            let next = plan::next_look(order, &hands.patience, Jitter::draw(), now);
             hands.store.look_again(order, turn.holder, next).await
         }
     }

@@ -48,6 +48,31 @@ pub(crate) const SAME_FAILURE_MAX: i32 = 5;
 /// How often an unsettled order is looked at.
 const UNSETTLED_PAUSE: Duration = Duration::from_secs(30 * 60);
 
+/// A share of chance in every wait, so that orders that were accepted together, or that waited for
+/// the same outage, do not all come due in the same instant again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Jitter(f64);
+
+impl Jitter {
+    /// How far a pause is drawn out or cut short at most. Two seconds of twenty leave a lost payment
+    /// well within the 30 s in which it must be found.
+    const SHARE: f64 = 0.1;
+
+    pub(crate) fn draw() -> Self {
+        Self(fastrand::f64())
+    }
+
+    /// A pause of nine to eleven tenths.
+    fn around(self, pause: Duration) -> Duration {
+        pause.mul_f64(1.0 - Self::SHARE + 2.0 * Self::SHARE * self.0)
+    }
+
+    /// A little after an instant before which there is nothing to do: up to a tenth of `pause`.
+    fn after(self, instant: OffsetDateTime, pause: Duration) -> OffsetDateTime {
+        instant + pause.mul_f64(Self::SHARE * self.0)
+    }
+}
+
 /// What to do with an order of which WeChat says that it is not paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
@@ -80,11 +105,14 @@ pub(crate) fn act(order: &Order, patience: &Patience, now: OffsetDateTime) -> Ac
 pub(crate) fn next_look(
     order: &Order,
     patience: &Patience,
+    jitter: Jitter,
     now: OffsetDateTime,
 ) -> Option<OffsetDateTime> {
     let age = now - order.created_at;
+    // An end is a second that many orders can share: each comes a little after it.
+    let after = |end| jitter.after(end, patience.young_look);
     match &order.state {
-        State::Created => Some(now + patience.unknown_first),
+        State::Created => Some(now + jitter.around(patience.unknown_first)),
         State::Payable { .. } => {
             let pause = if age < time::Duration::minutes(10) {
                 patience.young_look
@@ -93,13 +121,17 @@ pub(crate) fn next_look(
             } else {
                 patience.young_look * 15
             };
+            let next = now + jitter.around(pause);
             let end = order.time_expire + patience.expiry_grace;
-            Some(if now < end { (now + pause).min(end) } else { now + pause })
+            Some(if now < end { next.min(after(end)) } else { next })
         }
-        State::Closing { .. } => Some((order.created_at + patience.close_age_min).max(now)),
+        State::Closing { .. } => {
+            let from = order.created_at + patience.close_age_min;
+            Some(if now < from { after(from) } else { now })
+        }
         State::Closed { at } => {
             let look = *at + patience.closed_look;
-            (now < look).then_some(look)
+            (now < look).then(|| after(look))
         }
         State::Failed(_) | State::Paid(_) => None,
     }
@@ -110,14 +142,15 @@ pub(crate) fn next_look(
 pub(crate) fn after_unknown(
     count: i32,
     patience: &Patience,
+    jitter: Jitter,
     now: OffsetDateTime,
 ) -> OffsetDateTime {
     if count >= UNKNOWN_MAX {
-        return now + UNSETTLED_PAUSE;
+        return now + jitter.around(UNSETTLED_PAUSE);
     }
     let doublings = u32::try_from(count.clamp(1, 16) - 1).unwrap_or(0);
     let pause = patience.unknown_first.saturating_mul(1 << doublings);
-    now + pause.min(UNKNOWN_PAUSE_MAX)
+    now + jitter.around(pause.min(UNKNOWN_PAUSE_MAX))
 }
 
 #[cfg(test)]
@@ -131,6 +164,10 @@ mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-07-21 10:30:00 UTC);
     const SECOND: time::Duration = time::Duration::SECOND;
+    /// Neither early nor late, and the two ends that chance can reach.
+    const MIDDLE: Jitter = Jitter(0.5);
+    const EARLIEST: Jitter = Jitter(0.0);
+    const LATEST: Jitter = Jitter(1.0);
 
     /// Accepted ten seconds before `NOW`, to expire two hours after it.
     fn order(state: State) -> Order {
@@ -181,7 +218,7 @@ mod tests {
     }
 
     fn look_after(order: &Order, now: OffsetDateTime) -> Option<time::Duration> {
-        next_look(order, &Patience::default(), now).map(|at| at - now)
+        next_look(order, &Patience::default(), MIDDLE, now).map(|at| at - now)
     }
 
     #[test]
@@ -219,8 +256,8 @@ mod tests {
 
         let end = order.time_expire + time::Duration::minutes(1);
         assert_eq!(look(end - 301 * SECOND), Some(300 * SECOND));
-        assert_eq!(look(end - 299 * SECOND), Some(299 * SECOND));
-        assert_eq!(look(end - SECOND), Some(SECOND));
+        assert_eq!(look(end - 298 * SECOND), Some(299 * SECOND), "one second after its end");
+        assert_eq!(look(end - SECOND), Some(2 * SECOND));
         assert_eq!(look(end), Some(300 * SECOND));
     }
 
@@ -230,7 +267,7 @@ mod tests {
         let age = order.created_at + time::Duration::minutes(5);
         assert_eq!(act_at(&order, age - time::Duration::NANOSECOND), Act::Wait);
         assert_eq!(act_at(&order, age), Act::Close);
-        let look = |now| next_look(&order, &Patience::default(), now);
+        let look = |now| next_look(&order, &Patience::default(), EARLIEST, now);
         assert_eq!(look(NOW), Some(age));
         assert_eq!(look(age), Some(age));
         assert_eq!(look(age + SECOND), Some(age + SECOND));
@@ -240,7 +277,7 @@ mod tests {
     fn a_closed_order_is_looked_at_once_more() {
         let order = order(State::Closed { at: NOW });
         let last = NOW + time::Duration::minutes(1);
-        let look = |now| next_look(&order, &Patience::default(), now);
+        let look = |now| next_look(&order, &Patience::default(), EARLIEST, now);
         assert_eq!(look(NOW), Some(last));
         assert_eq!(look(last - time::Duration::NANOSECOND), Some(last));
         assert_eq!(look(last), None);
@@ -261,21 +298,56 @@ mod tests {
     #[test]
     fn pauses_without_an_outcome_double_until_the_budget_is_spent() {
         let pauses: Vec<i64> = (1..=UNKNOWN_MAX)
-            .map(|count| (after_unknown(count, &Patience::default(), NOW) - NOW).whole_seconds())
+            .map(|count| {
+                (after_unknown(count, &Patience::default(), MIDDLE, NOW) - NOW).whole_seconds()
+            })
             .collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300, 1800]);
         let half_an_hour: i64 = pauses[..11].iter().sum();
         assert!((1500..=2100).contains(&half_an_hour), "about half an hour: {half_an_hour}");
-        assert_eq!(after_unknown(i32::MAX, &Patience::default(), NOW), NOW + 1800 * SECOND);
+        assert_eq!(after_unknown(i32::MAX, &Patience::default(), MIDDLE, NOW), NOW + 1800 * SECOND);
         // Never counted, and yet asked for.
         for count in [0, -1, i32::MIN] {
-            assert_eq!(after_unknown(count, &Patience::default(), NOW), NOW + 5 * SECOND);
+            assert_eq!(after_unknown(count, &Patience::default(), MIDDLE, NOW), NOW + 5 * SECOND);
         }
     }
 
     #[test]
     fn no_patience_is_long_enough_to_overflow() {
         let endless = Patience { unknown_first: Duration::MAX, ..Patience::default() };
-        assert_eq!(after_unknown(11, &endless, NOW), NOW + 300 * SECOND);
+        assert_eq!(after_unknown(11, &endless, MIDDLE, NOW), NOW + 300 * SECOND);
+    }
+
+    #[test]
+    fn chance_moves_a_pause_by_a_tenth_at_most_and_an_end_never_forward() {
+        let patience = Patience::default();
+        let look =
+            |order: &Order, jitter| next_look(order, &patience, jitter, NOW).expect("a look") - NOW;
+        let payable = order(payable());
+        assert_eq!(look(&payable, EARLIEST), 18 * SECOND);
+        assert_eq!(look(&payable, LATEST), 22 * SECOND);
+        let created = order(State::Created);
+        assert_eq!(look(&created, EARLIEST), 4500 * time::Duration::MILLISECOND);
+        assert_eq!(look(&created, LATEST), 5500 * time::Duration::MILLISECOND);
+        for (state, end) in [(closing(), 290), (State::Closed { at: NOW }, 60)] {
+            let order = order(state);
+            assert_eq!(look(&order, EARLIEST), end * SECOND);
+            assert_eq!(look(&order, LATEST), (end + 2) * SECOND);
+        }
+        let unknown = |count, jitter| after_unknown(count, &patience, jitter, NOW) - NOW;
+        assert_eq!(unknown(3, EARLIEST), 18 * SECOND);
+        assert_eq!(unknown(3, LATEST), 22 * SECOND);
+        assert_eq!(unknown(UNKNOWN_MAX, EARLIEST), 1620 * SECOND);
+        assert_eq!(unknown(UNKNOWN_MAX, LATEST), 1980 * SECOND);
+    }
+
+    #[test]
+    fn chance_is_drawn_from_the_whole_of_its_range() {
+        let drawn: Vec<f64> = (0..1000).map(|_| Jitter::draw().0).collect();
+        assert!(drawn.iter().all(|share| (0.0..1.0).contains(share)));
+        for tenth in 0..10 {
+            let low = f64::from(tenth) / 10.0;
+            assert!(drawn.iter().any(|share| (low..low + 0.1).contains(share)), "{tenth}");
+        }
     }
 }

@@ -13,7 +13,8 @@ use wechatpay_v2::MchId;
 use super::write::{self, Cause, OpenedException, WrittenTransition};
 use super::{Outgoing, Store, StoreError, Stored, row};
 use crate::clock;
-use crate::reconcile::{Patience, plan};
+use crate::reconcile::Patience;
+use crate::reconcile::plan::{self, Jitter};
 
 /// One message of a batch: what it taught, and the evidence that it came.
 #[derive(Clone, Debug, Default)]
@@ -381,7 +382,7 @@ impl Desk {
             let release = self.released.get(key).copied();
             let look = match self.halted.contains(key) {
                 true => None,
-                false => plan::next_look(&stored.order, &self.patience, now),
+                false => plan::next_look(&stored.order, &self.patience, Jitter::draw(), now),
             };
             (stored.order != before.order || release.is_some()).then_some((
                 &before.order,

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Item, Notice, Store, StoreError};
 use crate::clock;
-use crate::reconcile::plan;
+use crate::reconcile::plan::{self, Jitter};
 
 impl Store {
     /// Writes down that a call's outcome is unknown, gives the lease back, and says when to look
@@ -63,7 +63,7 @@ impl Store {
                 and (next_check_at is null or next_check_at > now())",
             key.mch_id.as_str(),
             key.out_trade_no.as_str(),
-            plan::after_unknown(count, &self.patience, at),
+            plan::after_unknown(count, &self.patience, Jitter::draw(), at),
         )
         .execute(&mut *tx)
         .await?;
