@@ -14,7 +14,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::services::{Place, amqp_text};
+use crate::services::Place;
 
 /// Far beyond what a message takes that comes at all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ pub struct Inbox {
 impl Amqp {
     pub async fn connect(place: &Place) -> Self {
         let named = ConnectionProperties::default().with_connection_name("test shop".into());
-        let connection = Connection::connect(&amqp_text(), named).await.unwrap();
+        let connection = Connection::connect(&place.amqp_text, named).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         let confirms = ConfirmSelectOptions::default();
         channel.confirm_select(confirms).await.unwrap();

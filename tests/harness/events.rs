@@ -2,41 +2,81 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use broker::BrokerConfig;
+use broker::{Exchange, Namespace, exchange_name};
 use bytes::Bytes;
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ConnectionProperties};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::eventually;
 
-/// Records events from the moment it listens, which it can once the exchange is there.
+/// Records events from the moment it listens, which it can once the exchange is there. Its queue
+/// outlives its connections, as a shop's does.
 pub struct Recorder {
     bodies: Arc<Mutex<Vec<Bytes>>>,
-    listens: CancellationToken,
-    _task: AbortOnDropHandle<()>,
+    connections: watch::Receiver<u64>,
+    amqp_url: String,
+    queue: String,
+    task: AbortOnDropHandle<()>,
 }
 
+const BEFORE_ANOTHER_TRY: Duration = Duration::from_millis(100);
+const PREFETCH: u16 = 200;
+/// The queue of a test run that was broken off goes by itself after so many milliseconds.
+const QUEUE_UNUSED_MAX_MS: i64 = 10 * 60 * 1000;
+
 impl Recorder {
-    pub fn start(config: BrokerConfig) -> Self {
+    /// Listens at `amqp_url` to the events of `namespace`.
+    pub fn start(amqp_url: String, namespace: &Namespace) -> Self {
         let bodies: Arc<Mutex<Vec<Bytes>>> = Arc::default();
-        let listens = CancellationToken::new();
-        let (seen, begun) = (Arc::clone(&bodies), listens.clone());
+        let (connected, connections) = watch::channel(0);
+        let (seen, exchange) = (Arc::clone(&bodies), exchange_name(namespace, Exchange::Events));
+        let queue = format!("shop.{namespace}.events");
+        let (url, name) = (amqp_url.clone(), queue.clone());
         let task = tokio::spawn(async move {
-            let listening = async || broker::listen(&config, "#").await.ok();
-            let mut listening = eventually("the exchange of events", listening).await;
-            begun.cancel();
-            while let Some(body) = listening.next().await {
-                seen.lock().unwrap().push(body);
+            loop {
+                let _ = record(&url, &exchange, &name, &seen, &connected).await;
+                sleep(BEFORE_ANOTHER_TRY).await;
             }
         });
-        Self { bodies, listens, _task: AbortOnDropHandle::new(task) }
+        Self { bodies, connections, amqp_url, queue, task: AbortOnDropHandle::new(task) }
     }
 
     /// Waits until it listens; no event is missed from then on.
     pub async fn listens(&self) {
-        self.listens.cancelled().await;
+        self.listens_again(0).await;
+    }
+
+    /// How often it has begun to listen.
+    pub fn connections(&self) -> u64 {
+        *self.connections.borrow()
+    }
+
+    /// Waits until it has begun to listen more often than that.
+    pub async fn listens_again(&self, before: u64) {
+        eventually("the exchange of events", async || (self.connections() > before).then_some(()))
+            .await;
+    }
+
+    /// Ends it and deletes its queue.
+    pub async fn remove(&self) {
+        self.task.abort();
+        let properties = ConnectionProperties::default();
+        let connection = Connection::connect(&self.amqp_url, properties).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        let options = QueueDeleteOptions::default();
+        channel.queue_delete(self.queue.as_str().into(), options).await.unwrap();
+        connection.close(200, "OK".into()).await.unwrap();
     }
 
     /// The bodies, in the order of their arrival.
@@ -74,4 +114,33 @@ impl Recorder {
         let events = self.about(out_trade_no);
         events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
     }
+}
+
+/// Listens until the connection ends.
+async fn record(
+    amqp_url: &str,
+    exchange: &str,
+    queue: &str,
+    seen: &Mutex<Vec<Bytes>>,
+    connected: &watch::Sender<u64>,
+) -> lapin::Result<()> {
+    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-expires".into(), AMQPValue::LongLongInt(QUEUE_UNUSED_MAX_MS));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.into(), durable, arguments).await?;
+    let (bind, none) = (QueueBindOptions::default(), FieldTable::default);
+    channel.queue_bind(queue.into(), exchange.into(), "#".into(), bind, none()).await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let consume = BasicConsumeOptions::default();
+    let mut events = channel.basic_consume(queue.into(), "".into(), consume, none()).await?;
+    connected.send_modify(|times| *times += 1);
+    while let Some(delivery) = events.next().await {
+        let delivery = delivery?;
+        seen.lock().unwrap().push(Bytes::from(delivery.data));
+        delivery.acker.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
 }

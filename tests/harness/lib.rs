@@ -8,17 +8,17 @@
 pub mod amqp;
 pub mod events;
 pub mod evidence;
+pub mod invariants;
 pub mod logs;
 pub mod looks;
 pub mod problem;
 pub mod program;
 pub mod proxy;
+pub mod servers;
 pub mod services;
 pub mod shop;
 pub mod wait;
 pub mod world;
-
-mod invariants;
 
 pub use evidence::Kept;
 pub use shop::Shop;

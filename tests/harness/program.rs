@@ -9,7 +9,6 @@ use std::sync::Mutex;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::services::amqp_text;
 use crate::{World, eventually};
 
 /// The program with the settings of one world.
@@ -66,7 +65,7 @@ impl Program {
         fs::write(&file, merchants).unwrap();
         let variables = vec![
             ("WXPAY_DATABASE_URL", world.place.database_url.expose().to_owned()),
-            ("WXPAY_AMQP_URL", amqp_text()),
+            ("WXPAY_AMQP_URL", world.place.amqp_text.clone()),
             ("WXPAY_NAMESPACE", world.place.namespace.to_string()),
             ("WXPAY_MERCHANTS_FILE", file.to_str().unwrap().to_owned()),
             ("WXPAY_GATEWAY_URL", world.simulator.url()),

@@ -1,84 +1,149 @@
-//! A TCP proxy that can be shut, made to keep the answers to itself, and opened again.
+//! A TCP proxy that can be aimed elsewhere, shut, slowed down, made to keep what it is given to
+//! itself, and opened again.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Forwards to one address while it is open.
 pub struct Proxy {
     pub address: SocketAddr,
-    way: watch::Sender<Way>,
+    target: Arc<Mutex<String>>,
+    way: watch::Sender<(Way, Cuts)>,
     _task: AbortOnDropHandle<()>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+/// What becomes of the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// They pass.
     Open,
+    /// What is sent passes; what is answered waits until it is opened again.
     Silent,
+    /// Nothing passes until it is opened again, and nobody is told: half-open.
+    Still,
+    /// Each piece passes so much later.
+    Slow(Duration),
+    /// So many bytes a second pass, in each direction.
+    Narrow(u32),
+    /// No connection lives.
     Shut,
 }
+
+/// How often everything was cut.
+type Cuts = u64;
+
+const PIECE: usize = 64 * 1024;
 
 impl Proxy {
     pub async fn to(target: String, open: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (way, receiver) = watch::channel(if open { Way::Open } else { Way::Shut });
+        let (way, receiver) = watch::channel((if open { Way::Open } else { Way::Shut }, 0));
+        let target = Arc::new(Mutex::new(target));
+        let aimed = Arc::clone(&target);
         let task = tokio::spawn(async move {
             while let Ok((inside, _)) = listener.accept().await {
-                tokio::spawn(forward(inside, target.clone(), receiver.clone()));
+                let target = aimed.lock().unwrap().clone();
+                tokio::spawn(forward(inside, target, receiver.clone()));
             }
         });
-        Self { address, way, _task: AbortOnDropHandle::new(task) }
+        Self { address, target, way, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Sends new connections elsewhere.
+    pub fn aim(&self, target: String) {
+        *self.target.lock().unwrap() = target;
+    }
+
+    /// What becomes of every byte from now on.
+    pub fn set(&self, way: Way) {
+        self.way.send_modify(|now| now.0 = way);
     }
 
     /// Lets connections through.
     pub fn open(&self) {
-        self.way.send_replace(Way::Open);
+        self.set(Way::Open);
     }
 
     /// Lets through what is sent, and holds back what is answered until it is opened again.
     pub fn silence(&self) {
-        self.way.send_replace(Way::Silent);
+        self.set(Way::Silent);
     }
 
     /// Cuts every connection and refuses new ones.
     pub fn shut(&self) {
-        self.way.send_replace(Way::Shut);
+        self.set(Way::Shut);
+    }
+
+    /// Cuts every connection, and takes new ones at once.
+    pub fn cut(&self) {
+        self.way.send_modify(|now| now.1 += 1);
     }
 }
 
-async fn forward(mut inside: TcpStream, target: String, mut way: watch::Receiver<Way>) {
-    if *way.borrow_and_update() == Way::Shut {
+async fn forward(mut inside: TcpStream, target: String, mut way: watch::Receiver<(Way, Cuts)>) {
+    let (now, cuts) = *way.borrow_and_update();
+    if now == Way::Shut {
         return;
     }
     let Ok(mut outside) = TcpStream::connect(target).await else {
         return;
     };
-    let (mut questions, answered) = inside.split();
-    let (answers, mut asked) = outside.split();
-    tokio::select! {
-        _ = tokio::io::copy(&mut questions, &mut asked) => {}
-        _ = answer(answers, answered, way.clone()) => {}
-        _ = way.wait_for(|way| *way == Way::Shut) => {}
+    let cut = {
+        let (mut questions, mut answered) = inside.split();
+        let (mut answers, mut asked) = outside.split();
+        tokio::select! {
+            _ = carry(&mut questions, &mut asked, way.clone(), false) => false,
+            _ = carry(&mut answers, &mut answered, way.clone(), true) => false,
+            _ = way.wait_for(|(way, now)| *way == Way::Shut || *now != cuts) => true,
+        }
+    };
+    if cut {
+        // Without the parting words of TCP.
+        let _ = inside.set_zero_linger();
+        let _ = outside.set_zero_linger();
     }
 }
 
-async fn answer(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    mut way: watch::Receiver<Way>,
+async fn carry(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    mut way: watch::Receiver<(Way, Cuts)>,
+    answers: bool,
 ) -> io::Result<()> {
-    let mut bytes = vec![0; 64 * 1024];
+    let held = |way: Way| way == Way::Still || (answers && way == Way::Silent);
+    let mut bytes = vec![0; PIECE];
     loop {
         let read = from.read(&mut bytes).await?;
-        let _ = way.wait_for(|way| *way != Way::Silent).await;
+        // The end of a connection waits as its bytes do.
+        let _ = way.wait_for(|(way, _)| !held(*way)).await;
         if read == 0 {
             return Ok(());
         }
-        to.write_all(&bytes[..read]).await?;
+        let mut left = &bytes[..read];
+        while !left.is_empty() {
+            let (now, _) = *way.borrow_and_update();
+            let piece = match now {
+                Way::Slow(by) => {
+                    sleep(by).await;
+                    left.len()
+                }
+                Way::Narrow(rate) => {
+                    sleep(Duration::from_millis(100)).await;
+                    left.len().min(rate as usize / 10 + 1)
+                }
+                _ => left.len(),
+            };
+            to.write_all(&left[..piece]).await?;
+            left = &left[piece..];
+        }
     }
 }

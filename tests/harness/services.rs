@@ -1,5 +1,7 @@
 //! A database and a namespace for one test, on the servers that the environment names.
 
+use std::net::SocketAddr;
+
 use broker::{AmqpUrl, BrokerConfig, Namespace};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -11,7 +13,8 @@ pub struct Place {
     pub database: String,
     pub database_url: DatabaseUrl,
     pub pool: PgPool,
-    pub amqp_url: AmqpUrl,
+    /// With its password.
+    pub amqp_text: String,
     pub namespace: Namespace,
 }
 
@@ -21,14 +24,9 @@ fn variable(name: &str) -> String {
     })
 }
 
-/// The broker that the environment names, for a client that is not ours.
+/// The broker that the environment names, with its password.
 pub fn amqp_text() -> String {
     variable("WXPAY_AMQP_URL")
-}
-
-/// The broker that the environment names.
-pub fn amqp_url() -> AmqpUrl {
-    AmqpUrl::parse(&amqp_text()).unwrap()
 }
 
 /// The host and port of that broker.
@@ -38,11 +36,16 @@ pub fn amqp_address() -> String {
 }
 
 /// The broker's URL with another address in it.
-pub fn amqp_url_through(address: std::net::SocketAddr) -> AmqpUrl {
-    let mut url = reqwest::Url::parse(&variable("WXPAY_AMQP_URL")).unwrap();
+pub fn amqp_url_through(address: SocketAddr) -> AmqpUrl {
+    let url = reqwest::Url::parse(&amqp_text()).unwrap();
+    AmqpUrl::parse(through(url, address).as_str()).unwrap()
+}
+
+/// A URL with another address in it.
+pub fn through(mut url: reqwest::Url, address: SocketAddr) -> reqwest::Url {
     url.set_ip_host(address.ip()).unwrap();
     url.set_port(Some(address.port())).unwrap();
-    AmqpUrl::parse(url.as_str()).unwrap()
+    url
 }
 
 impl Place {
@@ -68,12 +71,16 @@ impl Place {
         let database_url = DatabaseUrl::parse(url.as_str()).unwrap();
         let pool = PgPoolOptions::new().max_connections(2).connect(url.as_str()).await.unwrap();
         let namespace = Namespace::parse(&name).unwrap();
-        Self { database: name, database_url, pool, amqp_url: amqp_url(), namespace }
+        Self { database: name, database_url, pool, amqp_text: amqp_text(), namespace }
+    }
+
+    pub fn amqp_url(&self) -> AmqpUrl {
+        AmqpUrl::parse(&self.amqp_text).unwrap()
     }
 
     pub fn broker_config(&self, connection_name: &str) -> BrokerConfig {
         BrokerConfig {
-            amqp_url: self.amqp_url.clone(),
+            amqp_url: self.amqp_url(),
             namespace: self.namespace.clone(),
             connection_name: connection_name.to_owned(),
         }

@@ -38,6 +38,8 @@ pub struct TestMerchant {
 pub struct Options {
     /// How many workers; one unless said.
     pub workers: Option<usize>,
+    /// Where everybody finds the broker, when it is not the one that the environment names.
+    pub amqp_text: Option<String>,
     /// Where the ingress finds the broker, when it is not where everybody else does.
     pub ingress_amqp_url: Option<AmqpUrl>,
     /// Everything is started before anybody has migrated the database.
@@ -146,8 +148,11 @@ impl World {
     pub async fn start_with(options: Options) -> Self {
         logs::keep();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let place =
+        let mut place =
             if options.unmigrated { Place::make_empty().await } else { Place::make().await };
+        if let Some(amqp_text) = options.amqp_text {
+            place.amqp_text = amqp_text;
+        }
         let listeners = Listeners { public: listener().await, private: listener().await };
         let public = listeners.public.local_addr().unwrap();
         let private = listeners.private.local_addr().unwrap();
@@ -160,7 +165,7 @@ impl World {
 
         let ordinary = options.ingress_amqp_url.is_none();
         let mut config = ingress::Config::new(
-            options.ingress_amqp_url.unwrap_or_else(|| place.amqp_url.clone()),
+            options.ingress_amqp_url.unwrap_or_else(|| place.amqp_url()),
             place.namespace.clone(),
         );
         config.public_addr = public;
@@ -190,7 +195,7 @@ impl World {
             // It looked for the exchanges before the worker declared them, and looks again.
             ready(&http, private).await;
         }
-        let events = Recorder::start(place.broker_config("test events"));
+        let events = Recorder::start(place.amqp_text.clone(), &place.namespace);
         if !options.undeclared {
             events.listens().await;
         }
@@ -386,6 +391,7 @@ impl World {
         self.stop_workers().await;
         self.check_invariants().await;
         self.finished = true;
+        self.events.remove().await;
         self.place.remove().await;
     }
 }
@@ -445,7 +451,7 @@ pub fn keys(merchants: &[TestMerchant], public: SocketAddr) -> Merchants {
 
 fn start_worker(place: &Place, manner: &Manner) -> Service {
     let config = worker::Config {
-        amqp_url: place.amqp_url.clone(),
+        amqp_url: place.amqp_url(),
         namespace: place.namespace.clone(),
         topology: manner.topology,
         database_url: place.database_url.clone(),
