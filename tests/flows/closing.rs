@@ -34,10 +34,9 @@ fn closing_waits() -> Patience {
     Patience { close_age_min: Duration::from_secs(3600), ..at_once() }
 }
 
-/// Whether an order is looked at from an instant on: then, or by chance up to a tenth of
-/// `young_look` later, which is an hour here.
+/// Whether an order is looked at from an instant on: then, or by chance up to two seconds later.
 async fn falls_due(world: &World, number: &str, from: &str) -> bool {
-    let due = format!("next_check_at between {from} and {from} + interval '360 s'");
+    let due = format!("next_check_at between {from} and {from} + interval '2 s'");
     world.says(number, &due).await
 }
 

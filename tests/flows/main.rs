@@ -4,6 +4,7 @@
 mod amqp;
 mod bad_orders;
 mod broker_down;
+mod broker_lost;
 mod clients;
 mod closing;
 mod crash;

@@ -54,6 +54,12 @@ impl World {
         select.fetch_one(&self.place.pool).await.unwrap()
     }
 
+    /// The database's time, as an operator would write it.
+    pub async fn says_now(&self) -> String {
+        let now = "select to_char(now() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+        sqlx::query_scalar(now).fetch_one(&self.place.pool).await.unwrap()
+    }
+
     /// Has an order looked at now, once, and returns when the look is over.
     pub async fn look_at(&self, shop: &Shop, out_trade_no: &str) {
         let before = self.calls(shop, out_trade_no).orderquery;

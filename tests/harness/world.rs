@@ -137,6 +137,7 @@ pub struct World {
     pub(crate) accepted: Mutex<BTreeSet<(String, String)>>,
     /// Messages that the test knows to be parked.
     pub(crate) parked_expected: u32,
+    pub(crate) broker_was_lost: bool,
     finished: bool,
 }
 
@@ -213,6 +214,7 @@ impl World {
             ingress: Some(ingress),
             accepted: Mutex::default(),
             parked_expected: 0,
+            broker_was_lost: false,
             finished: false,
         };
         for _ in 1..options.workers.unwrap_or(1) {
@@ -223,9 +225,13 @@ impl World {
 
     /// Starts one more worker and waits until it consumes.
     pub async fn add_worker(&mut self) {
-        let worker = start_worker(&self.place, &self.manner);
-        ready(&self.http, worker.address).await;
-        self.workers.push(worker);
+        self.begin_worker();
+        self.workers_ready().await;
+    }
+
+    /// Starts one more worker, which may have to wait for what it needs.
+    pub fn begin_worker(&mut self) {
+        self.workers.push(start_worker(&self.place, &self.manner));
     }
 
     /// Stops every worker, as SIGTERM does.
@@ -377,6 +383,11 @@ impl World {
     /// Tells the final check that the test parked this many messages.
     pub fn expect_parked(&mut self, messages: u32) {
         self.parked_expected = messages;
+    }
+
+    /// Tells the final check that the broker has lost its data.
+    pub fn expect_forgotten_notifications(&mut self) {
+        self.broker_was_lost = true;
     }
 
     /// Waits for quiet, stops everything, checks the invariants of design 10, and cleans up.

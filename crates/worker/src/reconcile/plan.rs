@@ -57,6 +57,8 @@ impl Jitter {
     /// How far a pause is drawn out or cut short at most. Two seconds of twenty leave a lost payment
     /// well within the 30 s in which it must be found.
     const SHARE: f64 = 0.1;
+    /// Enough to spread what ends in the same second, and nobody notices it.
+    const AFTER_MAX: Duration = Duration::from_secs(2);
 
     pub(crate) fn draw() -> Self {
         Self(fastrand::f64())
@@ -67,9 +69,10 @@ impl Jitter {
         pause.mul_f64(1.0 - Self::SHARE + 2.0 * Self::SHARE * self.0)
     }
 
-    /// A little after an instant before which there is nothing to do: up to a tenth of `pause`.
+    /// A little after an instant before which there is nothing to do, and which many orders can
+    /// share: up to a tenth of the `pause` that led there, and never more than two seconds.
     fn after(self, instant: OffsetDateTime, pause: Duration) -> OffsetDateTime {
-        instant + pause.mul_f64(Self::SHARE * self.0)
+        instant + pause.mul_f64(Self::SHARE).min(Self::AFTER_MAX).mul_f64(self.0)
     }
 }
 
@@ -109,8 +112,6 @@ pub(crate) fn next_look(
     now: OffsetDateTime,
 ) -> Option<OffsetDateTime> {
     let age = now - order.created_at;
-    // An end is a second that many orders can share: each comes a little after it.
-    let after = |end| jitter.after(end, patience.young_look);
     match &order.state {
         State::Created => Some(now + jitter.around(patience.unknown_first)),
         State::Payable { .. } => {
@@ -123,15 +124,16 @@ pub(crate) fn next_look(
             };
             let next = now + jitter.around(pause);
             let end = order.time_expire + patience.expiry_grace;
-            Some(if now < end { next.min(after(end)) } else { next })
+            let last = jitter.after(end, patience.expiry_grace);
+            Some(if now < end { next.min(last) } else { next })
         }
         State::Closing { .. } => {
             let from = order.created_at + patience.close_age_min;
-            Some(if now < from { after(from) } else { now })
+            Some(if now < from { jitter.after(from, patience.close_age_min) } else { now })
         }
         State::Closed { at } => {
             let look = *at + patience.closed_look;
-            (now < look).then(|| after(look))
+            (now < look).then(|| jitter.after(look, patience.closed_look))
         }
         State::Failed(_) | State::Paid(_) => None,
     }

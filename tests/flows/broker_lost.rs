@@ -1,0 +1,144 @@
+//! All of RabbitMQ's data is gone: what Postgres knows goes on by itself, what only the broker knew
+//! is asked for again.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use harness::amqp::Amqp;
+use harness::program::Program;
+use harness::proxy::Proxy;
+use harness::servers::{Server, Servers};
+use harness::services::through;
+use harness::{Options, Shop, World, eventually};
+use reqwest::StatusCode;
+use serde_json::Value;
+use simulator::{Api, AttemptVerdict, Fault, FaultPlan, PayOptions};
+use worker::Patience;
+
+const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+/// More than anybody asks during a test.
+const ALWAYS: u32 = 1_000_000;
+
+fn patience() -> Patience {
+    Patience {
+        close_age_min: Duration::ZERO,
+        expiry_grace: Duration::ZERO,
+        closed_look: Duration::from_millis(300),
+        young_look: Duration::from_secs(1),
+        unknown_first: Duration::from_millis(500),
+    }
+}
+
+/// An order that waits for its payer.
+async fn payable(world: &World, shop: &Shop) -> String {
+    let number = Shop::number();
+    world.create_payable(&shop.order(&number, 9900)).await;
+    number
+}
+
+/// Waits until the gateway was told `SUCCESS`.
+async fn answered(world: &World, shop: &Shop, number: &str) {
+    eventually("an answer to the notification", async || {
+        let told = world.simulator.notifications(&shop.mch_id, number);
+        let mut attempts = told.iter().flat_map(|told| &told.attempts);
+        attempts.any(|attempt| attempt.verdict == AttemptVerdict::Success).then_some(())
+    })
+    .await;
+}
+
+/// The ids of the stored events of a number.
+async fn stored(world: &World, number: &str) -> HashSet<String> {
+    let ids = "select event_id::text from order_transitions where out_trade_no = $1";
+    let ids: Vec<String> =
+        sqlx::query_scalar(ids).bind(number).fetch_all(&world.place.pool).await.unwrap();
+    ids.into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_broker_that_has_lost_everything_costs_no_order_and_no_payment() {
+    let servers = Servers::start().await;
+    let proxy = Proxy::to(servers.address(Server::RabbitMq), true).await;
+    let amqp_text = through(servers.url(Server::RabbitMq), proxy.address).to_string();
+    let mut world = World::start_with(Options {
+        workers: Some(2),
+        amqp_text: Some(amqp_text),
+        patience: Some(patience()),
+        ..Options::default()
+    })
+    .await;
+    let shop = world.shop();
+    let begun = world.says_now().await;
+
+    // One that is done, and one in each state in which something is left to do.
+    let done = payable(&world, &shop).await;
+    world.pay(&shop, &done, &PayOptions::default());
+    world.hears(&done, &STORY).await;
+    let (notified, found) = (payable(&world, &shop).await, payable(&world, &shop).await);
+    let closing = payable(&world, &shop).await;
+    world.strike(Api::Closeorder, &closing, Fault::SystemError, ALWAYS);
+    let (status, view) = world.close(&shop.mch_id, &closing, Some(20)).await;
+    assert_eq!((status, &view["state"]), (StatusCode::OK, &Value::from("closing")));
+    let created = Shop::number();
+    world.strike(Api::Unifiedorder, &created, Fault::SystemErrorAfterCommit, ALWAYS);
+    let (status, view) = world.create(&shop.order(&created, 9900), Some(20)).await;
+    assert_eq!((status, &view["state"]), (StatusCode::ACCEPTED, &Value::from("created")));
+
+    // What only the broker knows: a notification that was answered, and an order that was accepted.
+    world.stop_workers().await;
+    world.pay(&shop, &notified, &PayOptions::default());
+    answered(&world, &shop, &notified).await;
+    let accepted = shop.order(&Shop::number(), 9900);
+    let accepted_number = accepted["out_trade_no"].as_str().unwrap();
+    assert_eq!(world.create(&accepted, None).await.0, StatusCode::ACCEPTED);
+
+    servers.lose_broker_data().await;
+    world.expect_forgotten_notifications();
+    // Workers without a broker still ask WeChat, and keep what they have to tell.
+    for _ in 0..2 {
+        world.begin_worker();
+    }
+    world.pay(&shop, &found, &PayOptions { state_only: true, ..PayOptions::default() });
+    world.state(&shop, &found, "paid").await;
+    world.state(&shop, &notified, "paid").await;
+    let untold: i64 = sqlx::query_scalar("select count(*) from outbox where out_trade_no = $1")
+        .bind(&found)
+        .fetch_one(&world.place.pool)
+        .await
+        .unwrap();
+    assert_eq!(untold, 1, "nobody can be told yet");
+
+    let before = world.events.connections();
+    world.simulator.set_faults(FaultPlan::default()).unwrap();
+    servers.up().await;
+    proxy.aim(servers.address(Server::RabbitMq));
+    world.workers_ready().await;
+    world.ingress_ready().await;
+    world.events.listens_again(before).await;
+
+    // Everything that Postgres knows goes on by itself.
+    world.state(&shop, &created, "payable").await;
+    world.state(&shop, &closing, "closed").await;
+    world.pay(&shop, &created, &PayOptions::default());
+    world.state(&shop, &created, "paid").await;
+    // What was accepted and not yet written is gone, and the shop can see it.
+    assert_eq!(world.get(&shop, accepted_number).await.0, StatusCode::NOT_FOUND);
+    world.create_payable(&accepted).await;
+
+    // The shops' queues were in the broker, too. What they had not consumed is sent again.
+    let amqp = Amqp::connect(&world.place).await;
+    let mut again = amqp.events(&format!("order.*.{}", shop.mch_id)).await;
+    let program = Program::of(&world);
+    world.quiet().await;
+    let said = program.does(&world, &["events", "replay", "--since", &begun]).await;
+    assert!(said.ends_with("stored events are sent again\n"), "{said}");
+    let mut missing = HashSet::new();
+    for number in [&done, &notified, &found, &closing, &created] {
+        missing.extend(stored(&world, number).await);
+    }
+    while !missing.is_empty() {
+        let event = again.next_json().await;
+        missing.remove(event["id"].as_str().unwrap());
+    }
+    amqp.close().await;
+    world.finish().await;
+}
