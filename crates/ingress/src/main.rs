@@ -41,6 +41,8 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
+    #[cfg(feature = "failpoints")]
+    let _armed = fail::FailScenario::setup();
     let listeners = Listeners::bind(&config).await?;
     // Before it says that it listens: whoever reads that may stop it at once.
     let stop = CancellationToken::new();

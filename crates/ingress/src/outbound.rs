@@ -61,6 +61,8 @@ impl Outbound {
         within: Duration,
     ) -> Result<(), PublishError> {
         let published = self.publisher.publish(letter.into(), within).await;
+        // A test has the process die here, between the confirm and the answer.
+        fail::fail_point!("ingress.confirmed", |_| std::process::abort());
         published.inspect_err(count_shed)
     }
 

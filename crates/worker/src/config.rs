@@ -8,7 +8,7 @@ use std::str::FromStr;
 use broker::{AmqpUrl, Namespace, TopologyMode};
 use wechatpay_v2::client::Client;
 
-use crate::{Clients, Merchants, Patience};
+use crate::{Clients, Merchants, Patience, failpoint};
 
 /// Everything that `run` needs to know.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl Config {
             gateway_url,
             gateway_backup_url,
             clients: clients()?,
-            patience: Patience::default(),
+            patience: failpoint::patience(),
         })
     }
 }

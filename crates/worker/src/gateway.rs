@@ -7,10 +7,10 @@ use wechatpay_v2::client::{Client, ClientError};
 use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
 use wechatpay_v2::unifiedorder::Prepay;
-use wechatpay_v2::{Credentials, Fields, Verdict};
+use wechatpay_v2::{Credentials, Fields, Unknown, Verdict};
 
-use crate::clock;
 use crate::store::{Call, Store};
+use crate::{clock, failpoint};
 
 /// The gateway. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,7 +30,9 @@ impl Gateway {
         parameters: &Fields,
     ) -> Verdict<Prepay> {
         let measured = Measured::begin("unifiedorder");
+        failpoint::reached("unifiedorder.sent");
         let verdict = self.0.unifiedorder(by, parameters).await;
+        let verdict = arrived("unifiedorder.answered", verdict);
         measured.end(store, key, &verdict, |_| "prepay_id issued".to_owned()).await;
         verdict
     }
@@ -43,7 +45,9 @@ impl Gateway {
         query: &OrderQuery,
     ) -> Verdict<Found> {
         let measured = Measured::begin("orderquery");
+        failpoint::reached("orderquery.sent");
         let verdict = self.0.orderquery(by, query).await;
+        let verdict = arrived("orderquery.answered", verdict);
         let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: query.out_trade_no.clone() };
         measured.end(store, &key, &verdict, |found| name(&found.trade_state).to_owned()).await;
         verdict
@@ -57,11 +61,21 @@ impl Gateway {
         close: &CloseOrder,
     ) -> Verdict<()> {
         let measured = Measured::begin("closeorder");
+        failpoint::reached("closeorder.sent");
         let verdict = self.0.closeorder(by, close).await;
+        let verdict = arrived("closeorder.answered", verdict);
         let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: close.out_trade_no.clone() };
         measured.end(store, &key, &verdict, |()| "closed".to_owned()).await;
         verdict
     }
+}
+
+/// What a test lets arrive of an answer.
+fn arrived<T>(step: &'static str, verdict: Verdict<T>) -> Verdict<T> {
+    if failpoint::reached(step) {
+        return Verdict::Unknown(Unknown::Transport("the answer vanished".to_owned()));
+    }
+    verdict
 }
 
 fn name(state: &TradeState) -> &str {

@@ -6,6 +6,7 @@ mod clients;
 mod clock;
 mod commands;
 mod config;
+pub mod failpoint;
 mod gateway;
 mod gauges;
 mod hands;

@@ -74,6 +74,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "failpoints")]
+    let _armed = fail::FailScenario::setup();
     start_logging()?;
     let config = worker::Config::from_env()?;
     let ops = TcpListener::bind(worker::settings::ops_addr()?).await.map_err(|error| {

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::failpoint;
 use crate::store::{Due, Outgoing, Store};
 
 /// Events on the fast road; beyond it they wait in the outbox for the sweep.
@@ -106,6 +107,7 @@ async fn publish(store: &Store, publisher: &Publisher, events: Vec<Message>) -> 
     if events.is_empty() {
         return true;
     }
+    failpoint::reached("relay.taken");
     let sent = events.len();
     let attempts = events.into_iter().map(|message| async move {
         let id = message.message_id;
@@ -119,6 +121,7 @@ async fn publish(store: &Store, publisher: &Publisher, events: Vec<Message>) -> 
             Err(error) => trouble = Some(error),
         }
     }
+    failpoint::reached("relay.confirmed");
     metrics::counter!("wxpay_events_published_total").increment(confirmed.len() as u64);
     if let Some(error) = trouble {
         let left = sent - confirmed.len();

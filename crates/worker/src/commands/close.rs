@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::{Commands, trouble};
 use crate::store::{Item, Learned, StoreError};
-use crate::{clock, trace};
+use crate::{clock, failpoint, trace};
 
 /// A close may overtake its create; so long it waits for it (design 5).
 const CREATE_MAY_FOLLOW: time::Duration = time::Duration::seconds(60);
@@ -34,6 +34,7 @@ async fn close(
     delivery: &Delivery,
     key: &OrderKey,
 ) -> Result<Outcome, StoreError> {
+    failpoint::reached("close.taken");
     let store = &commands.hands.store;
     if store.find(key).await?.is_none() {
         return Ok(match wait_for_create(delivery) {
@@ -52,6 +53,7 @@ async fn close(
     };
     let items = [Item { learned: Some(learned), ..Item::default() }];
     let settled = commands.hands.settle(&items).await?;
+    failpoint::reached("close.settled");
     let Some(view) = settled.into_iter().next().and_then(|settled| settled.view) else {
         return Err(StoreError::Fault("an order is gone".to_owned()));
     };

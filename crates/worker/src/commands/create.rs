@@ -16,7 +16,7 @@ use super::{Commands, lease_holder, trouble};
 use crate::hands::Turn;
 use crate::reconcile::plan::LIFE_MIN;
 use crate::store::{Acceptance, Accepted, StoreError, Stored};
-use crate::{Merchant, clock, pay, trace};
+use crate::{Merchant, clock, failpoint, pay, trace};
 
 /// Design 6: an order lives two hours unless its shop says otherwise.
 const LIFE_DEFAULT: time::Duration = time::Duration::hours(2);
@@ -34,6 +34,7 @@ struct Create<'a> {
 }
 
 pub(super) async fn handle(commands: &Commands, delivery: &Delivery) -> Outcome {
+    failpoint::reached("create.taken");
     if delivery.body.len() > ORDER_BYTES_MAX {
         let problem = Problem::too_large(ORDER_BYTES_MAX);
         commands.reply(delivery, &Reply::problem(problem));
@@ -78,7 +79,10 @@ impl Create<'_> {
             traceparent: trace::of(self.delivery),
         };
         match self.commands.hands.store.accept(&new).await? {
-            Accepted::New => self.call(&new.order, &new.parameters).await,
+            Accepted::New => {
+                failpoint::reached("create.stored");
+                self.call(&new.order, &new.parameters).await
+            }
             Accepted::Standing(standing) => self.again(*standing, &request).await,
         }
     }
@@ -134,6 +138,7 @@ impl Create<'_> {
         if let Some(view) = self.commands.hands.enter(&turn, parameters).await? {
             self.answer(order, view);
         }
+        failpoint::reached("create.settled");
         Ok(Outcome::Done)
     }
 

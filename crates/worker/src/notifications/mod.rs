@@ -14,11 +14,11 @@ use time::format_description::well_known::Rfc3339;
 use wechatpay_v2::{AppId, MchId};
 
 use crate::budget::Budget;
-use crate::clock;
 use crate::hands::Hands;
 use crate::merchants::{Merchant, Merchants};
 use crate::reconcile::Asks;
 use crate::store::{Evidence, Item, Settled, StoreError, Verdict};
+use crate::{clock, failpoint};
 
 /// The database is away or busy: the batch waits in the broker, at no cost of an attempt.
 const DATABASE_AWAY: Duration = Duration::from_secs(5);
@@ -108,6 +108,7 @@ pub(crate) fn read(merchants: &Merchants, delivery: &Delivery) -> Reading {
 
 impl Handler for Notifications {
     async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
+        failpoint::reached("notification.taken");
         let mut sorted = Sorted::default();
         for (place, delivery) in batch.iter().enumerate() {
             let outcome = self.sort(&mut sorted, place, read(&self.hands.merchants, delivery));
@@ -118,6 +119,7 @@ impl Handler for Notifications {
             true => Vec::new(),
             false => self.settle(&items).await,
         };
+        failpoint::reached("notification.settled");
         for ((place, item), settled) in places.into_iter().zip(&items).zip(settled) {
             match settled {
                 Ok(settled) => {

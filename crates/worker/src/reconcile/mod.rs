@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use wechatpay_v2::AppId;
 
+use crate::failpoint;
 use crate::hands::Hands;
 pub use plan::Patience;
 
@@ -91,10 +92,12 @@ async fn claim(hands: &Arc<Hands>, places: &Arc<Semaphore>, checks: &TaskTracker
         let (hands, place) = (Arc::clone(hands), Arc::clone(places));
         checks.spawn(async move {
             let _place = place.acquire_owned().await;
+            failpoint::reached("reconcile.claimed");
             let key = stored.order.key();
             if let Err(error) = check::check(&hands, &stored, holder).await {
                 tracing::warn!(%key, %error, "a check is left to the next claim");
             }
+            failpoint::reached("reconcile.settled");
         });
     }
 }

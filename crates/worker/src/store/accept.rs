@@ -7,6 +7,7 @@ use wechatpay_v2::Fields;
 use super::lease::LEASE_SECONDS;
 use super::write::{self, Cause};
 use super::{Outgoing, Store, StoreError, Stored, row};
+use crate::failpoint;
 
 /// An order that is to be written down before the first call.
 #[derive(Clone, Debug)]
@@ -59,6 +60,7 @@ impl Store {
         write::transitions(&mut tx, std::slice::from_ref(&written)).await?;
         let cause = Cause::Transition(new.transition.seq);
         write::outbox(&mut tx, &[(new.order.key(), cause, outgoing.clone())]).await?;
+        failpoint::reached("accept.written");
         tx.commit().await?;
         write::count_moves(&[("none", new.transition.to.as_str())]);
         self.nudge.written([outgoing]);

@@ -12,9 +12,9 @@ use wechatpay_v2::MchId;
 
 use super::write::{self, Cause, OpenedException, WrittenTransition};
 use super::{Outgoing, Store, StoreError, Stored, row};
-use crate::clock;
 use crate::reconcile::Patience;
 use crate::reconcile::plan::{self, Jitter};
+use crate::{clock, failpoint};
 
 /// One message of a batch: what it taught, and the evidence that it came.
 #[derive(Clone, Debug, Default)]
@@ -137,7 +137,9 @@ impl Store {
     pub async fn settle(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let decided = self.decide(&mut tx, items).await?;
+        failpoint::reached("settle.written");
         tx.commit().await?;
+        failpoint::reached("settle.committed");
         Ok(self.announce(decided))
     }
 

@@ -1,0 +1,70 @@
+//! Named steps at which a test has the process die or an answer vanish: what stands in the variable
+//! `FAILPOINTS`, in the words of the crate `fail`, such as `create.stored=1*return(die)`. Without the
+//! feature `failpoints` nothing of this is in the program.
+
+#[cfg(feature = "failpoints")]
+use std::time::Duration;
+
+use crate::Patience;
+
+/// The steps, in the order in which an order meets them; a test walks them all.
+pub const STEPS: [&str; 20] = [
+    "create.taken",
+    "accept.written",
+    "create.stored",
+    "unifiedorder.sent",
+    "unifiedorder.answered",
+    "create.settled",
+    "notification.taken",
+    "notification.settled",
+    "close.taken",
+    "close.settled",
+    "reconcile.claimed",
+    "orderquery.sent",
+    "orderquery.answered",
+    "closeorder.sent",
+    "closeorder.answered",
+    "reconcile.settled",
+    "settle.written",
+    "settle.committed",
+    "relay.taken",
+    "relay.confirmed",
+];
+
+/// A step is reached. `return(die)` ends the process as SIGKILL does, with nothing drained;
+/// `panic` panics. `true` for any other `return`: what has just come shall be taken for lost.
+#[cfg(feature = "failpoints")]
+pub(crate) fn reached(step: &'static str) -> bool {
+    debug_assert!(STEPS.contains(&step), "{step} is not listed");
+    fail::fail_point!(step, |what| {
+        if what.as_deref() == Some("die") {
+            std::process::abort();
+        }
+        true
+    });
+    false
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn reached(_step: &'static str) -> bool {
+    false
+}
+
+/// What the reconciler waits for. With `patience=return` everything that takes minutes takes
+/// seconds, so that a test that breaks things can wait for quiet.
+#[cfg(feature = "failpoints")]
+pub(crate) fn patience() -> Patience {
+    fail::fail_point!("patience", |_| Patience {
+        close_age_min: Duration::from_secs(3),
+        expiry_grace: Duration::from_secs(1),
+        closed_look: Duration::from_secs(3),
+        young_look: Duration::from_secs(3),
+        unknown_first: Duration::from_secs(1),
+    });
+    Patience::default()
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn patience() -> Patience {
+    Patience::default()
+}
