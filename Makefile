@@ -5,7 +5,7 @@ with_services := deploy/services.sh with
 # What needs Postgres alone does not wait for a broker.
 with_postgres := WXPAY_AMQP_URL=unused deploy/services.sh with
 
-.PHONY: help demo up down test lint migrate sqlx
+.PHONY: help demo up down test faults lint migrate sqlx
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=10
@@ -21,6 +21,10 @@ down: ## stop what "up" has started and delete its data
 
 test: ## run every test, beside private servers unless WXPAY_DATABASE_URL and WXPAY_AMQP_URL are given
 	$(with_services) cargo test --workspace --locked --all-features
+
+faults: ## break it on purpose and look for what is lost or doubled [SEED=n] [ORDERS=n] [MINUTES=n]
+	cargo build --workspace --bins --locked --all-features
+	target/debug/faults $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 lint: ## check format, lints, dependencies, scripts and the checked queries
 	cargo fmt --all --check

@@ -8,6 +8,7 @@ mod broker_lost;
 mod clients;
 mod closing;
 mod crash;
+mod crash_points;
 mod exceptions;
 mod forged;
 mod keys;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -122,23 +123,29 @@ impl Program {
 
     /// Starts the worker and waits until it consumes.
     pub async fn start(&self, world: &World) -> Running {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let log = self.folder.join("log");
-        let mut command = self.command(&["run"]);
-        command.env("WXPAY_OPS_ADDR", address.to_string());
-        command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
-        let child = Mutex::new(command.spawn().unwrap());
-        let running = Running { address, child, log };
+        let running = self.begin("");
         eventually("the worker to be ready", async || {
             let ended = running.ended();
             assert!(ended.is_none(), "it ended: {ended:?}: {}", running.log());
-            let answer = world.http.get(format!("http://{address}/readyz")).send().await.ok()?;
+            let url = format!("http://{}/readyz", running.address);
+            let answer = world.http.get(url).send().await.ok()?;
             answer.status().is_success().then_some(())
         })
         .await;
         running
+    }
+
+    /// Starts the worker with these failpoints, in the words of the crate `fail`.
+    pub fn begin(&self, failpoints: &str) -> Running {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let log = self.folder.join(format!("log-{}", address.port()));
+        let mut command = self.command(&["run"]);
+        command.env("WXPAY_OPS_ADDR", address.to_string()).env("FAILPOINTS", failpoints);
+        command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+        let child = Mutex::new(command.spawn().unwrap());
+        Running { address, child, log }
     }
 
     /// The file with the key of a merchant.
@@ -161,6 +168,12 @@ impl Running {
 
     fn ended(&self) -> Option<ExitStatus> {
         self.child.lock().unwrap().try_wait().unwrap()
+    }
+
+    /// Waits until it has died by itself, of a signal.
+    pub async fn dies(&self) {
+        let ended = eventually("the worker's death", async || self.ended()).await;
+        assert!(ended.signal().is_some(), "{ended}: {}", self.log());
     }
 
     /// Sends it a signal, such as `HUP`.

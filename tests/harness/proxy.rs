@@ -15,7 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 /// Forwards to one address while it is open.
 pub struct Proxy {
     pub address: SocketAddr,
-    target: Arc<Mutex<String>>,
+    /// Taken in turn.
+    targets: Arc<Mutex<Vec<String>>>,
     way: watch::Sender<(Way, Cuts)>,
     _task: AbortOnDropHandle<()>,
 }
@@ -44,23 +45,36 @@ const PIECE: usize = 64 * 1024;
 
 impl Proxy {
     pub async fn to(target: String, open: bool) -> Self {
+        Self::start(vec![target], open).await
+    }
+
+    /// An open one, whose connections go to each of these in turn.
+    pub async fn to_each(targets: impl IntoIterator<Item = String>) -> Self {
+        Self::start(targets.into_iter().collect(), true).await
+    }
+
+    async fn start(targets: Vec<String>, open: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (way, receiver) = watch::channel((if open { Way::Open } else { Way::Shut }, 0));
-        let target = Arc::new(Mutex::new(target));
-        let aimed = Arc::clone(&target);
+        let targets = Arc::new(Mutex::new(targets));
+        let aimed = Arc::clone(&targets);
         let task = tokio::spawn(async move {
             while let Ok((inside, _)) = listener.accept().await {
-                let target = aimed.lock().unwrap().clone();
+                let target = {
+                    let mut targets = aimed.lock().unwrap();
+                    targets.rotate_left(1);
+                    targets[0].clone()
+                };
                 tokio::spawn(forward(inside, target, receiver.clone()));
             }
         });
-        Self { address, target, way, _task: AbortOnDropHandle::new(task) }
+        Self { address, targets, way, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Sends new connections elsewhere.
     pub fn aim(&self, target: String) {
-        *self.target.lock().unwrap() = target;
+        *self.targets.lock().unwrap() = vec![target];
     }
 
     /// What becomes of every byte from now on.

@@ -81,6 +81,14 @@ impl Servers {
         .await;
     }
 
+    /// Ends it as its own service manager would, and waits for its end.
+    pub async fn stop(&self, server: Server) {
+        let first = self.pid(server);
+        // Postgres: do not wait for clients to leave.
+        signal(if server == Server::Postgres { "INT" } else { "TERM" }, first);
+        eventually("the end of a server", async || (!is_alive(first)).then_some(())).await;
+    }
+
     /// Holds it, with all of its processes, as a machine that has stopped does: connections stay,
     /// and nothing answers.
     pub fn freeze(&self, server: Server) {
@@ -100,11 +108,16 @@ impl Servers {
 
     /// Runs `rabbitmqctl` on the broker, and returns what it prints.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
-        let mut ctl = Command::new(self.ctl_path());
-        ctl.arg("--quiet").args(arguments).stdin(Stdio::null());
-        let output = in_background(move || ctl.output()).await;
+        let output = self.try_ctl(arguments).await;
         assert!(output.status.success(), "rabbitmqctl {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same for what may fail.
+    pub async fn try_ctl(&self, arguments: &[&str]) -> Output {
+        let mut ctl = Command::new(self.ctl_path());
+        ctl.arg("--quiet").args(arguments).stdin(Stdio::null());
+        in_background(move || ctl.output()).await
     }
 
     /// The `rabbitmqctl` that speaks to this broker.

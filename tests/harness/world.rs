@@ -416,7 +416,7 @@ impl Drop for World {
 }
 
 impl TestMerchant {
-    fn new(mch_id: &str, sign_type: SignType) -> Self {
+    pub fn new(mch_id: &str, sign_type: SignType) -> Self {
         let random = || Uuid::new_v4().simple().to_string();
         Self {
             mch_id: mch_id.to_owned(),
@@ -433,6 +433,13 @@ async fn listener() -> TcpListener {
 }
 
 async fn start_simulator(merchants: &[TestMerchant], close_age_min: Duration) -> Handle {
+    let mut config = simulator_config(merchants);
+    config.close_age_min = close_age_min;
+    Simulator::start(config, listener().await).unwrap()
+}
+
+/// A gateway that knows these merchants and is in a hurry.
+pub fn simulator_config(merchants: &[TestMerchant]) -> simulator::Config {
     let merchants = merchants.iter().map(|merchant| simulator::Merchant {
         mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
         appids: vec![AppId::parse(&*merchant.appid).unwrap()],
@@ -443,8 +450,7 @@ async fn start_simulator(merchants: &[TestMerchant], close_age_min: Duration) ->
     let mut config = simulator::Config::new(merchants.collect());
     // The repeats of a day within seconds.
     config.time_scale = 1000.0;
-    config.close_age_min = close_age_min;
-    Simulator::start(config, listener().await).unwrap()
+    config
 }
 
 /// The merchants file that these merchants would have.

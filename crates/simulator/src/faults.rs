@@ -50,6 +50,10 @@ pub enum Fault {
     },
     /// `return_code=FAIL` with this text; nothing has happened.
     ReturnFail(String),
+    /// orderquery has not heard of the payment yet: `NOTPAY`. Other calls are as usual.
+    Lag,
+    /// orderquery tells of an attempt to pay that failed: `PAYERROR`. The payer may try again.
+    PayError,
     /// Slow until released; then as usual, even if the caller has gone.
     Hold,
     /// It has happened; the answer comes when it is released.
@@ -145,7 +149,17 @@ impl Fault {
             Self::ReturnFail(_) | Self::DelayMs(_) | Self::Hold | Self::HoldAfterCommit => {
                 return None;
             }
+            Self::Lag | Self::PayError => return None,
         })
+    }
+
+    /// The `trade_state` that orderquery shows instead of a payment.
+    pub(crate) fn trade_state(&self) -> Option<&'static str> {
+        match self {
+            Self::Lag => Some("NOTPAY"),
+            Self::PayError => Some("PAYERROR"),
+            _ => None,
+        }
     }
 
     /// The answer to a call that is declined instead of taken; nobody sees it where the answer is

@@ -115,7 +115,8 @@ fn commit(
         (Err(text), _) => Answer::Communication(text.clone()),
         (Ok(_), Some(refusal)) => refusal,
         (Ok(request), None) => {
-            let answer = decide(&mut state, simulator, api, request);
+            let shown = fault.and_then(Fault::trade_state);
+            let answer = decide(&mut state, simulator, api, request, shown);
             match fault {
                 Some(Fault::SystemErrorAfterCommit) => Answer::system_error(),
                 _ => answer,
@@ -128,11 +129,17 @@ fn commit(
     (answer, outcome)
 }
 
-fn decide(state: &mut State, simulator: &Simulator, api: Api, request: &Request) -> Answer {
+fn decide(
+    state: &mut State,
+    simulator: &Simulator,
+    api: Api,
+    request: &Request,
+    shown: Option<&str>,
+) -> Answer {
     let now = OffsetDateTime::now_utc();
     match api {
         Api::Unifiedorder => unifiedorder::decide(state, request, now),
-        Api::Orderquery => orderquery::decide(state, request),
+        Api::Orderquery => orderquery::decide(state, request, shown),
         Api::Closeorder => {
             closeorder::decide(state, request, simulator.config().close_age_min, now)
         }

@@ -10,7 +10,8 @@ use crate::pay;
 use crate::state::State;
 use crate::unifiedorder_rules::out_trade_no;
 
-pub(crate) fn decide(state: &State, request: &Request) -> Answer {
+/// `shown` stands in for the `trade_state` of an order that may still be paid, or is.
+pub(crate) fn decide(state: &State, request: &Request, shown: Option<&str>) -> Answer {
     let transaction_id = request.fields.get("transaction_id");
     let key = match transaction_id {
         Some(transaction_id) => state.key_of(transaction_id).cloned(),
@@ -25,7 +26,7 @@ pub(crate) fn decide(state: &State, request: &Request) -> Answer {
     let found = key.and_then(|key| Some((state.order(&key)?, key)));
     match found {
         Some((order, key)) if owns(request, order, &key) => {
-            Answer::Success(describe(order, &key, transaction_id))
+            Answer::Success(describe(order, &key, transaction_id, shown))
         }
         _ => Answer::refused("ORDERNOTEXIST", "order not exist"),
     }
@@ -37,12 +38,19 @@ pub(crate) fn owns(request: &Request, order: &Order, key: &OrderKey) -> bool {
         && request.fields.get("sub_mch_id") == order.first.get("sub_mch_id")
 }
 
-fn describe(order: &Order, key: &OrderKey, asked: Option<&str>) -> Vec<(String, String)> {
+fn describe(
+    order: &Order,
+    key: &OrderKey,
+    asked: Option<&str>,
+    shown: Option<&str>,
+) -> Vec<(String, String)> {
+    let shown = shown.filter(|_| !order.is_closed());
+    let trade_state = shown.unwrap_or(&order.trade_state);
     let mut message = Message::default();
     let payment = asked
         .and_then(|id| order.payments.iter().find(|p| p.transaction_id.as_str() == id))
         .or(order.payments.first());
-    match (&*order.trade_state, payment) {
+    match (trade_state, payment) {
         ("SUCCESS" | "REFUND", Some(payment)) => paid(&mut message, &order.first, payment),
         // Unpaid orders have few elements, and not always the same empty ones (reference Q3 to Q8).
         ("CLOSED", _) => {
@@ -57,8 +65,8 @@ fn describe(order: &Order, key: &OrderKey, asked: Option<&str>) -> Vec<(String, 
         }
     }
     message.set("out_trade_no", &key.out_trade_no);
-    message.set("trade_state", &order.trade_state);
-    message.set("trade_state_desc", description(&order.trade_state));
+    message.set("trade_state", trade_state);
+    message.set("trade_state_desc", description(trade_state));
     message.into_elements()
 }
 
