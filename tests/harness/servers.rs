@@ -79,6 +79,11 @@ impl Servers {
             (!alive).then_some(())
         })
         .await;
+        if server == Server::Postgres {
+            // It names a process that is dead, but maybe not yet buried, which Postgres takes for
+            // one that lives.
+            let _ = fs::remove_file(self.folder.join("data/postgres/postmaster.pid"));
+        }
     }
 
     /// Ends it as its own service manager would, and waits for its end.
