@@ -12,7 +12,9 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use simulator::{Fault, FaultPlan, Malform, PayOptions, PerMille, PlannedFault, Seeded, Signing};
+use simulator::{
+    Api, Fault, FaultPlan, Malform, PayOptions, PerMille, PlannedFault, Seeded, Signing,
+};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 use wechatpay_v2::{Fen, SignType, TransactionId};
@@ -273,10 +275,7 @@ impl<'a> Shops<'a> {
             out_trade_no: Some(number.to_owned()),
             ..PlannedFault::new(fault, times)
         };
-        let simulator = &self.system.simulator;
-        let mut plan = simulator.faults();
-        plan.orderquery.push(fault);
-        simulator.set_faults(plan).unwrap();
+        self.system.simulator.add_fault(Api::Orderquery, fault).unwrap();
     }
 
     /// Orders over HTTP as a shop should: the same number until there is an answer.

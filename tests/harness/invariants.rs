@@ -79,7 +79,7 @@ impl Audit<'_> {
     }
 
     /// 2. No gap and nothing twice in a history that ends where the order stands; once to `paid`,
-    /// and never away from it.
+    ///    and never away from it.
     async fn broken_histories(&self) -> Vec<Breach> {
         let broken = "select o.out_trade_no, 'its history has a gap' from orders o
             left join order_transitions t using (mch_id, out_trade_no)
@@ -130,7 +130,7 @@ impl Audit<'_> {
     }
 
     /// 3. Every transition, exception and rejection was told, in the stored bytes, under one id,
-    /// and nothing else was.
+    ///    and nothing else was.
     pub async fn untold(&self, told: &[Bytes]) -> Vec<Breach> {
         let rows = "select event_id::text, event_body, out_trade_no from order_transitions
             union all select event_id::text, event_body, out_trade_no from exceptions

@@ -14,13 +14,7 @@ impl World {
             out_trade_no: Some(out_trade_no.to_owned()),
             ..PlannedFault::new(fault, times)
         };
-        let mut plan = self.simulator.faults();
-        match api {
-            Api::Unifiedorder => plan.unifiedorder.push(fault),
-            Api::Orderquery => plan.orderquery.push(fault),
-            Api::Closeorder => plan.closeorder.push(fault),
-        }
-        self.simulator.set_faults(plan).unwrap();
+        self.simulator.add_fault(api, fault).unwrap();
     }
 
     /// How often the gateway was called about an order.

@@ -105,11 +105,7 @@ pub struct FaultPlan {
 
 impl FaultPlan {
     pub(crate) fn take(&mut self, api: Api, key: Option<&OrderKey>) -> Option<Fault> {
-        let planned = match api {
-            Api::Unifiedorder => &mut self.unifiedorder,
-            Api::Orderquery => &mut self.orderquery,
-            Api::Closeorder => &mut self.closeorder,
-        };
+        let planned = self.of(api);
         let strikes = |plan: &PlannedFault| {
             let mch_id = key.map(|key| &key.mch_id);
             let out_trade_no = key.map(|key| &key.out_trade_no);
@@ -123,6 +119,14 @@ impl FaultPlan {
             return Some(planned.remove(at).fault);
         }
         Some(planned[at].fault.clone())
+    }
+
+    pub(crate) fn of(&mut self, api: Api) -> &mut Vec<PlannedFault> {
+        match api {
+            Api::Unifiedorder => &mut self.unifiedorder,
+            Api::Orderquery => &mut self.orderquery,
+            Api::Closeorder => &mut self.closeorder,
+        }
     }
 
     pub(crate) fn faults(&self) -> impl Iterator<Item = &Fault> {

@@ -5,13 +5,13 @@ use time::OffsetDateTime;
 use wechatpay_v2::MchId;
 
 use crate::Simulator;
-use crate::faults::FaultPlan;
+use crate::faults::{FaultPlan, PlannedFault};
 use crate::held::{HeldCall, Release};
 use crate::message::can_be_text;
 use crate::order::OrderKey;
 use crate::pay::{self, Paid};
 use crate::pay_options::PayOptions;
-use crate::view::{NotificationView, OrderCalls, OrderView, Requests};
+use crate::view::{Api, NotificationView, OrderCalls, OrderView, Requests};
 
 const FAULTS_MAX: usize = 10_000;
 
@@ -122,6 +122,22 @@ impl Simulator {
         }
         plan.seeded.map_or(Ok(()), |seeded| seeded.check()).map_err(ControlError::Invalid)?;
         self.state().set_faults(plan);
+        Ok(())
+    }
+
+    /// Adds a fault to the plan; what chance has in store goes on.
+    ///
+    /// # Errors
+    /// When the plan is full, or a text holds what XML cannot carry.
+    pub fn add_fault(&self, api: Api, fault: PlannedFault) -> Result<(), ControlError> {
+        if !fault.fault.texts().into_iter().all(can_be_text) {
+            return Err(ControlError::Invalid("a text holds what XML cannot carry"));
+        }
+        let mut state = self.state();
+        if state.faults().faults().count() >= FAULTS_MAX {
+            return Err(ControlError::Invalid("at most 10000 faults"));
+        }
+        state.add_fault(api, fault);
         Ok(())
     }
 

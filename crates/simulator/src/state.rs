@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 
 use wechatpay_v2::TransactionId;
 
-use crate::faults::{Fault, FaultPlan};
+use crate::faults::{Fault, FaultPlan, PlannedFault};
 use crate::held::Held;
 use crate::numbers::Numbers;
 use crate::order::{Order, OrderKey, Payment};
@@ -118,6 +118,10 @@ impl State {
 
     pub(crate) fn faults(&self) -> &FaultPlan {
         &self.faults
+    }
+
+    pub(crate) fn add_fault(&mut self, api: Api, fault: PlannedFault) {
+        self.faults.of(api).push(fault);
     }
 
     pub(crate) fn set_faults(&mut self, plan: FaultPlan) {
