@@ -178,7 +178,8 @@ impl<'a> Shops<'a> {
                 pay(PayOptions { delay_ms: rng.u64(500..8000), fresh_nonce: true, ..plain() });
             }
             Ending::PaidTwice => {
-                pay(plain());
+                // Both are told; of one that is not, only the bill knows.
+                pay(PayOptions { fresh_nonce: true, ..plain() });
                 sleep(Duration::from_millis(rng.u64(0..2000))).await;
                 pay(PayOptions { second_payment: true, ..plain() });
             }

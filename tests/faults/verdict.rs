@@ -140,6 +140,9 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
         let mch_id = mch_id.unwrap_or_else(|| system.merchants[0].mch_id.clone());
         stories.push(system.operator(&["order", "explain", &mch_id, &number]).await);
     }
+    if stories.is_empty() {
+        stories.extend(most_troubled(system, &pool).await);
+    }
     let oddities = shops.oddities.lock().unwrap().clone();
     Found { breaches, stories, facts, gateway_faults: bad_answers(system), oddities }
 }
@@ -157,7 +160,11 @@ async fn quiet(system: &System, pool: &PgPool) -> Vec<Breach> {
             return left;
         }
         if last.elapsed() > Duration::from_secs(30) {
-            println!("  {} things are left, such as: {:?}", left.len(), left[0]);
+            println!("  {} things are left, such as:", left.len());
+            for breach in left.iter().take(STORIES_MAX) {
+                let number = breach.out_trade_no.as_deref().unwrap_or("-");
+                println!("    {number}: {}", breach.what);
+            }
             last = Instant::now();
         }
         sleep(BETWEEN_LOOKS).await;
@@ -318,6 +325,18 @@ async fn left(
         breaches.push(Breach { out_trade_no: None, what });
     }
     breaches
+}
+
+/// The story of the paid order that met the most trouble.
+async fn most_troubled(system: &System, pool: &PgPool) -> Option<String> {
+    let troubled = "select mch_id, out_trade_no from gateway_calls
+        join orders using (mch_id, out_trade_no)
+        where verdict = 'unknown' and state = 'paid'
+        group by mch_id, out_trade_no order by count(*) desc limit 1";
+    let row = sqlx::query(troubled).fetch_optional(pool).await.unwrap()?;
+    let (mch_id, number): (String, String) = (row.get(0), row.get(1));
+    let story = system.operator(&["order", "explain", &mch_id, &number]).await;
+    Some(format!("the paid order that met the most trouble:\n{story}"))
 }
 
 async fn counts(pool: &PgPool) -> Vec<String> {

@@ -57,18 +57,21 @@ impl Audit<'_> {
         let mut paid_there = HashSet::new();
         for order in self.simulator.orders() {
             let (mch_id, number) = (order.mch_id.clone(), order.out_trade_no.clone());
-            // Of a second payment only its notification tells: a lost broker takes that along, and
-            // a query knows the first one alone.
-            let told_of = if self.broker_was_lost { 1 } else { order.payments.len() };
-            for (at, payment) in order.payments.into_iter().enumerate() {
-                let id = payment.transaction_id;
-                paid_there.insert((mch_id.clone(), number.clone(), id.clone()));
-                let here = (mch_id.clone(), number.clone(), id.clone(), order.total_fee);
-                let is_explained = explained.contains(&(mch_id.clone(), number.clone()));
-                if !booked.contains(&here) && !is_explained && at < told_of {
-                    breaches.push(Breach::of(&number, format!("lost: {id} is not booked")));
-                }
+            let key = |id: &str| (mch_id.clone(), number.clone(), id.to_owned());
+            let ids: Vec<String> =
+                order.payments.into_iter().map(|payment| payment.transaction_id).collect();
+            let is_booked = |id: &&String| {
+                let (mch_id, number, id) = key(id);
+                booked.contains(&(mch_id, number, id, order.total_fee))
+            };
+            // Of a second payment nothing but its notification tells, which may be lost with the
+            // broker.
+            let is_explained = explained.contains(&(mch_id.clone(), number.clone()))
+                || (self.broker_was_lost && ids.iter().any(|id| is_booked(&id)));
+            for id in ids.iter().filter(|id| !is_booked(id) && !is_explained) {
+                breaches.push(Breach::of(&number, format!("lost: {id} is not booked")));
             }
+            paid_there.extend(ids.iter().map(|id| key(id)));
         }
         for (mch_id, number, id, _) in &booked {
             if !paid_there.contains(&(mch_id.clone(), number.clone(), id.clone())) {
