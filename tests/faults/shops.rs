@@ -207,7 +207,6 @@ impl<'a> Shops<'a> {
                     Signing::OtherKey,
                     Signing::Missing,
                     Signing::Empty,
-                    Signing::Lowercase,
                     Signing::Md5,
                     Signing::HmacSha256,
                 ];
