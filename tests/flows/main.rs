@@ -12,6 +12,7 @@ mod crash_points;
 mod exceptions;
 mod forged;
 mod keys;
+mod lag;
 mod metrics;
 mod notifications;
 mod operator;
