@@ -21,6 +21,8 @@ use crate::system::System;
 /// that stays unknown is asked for ever more rarely.
 const QUIET_WITHIN: Duration = Duration::from_secs(8 * 60);
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// What is published is consumed long before.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// Stories printed in full; more say nothing new.
 const STORIES_MAX: usize = 5;
 
@@ -86,11 +88,9 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
         let repeated = shops.repeat(&unknown).await;
         facts.push(format!("{repeated} orders were gone with the broker, and ordered again"));
         // Nobody asks about a closed order any more; after a loss an operator does.
-        let closed = closed(&pool).await;
-        for (mch_id, number) in &closed {
-            system.operator(&["order", "requery", mch_id, number]).await;
-        }
-        facts.push(format!("{} closed orders were asked about again", closed.len()));
+        let since = system.begun.format(&Rfc3339).unwrap();
+        let said = system.operator(&["order", "requery-closed", "--since", &since]).await;
+        facts.push(format!("operator: {}", said.trim()));
     }
     let undecided = quiet(system, &pool).await;
     breaches.extend(undecided);
@@ -114,7 +114,8 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
         let deadline = Instant::now() + QUIET_WITHIN;
         let mut untold = told(system, &audit).await;
         while !untold.is_empty() && Instant::now() < deadline {
-            sleep(BETWEEN_LOOKS).await;
+            println!("  {} events are missed, such as {:?}", untold.len(), untold[0]);
+            sleep(TOLD_WITHIN).await;
             untold = told(system, &audit).await;
         }
         breaches.extend(untold);
@@ -226,15 +227,9 @@ async fn unknown(pool: &PgPool, shops: &Shops<'_>) -> BTreeSet<(String, String)>
     shops.accepted().difference(&known).cloned().collect()
 }
 
-async fn closed(pool: &PgPool) -> Vec<(String, String)> {
-    let closed = "select mch_id, out_trade_no from orders where state = 'closed'";
-    let closed = sqlx::query(closed).fetch_all(pool).await.unwrap();
-    closed.iter().map(|row| (row.get(0), row.get(1))).collect()
-}
-
 /// What the recorder has not heard of, after a moment for what is on its way.
 async fn told(system: &System, audit: &Audit<'_>) -> Vec<Breach> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + TOLD_WITHIN;
     loop {
         let untold = audit.untold(&system.events.bodies()).await;
         if untold.is_empty() || Instant::now() > deadline {

@@ -243,6 +243,46 @@ async fn what_is_not_known_is_said_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn requery_closed_finds_the_late_payments_that_nobody_told() {
+    let world = World::start().await;
+    let (shop, program) = (world.shop(), Program::of(&world));
+    let [paid, left] = [(); 2].map(|()| Shop::number());
+    for number in [&paid, &left] {
+        world.create_payable(&shop.order(number, 9900)).await;
+        program.does(&world, &["order", "close", &shop.mch_id, number, "--reason", "sold"]).await;
+        world.alter(number, "created_at = created_at - interval '5 minutes'").await;
+        world.look_at(&shop, number).await;
+        world.state(&shop, number, "closed").await;
+        world
+            .alter(number, "next_check_at = null, closed_at = closed_at - interval '2 hours'")
+            .await;
+    }
+    let late = PayOptions { state_only: true, force: true, ..PayOptions::default() };
+    world.pay(&shop, &paid, &late);
+    let ago = |hours| {
+        format!(
+            "to_char((now() - interval '{hours} hours') at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+        )
+    };
+    let since = |expression: String| {
+        let (world, left) = (&world, &left);
+        async move { world.says::<String>(left, &expression).await }
+    };
+    let verb = ["order", "requery-closed", "--since"];
+    let hour = since(ago(1)).await;
+    let said = program.does(&world, &[&verb[..], &[&hour]].concat()).await;
+    assert_eq!(said, "WeChat is asked about 0 closed orders now\n");
+    let day = since(ago(24)).await;
+    let said = program.does(&world, &[&verb[..], &[&day]].concat()).await;
+    assert_eq!(said, "WeChat is asked about 2 closed orders now\n");
+    world.state(&shop, &paid, "paid").await;
+    assert_eq!(world.exceptions(&paid).await, ["late_payment"]);
+    assert_eq!(world.state_now(&shop, &left).await.unwrap(), "closed");
+    assert_eq!(actions(&world, "order requery-closed").await.len(), 2);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn requery_finds_a_payment_that_nobody_told() {
     let world = World::start().await;
     let shop = world.shop();

@@ -109,7 +109,7 @@ pub(super) fn order_key(text: &str) -> Result<OrderKey, String> {
     Ok(OrderKey { mch_id, out_trade_no })
 }
 
-fn instant(text: &str) -> Result<OffsetDateTime, &'static str> {
+pub(super) fn instant(text: &str) -> Result<OffsetDateTime, &'static str> {
     OffsetDateTime::parse(text, &Rfc3339)
         .map_err(|_| "must be a time as 2026-11-20T08:00:00Z or 2026-11-20T16:00:00+08:00")
 }

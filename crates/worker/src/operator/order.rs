@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 use orders::{OrderKey, StateName};
+use time::OffsetDateTime;
 use worker::store::{Store, Story};
 
+use super::events::instant;
 use super::output::{pairs, plain, print, print_json, utc};
 use super::{FAILED, OrderArguments, action, explain, store};
 
@@ -34,6 +36,13 @@ pub(crate) enum OrderVerb {
         #[command(flatten)]
         order: OrderArguments,
     },
+    /// Have WeChat asked about every order that was closed from a time on, as when the broker has
+    /// lost notifications
+    RequeryClosed {
+        /// Such as 2026-11-20T08:00:00Z
+        #[arg(long, value_name = "RFC3339", value_parser = instant)]
+        since: OffsetDateTime,
+    },
     /// Close an order that is not paid; a running worker tells WeChat
     Close {
         #[command(flatten)]
@@ -50,6 +59,7 @@ pub(crate) async fn run(verb: OrderVerb) -> anyhow::Result<ExitCode> {
         OrderVerb::Show { order, json } => show(&store, &order.key(), json).await,
         OrderVerb::Explain { order, json } => explain::run(&store, &order.key(), json).await,
         OrderVerb::Requery { order } => requery(&store, &order.key()).await,
+        OrderVerb::RequeryClosed { since } => requery_closed(&store, since).await,
         OrderVerb::Close { order, reason } => close(&store, &order.key(), &reason).await,
     }
 }
@@ -59,6 +69,13 @@ async fn requery(store: &Store, key: &OrderKey) -> anyhow::Result<ExitCode> {
         return Ok(unknown(key));
     }
     print(&format!("WeChat is asked about {key} now; `order explain` tells the answer\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn requery_closed(store: &Store, since: OffsetDateTime) -> anyhow::Result<ExitCode> {
+    let action = action("order requery-closed", format!("orders since {}", utc(since)), None);
+    let count = store.requery_closed(since, &action).await?;
+    print(&format!("WeChat is asked about {count} closed orders now\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 use orders::{Fact, OrderKey, OrderView, Source, StateName};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::settle::Decided;
@@ -52,6 +53,29 @@ impl Store {
         }
         tx.commit().await?;
         Ok(known)
+    }
+
+    /// Has every order looked at now that was closed from `since` on: a late payment of which the
+    /// notification is lost shows in no other way. Returns how many.
+    ///
+    /// # Errors
+    /// When the store cannot; nothing is written then.
+    pub async fn requery_closed(
+        &self,
+        since: OffsetDateTime,
+        action: &Action,
+    ) -> Result<u64, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let done = sqlx::query!(
+            "/* requery_closed */
+            update orders set next_check_at = now() where state = 'closed' and closed_at >= $1",
+            since,
+        )
+        .execute(&mut *tx)
+        .await?;
+        write(&mut tx, action).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected())
     }
 
     /// Decides that an order shall be closed, and returns it as it is then; `None` when it is not
