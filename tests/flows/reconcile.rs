@@ -436,20 +436,20 @@ fn queries(world: &World) -> u64 {
 async fn of_many_workers_one_at_a_time_looks_at_an_order() {
     let world = World::start_with(Options { workers: Some(3), ..Options::default() }).await;
     let shop = world.shop();
-    let mut numbers = payable(&world, &shop, 60).await;
+    let mut numbers = payable(&world, &shop, 45).await;
     for number in &numbers {
         world.strike(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
     }
     all_are_due(&world).await;
-    world.held_calls(60).await;
-    assert_eq!(BTreeSet::from_iter(held_numbers(&world)).len(), 60);
+    world.held_calls(45).await;
+    assert_eq!(BTreeSet::from_iter(held_numbers(&world)).len(), 45);
 
     // They are due again, and one more is; whoever looks finds only that one.
     numbers.extend(payable(&world, &shop, 1).await);
-    world.strike(Api::Orderquery, &numbers[60], Fault::HoldAfterCommit, 1);
+    world.strike(Api::Orderquery, &numbers[45], Fault::HoldAfterCommit, 1);
     all_are_due(&world).await;
-    world.held_calls(61).await;
-    assert_eq!(queries(&world), 61);
+    world.held_calls(46).await;
+    assert_eq!(queries(&world), 46);
     for number in &numbers {
         assert_eq!(world.calls(&shop, number).orderquery, 1, "{number}");
         world.alter(number, "next_check_at = now() + interval '1 hour'").await;
@@ -470,8 +470,9 @@ async fn of_many_workers_one_at_a_time_looks_at_an_order() {
 }
 
 #[tokio::test]
-async fn a_worker_looks_at_no_more_orders_at_once_than_it_has_places() {
-    const PLACES: usize = 32;
+async fn a_worker_looks_at_no_more_orders_at_once_than_their_merchant_has_places() {
+    /// Half of 32: there are two merchants.
+    const PLACES: usize = 16;
     let world = World::start().await;
     let shop = world.shop();
     let numbers = payable(&world, &shop, PLACES + 8).await;
@@ -480,17 +481,17 @@ async fn a_worker_looks_at_no_more_orders_at_once_than_it_has_places() {
     }
     all_are_due(&world).await;
     world.held_calls(PLACES).await;
-    assert_eq!(leases(&world).await, 32, "it claims no more than it can look at");
+    assert_eq!(leases(&world).await, 16, "it claims no more than it can look at");
 
     // One is done and another one begun: it has looked again meanwhile, and found no other place.
     let done = held_numbers(&world).remove(0);
     world.simulator.release(&Release { out_trade_no: Some(done), ..Release::default() });
-    eventually("the next query", async || (queries(&world) == 33).then_some(())).await;
+    eventually("the next query", async || (queries(&world) == 17).then_some(())).await;
     world.held_calls(PLACES).await;
-    assert_eq!((leases(&world).await, queries(&world)), (32, 33));
+    assert_eq!((leases(&world).await, queries(&world)), (16, 17));
     eventually("the others", async || {
         world.simulator.release(&Release::default());
-        (queries(&world) >= 40 && leases(&world).await == 0).then_some(())
+        (queries(&world) >= 24 && leases(&world).await == 0).then_some(())
     })
     .await;
     for number in &numbers {
