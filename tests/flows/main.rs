@@ -9,6 +9,7 @@ mod closing;
 mod crash;
 mod exceptions;
 mod forged;
+mod guards;
 mod keys;
 mod metrics;
 mod notifications;
