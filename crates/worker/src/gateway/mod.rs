@@ -2,6 +2,7 @@
 //! without secrets.
 
 mod breaker;
+mod guard;
 mod guards;
 mod measured;
 mod rate;
@@ -17,8 +18,8 @@ use wechatpay_v2::{Credentials, Fields, MchId, Verdict};
 
 use crate::merchants::Merchants;
 use crate::store::Store;
+pub(crate) use guard::Deferred;
 use guards::Guards;
-pub(crate) use guards::{Deferred, Room};
 use measured::Measured;
 pub use restraint::Restraint;
 pub(crate) use shares::Shares;
@@ -77,8 +78,8 @@ impl Gateway {
         self.guarded("closeorder", store, &key, by, call, |()| "closed".to_owned()).await
     }
 
-    /// Which merchants' orders are worth a look now.
-    pub(crate) fn rooms(&self) -> Vec<(MchId, Room)> {
+    /// How many orders of each merchant are worth looking at now.
+    pub(crate) fn rooms(&self) -> Vec<(MchId, usize)> {
         self.guards.rooms()
     }
 

@@ -20,15 +20,31 @@ impl Rate {
         wait_max: Duration,
         now: Instant,
     ) -> Result<Duration, Duration> {
-        let each = Duration::from_secs(1) / per_second.max(1);
-        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
-        let wait = (full_at - now).saturating_sub(BURST - each);
+        let each = each(per_second);
+        let full_in = self.full_in(now);
+        let wait = full_in.saturating_sub(BURST - each);
         if wait > wait_max {
             return Err(wait);
         }
-        self.full_at = Some(full_at + each);
+        self.full_at = Some(now + full_in + each);
         Ok(wait)
     }
+
+    /// How many calls could be taken now.
+    pub(super) fn left(&self, per_second: u32, wait_max: Duration, now: Instant) -> usize {
+        let each = each(per_second);
+        let left =
+            (BURST + wait_max).saturating_sub(self.full_in(now)).as_nanos() / each.as_nanos();
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+
+    fn full_in(&self, now: Instant) -> Duration {
+        self.full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now))
+    }
+}
+
+fn each(per_second: u32) -> Duration {
+    Duration::from_secs(1) / per_second.max(1)
 }
 
 #[cfg(test)]
@@ -48,6 +64,16 @@ mod tests {
         // Whoever is refused takes nothing, and makes nobody's wait longer.
         assert_eq!([take(), take()], [Err(400 * MS), Err(400 * MS)]);
         assert_eq!(rate.take(10, 300 * MS, now + 100 * MS), Ok(300 * MS));
+    }
+
+    #[test]
+    fn what_is_left_can_be_taken_and_no_more() {
+        let (mut rate, now) = (Rate::default(), Instant::now());
+        for left in (0..=13).rev() {
+            assert_eq!(rate.left(10, 300 * MS, now), left);
+            assert_eq!(rate.take(10, 300 * MS, now).is_ok(), left > 0);
+        }
+        assert_eq!(rate.left(10, 300 * MS, now + 200 * MS), 2);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use wechatpay_v2::{AppId, MchId};
 
-use crate::gateway::{Room, Shares};
+use crate::gateway::Shares;
 use crate::hands::Hands;
 pub use plan::Patience;
 
@@ -112,19 +112,14 @@ async fn claim(hands: &Arc<Hands>, places: &Shares, checks: &TaskTracker) -> boo
     claimed == free || rooms.iter().any(|(mch_id, _)| places.room(mch_id, merchants) == 0)
 }
 
-/// How many orders of each merchant there is room for: none while its calls pause, one to find out
-/// whether they work again, and no more than its share of the places.
+/// How many orders of each merchant there is room for: as many as its guard would let call, and no
+/// more than its share of the places.
 fn rooms(hands: &Hands, places: &Shares) -> Vec<(MchId, i64)> {
     let rooms = hands.gateway.rooms();
     let merchants = rooms.len();
-    let left = |mch_id: &MchId, room: Room| match room {
-        Room::None => 0,
-        Room::Probe => places.room(mch_id, merchants).min(1),
-        Room::Free => places.room(mch_id, merchants),
-    };
     let rooms = rooms.into_iter().map(|(mch_id, room)| {
-        let left = left(&mch_id, room);
-        (mch_id, left as i64)
+        let room = places.room(&mch_id, merchants).min(room);
+        (mch_id, room as i64)
     });
-    rooms.filter(|(_, left)| *left > 0).collect()
+    rooms.filter(|(_, room)| *room > 0).collect()
 }
