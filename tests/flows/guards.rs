@@ -305,6 +305,7 @@ async fn what_is_to_be_closed_while_calls_pause_is_closed_later() {
     // The file with the same key is no reason to try again; one with another key is, and it is wrong.
     world.keys.replace(&world::keys(&world.merchants, world.public));
     let before = failures(&world);
+    world.alter(&closing, "next_check_at = now()").await;
     paid(&world, &world.hmac_shop(), 5).await;
     assert_eq!(world.state_now(&shop, &closing).await.as_deref(), Some("closing"));
     let other = || ApiKey::parse(&Shop::number()).unwrap();
