@@ -104,6 +104,7 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
         broker_was_lost: lost_at.is_some(),
     };
     breaches.extend(audit.breaches().await);
+    breaches.extend(audit.booked_here_and_not_paid_there().await);
     let untold = told(system, &audit).await;
     if let (Some(lost_at), false) = (lost_at, untold.is_empty()) {
         let late = written_after(&pool, &untold, lost_at).await;

@@ -11,6 +11,7 @@ mod crash;
 mod crash_points;
 mod exceptions;
 mod forged;
+mod guards;
 mod keys;
 mod lag;
 mod metrics;

@@ -156,6 +156,52 @@ async fn the_counts_of_five_paid_orders_and_some_trouble_are_exact() {
 }
 
 #[tokio::test]
+async fn a_guard_that_holds_calls_back_is_seen_and_no_other() {
+    let mut world = World::start().await;
+    let program = Program::of(&world);
+    world.stop_workers().await;
+    let (shop, other) = (world.shop(), world.hmac_shop());
+    let file = program.key_file(&shop.mch_id);
+    let key = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, Shop::number()).unwrap();
+    let worker = program.start(&world).await;
+    let of =
+        |name: &str, shop: &Shop| format!("wxpay_gateway_{name}{{mch_id=\"{}\"}}", shop.mch_id);
+    let numbers: Vec<_> = (0..12).map(|_| Shop::number()).collect();
+    for number in &numbers {
+        let (status, view) = world.create(&shop.order(number, 9900), Some(20)).await;
+        assert_eq!(status, 202, "{view}");
+    }
+    let number = Shop::number();
+    world.create_payable(&other.order(&number, 9900)).await;
+    let expected = [
+        (of("breaker_state", &shop), 2.0),
+        (of("breaker_state", &other), 0.0),
+        (of("calls_under_way", &other), 0.0),
+        (r#"wxpay_gateway_host_requests_total{host="primary",outcome="unreachable"}"#.into(), 0.0),
+    ];
+    let expected: Vec<_> = expected.iter().map(|(name, value)| (&**name, *value)).collect();
+    let samples = becomes(&world, &worker, &expected).await;
+    let deferred = |shop: &Shop| {
+        let name = "wxpay_gateway_deferred_total";
+        format!("{name}{{mch_id=\"{}\",reason=\"breaker\"}}", shop.mch_id)
+    };
+    assert!(samples[&deferred(&shop)] >= 1.0, "{samples:#?}");
+    assert_eq!(samples.get(&deferred(&other)), None);
+    let sent = samples[r#"wxpay_gateway_host_requests_total{host="primary",outcome="sent"}"#];
+    assert!(sent >= 11.0, "ten failures and a success: {sent}");
+
+    std::fs::write(&file, &key).unwrap();
+    worker.signal("HUP");
+    becomes(&world, &worker, &[(&of("breaker_state", &shop), 0.0)]).await;
+    for number in &numbers {
+        world.state(&shop, number, "payable").await;
+    }
+    worker.stop().await;
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn before_anything_happens_the_gauges_are_there() {
     let mut world = World::start().await;
     let program = Program::of(&world);

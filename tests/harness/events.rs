@@ -12,10 +12,10 @@ use lapin::options::{
     QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, Consumer};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::eventually;
@@ -31,6 +31,8 @@ pub struct Recorder {
 }
 
 const BEFORE_ANOTHER_TRY: Duration = Duration::from_millis(100);
+/// What hangs at the beginning is begun anew.
+const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 const PREFETCH: u16 = 200;
 /// The queue of a test run that was broken off goes by itself after so many milliseconds.
 const QUEUE_UNUSED_MAX_MS: i64 = 10 * 60 * 1000;
@@ -124,7 +126,27 @@ async fn record(
     seen: &Mutex<Vec<Bytes>>,
     connected: &watch::Sender<u64>,
 ) -> lapin::Result<()> {
-    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
+    let Ok(listening) = timeout(BEGINS_WITHIN, listen(amqp_url, exchange, queue)).await else {
+        return Ok(());
+    };
+    let (_connection, mut events) = listening?;
+    connected.send_modify(|times| *times += 1);
+    while let Some(delivery) = events.next().await {
+        let delivery = delivery?;
+        seen.lock().unwrap().push(Bytes::from(delivery.data));
+        delivery.acker.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}
+
+async fn listen(
+    amqp_url: &str,
+    exchange: &str,
+    queue: &str,
+) -> lapin::Result<(Connection, Consumer)> {
+    // A broker that hangs says nothing: only the missing heartbeat tells.
+    let amqp_url = format!("{amqp_url}?heartbeat=4");
+    let connection = Connection::connect(&amqp_url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -135,12 +157,6 @@ async fn record(
     channel.queue_bind(queue.into(), exchange.into(), "#".into(), bind, none()).await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let consume = BasicConsumeOptions::default();
-    let mut events = channel.basic_consume(queue.into(), "".into(), consume, none()).await?;
-    connected.send_modify(|times| *times += 1);
-    while let Some(delivery) = events.next().await {
-        let delivery = delivery?;
-        seen.lock().unwrap().push(Bytes::from(delivery.data));
-        delivery.acker.ack(BasicAckOptions::default()).await?;
-    }
-    Ok(())
+    let events = channel.basic_consume(queue.into(), "".into(), consume, none()).await?;
+    Ok((connection, events))
 }

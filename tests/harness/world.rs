@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
-use worker::{Merchant, Merchants, Patience};
+use worker::{Merchant, Merchants, Patience, Restraint};
 
 use crate::events::Recorder;
 use crate::services::Place;
@@ -53,6 +53,10 @@ pub struct Options {
     pub clients: Option<worker::Clients>,
     /// How old an order must be before the gateway closes it; of any age unless said.
     pub gateway_close_age_min: Option<Duration>,
+    /// What bounds the workers' calls, when it is not what bounds everybody's.
+    pub restraint: Option<Restraint>,
+    /// The primary host of the gateway; the simulator is then its backup.
+    pub gateway_primary: Option<String>,
 }
 
 /// How every worker of a world is.
@@ -62,7 +66,9 @@ struct Manner {
     patience: Patience,
     keys: Merchants,
     clients: Option<worker::Clients>,
+    restraint: Restraint,
     gateway_url: String,
+    gateway_backup_url: Option<String>,
 }
 
 /// The reconciler as a flow wants it that is about something else.
@@ -186,7 +192,9 @@ impl World {
             patience: options.patience.unwrap_or_else(aloof),
             keys: keys.clone(),
             clients: options.clients,
-            gateway_url: simulator.url(),
+            restraint: options.restraint.unwrap_or_default(),
+            gateway_backup_url: options.gateway_primary.is_some().then(|| simulator.url()),
+            gateway_url: options.gateway_primary.unwrap_or_else(|| simulator.url()),
         };
         let first = start_worker(&place, &manner);
         if !options.unmigrated && !options.undeclared {
@@ -462,6 +470,7 @@ pub fn keys(merchants: &[TestMerchant], public: SocketAddr) -> Merchants {
         notify_base_url: format!("http://{public}"),
         key: ApiKey::parse(&merchant.key).unwrap(),
         previous_key: None,
+        requests_per_second: Merchant::REQUESTS_PER_SECOND,
     });
     Merchants::of(merchants.collect()).unwrap()
 }
@@ -474,9 +483,10 @@ fn start_worker(place: &Place, manner: &Manner) -> Service {
         database_url: place.database_url.clone(),
         merchants: manner.keys.clone(),
         gateway_url: manner.gateway_url.clone(),
-        gateway_backup_url: None,
+        gateway_backup_url: manner.gateway_backup_url.clone(),
         clients: manner.clients.clone(),
         patience: manner.patience.clone(),
+        restraint: manner.restraint,
     };
     let ops = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     ops.set_nonblocking(true).unwrap();

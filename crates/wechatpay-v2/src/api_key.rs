@@ -1,5 +1,6 @@
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::FieldError;
@@ -27,6 +28,15 @@ impl ApiKey {
     }
 }
 
+/// In constant time, so that nobody learns a key by comparing.
+impl PartialEq for ApiKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl Eq for ApiKey {}
+
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ApiKey(…)")
@@ -49,6 +59,14 @@ mod tests {
         ] {
             assert!(ApiKey::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn is_equal_to_itself_alone() {
+        let key = |text| ApiKey::parse(text).unwrap();
+        let one = key("OrderWorkerDemoKeyV2Only00000002");
+        assert_eq!(one, one.clone());
+        assert_ne!(one, key("OrderWorkerDemoKeyV2Only00000003"));
     }
 
     #[test]

@@ -19,9 +19,15 @@
 //! }
 //! ```
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
+
+mod hosts;
+
+pub use hosts::HostUse;
+use hosts::Hosts;
 
 use crate::closeorder::{self, CloseOrder};
 use crate::orderquery::{self, Found, OrderQuery};
@@ -33,6 +39,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A whole call: from the first attempt to connect, over the backup host where it is needed, to the
 /// last byte of the answer. Whoever holds a lease for a call holds it longer than this.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a host that could not be connected to is left alone: long enough that few calls pay for
+/// finding out, short enough that the primary is soon back in use.
+const HOST_REST: Duration = Duration::from_secs(30);
 /// Shorter than a load balancer's usual 60 s, so that a request rarely meets a closing connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,7 +49,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
-    hosts: Vec<String>,
+    hosts: Arc<Hosts>,
     call_timeout: Duration,
 }
 
@@ -51,11 +60,14 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For a whole call, the backup host included. Default [`CALL_TIMEOUT`].
     pub call: Duration,
+    /// How long the primary is left alone after it could not be connected to, give or take a
+    /// quarter by chance. Default 30 s.
+    pub host_rest: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: CONNECT_TIMEOUT, call: CALL_TIMEOUT }
+        Self { connect: CONNECT_TIMEOUT, call: CALL_TIMEOUT, host_rest: HOST_REST }
     }
 }
 
@@ -89,8 +101,8 @@ impl Client {
         backup: Option<&str>,
         timeouts: Timeouts,
     ) -> Result<Self, ClientError> {
-        let hosts = [Some(primary), backup].into_iter().flatten().map(base_url);
-        let hosts = hosts.collect::<Result<_, _>>()?;
+        let backup = backup.map(base_url).transpose()?;
+        let hosts = Arc::new(Hosts::new(base_url(primary)?, backup, timeouts.host_rest));
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // Losing a race against another installer is as good as winning it.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -134,24 +146,37 @@ impl Client {
         }
     }
 
+    /// How the hosts were used so far: the primary's first, then the backup's, if there is one.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostUse> {
+        self.hosts.used()
+    }
+
     async fn post(&self, path: &str, request: &Fields) -> Result<Vec<u8>, Unknown> {
         let xml = write_xml(request);
         let deadline = Instant::now() + self.call_timeout;
-        let mut hosts = self.hosts.iter().peekable();
+        let mut hosts = self.hosts.in_order(Instant::now()).peekable();
         while let Some(host) = hosts.next() {
             let sent = self
                 .http
-                .post(format!("{host}{path}"))
+                .post(format!("{}{path}", host.url))
                 .header("content-type", "text/xml; charset=utf-8")
                 .body(xml.clone())
                 .timeout(deadline.saturating_duration_since(Instant::now()))
                 .send()
                 .await;
             match sent {
-                Ok(response) => return read_body(response).await,
-                // No connection, so nothing was sent: the backup host may have it.
-                Err(error) if error.is_connect() && hosts.peek().is_some() => {}
-                Err(error) => return Err(transport(&error)),
+                Err(error) if error.is_connect() => {
+                    self.hosts.unreachable(host, Instant::now());
+                    // No connection, so nothing was sent: the other host may have it.
+                    if hosts.peek().is_none() {
+                        return Err(transport(&error));
+                    }
+                }
+                sent => {
+                    self.hosts.reached(host);
+                    return read_body(sent.map_err(|error| transport(&error))?).await;
+                }
             }
         }
         Err(Unknown::Transport("no gateway host is configured".to_owned()))

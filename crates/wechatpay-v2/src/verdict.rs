@@ -81,6 +81,26 @@ pub enum Unknown {
     Transport(String),
 }
 
+impl Refused {
+    /// Whether any other call of this merchant would meet the same refusal now: WeChat has trouble
+    /// of its own, takes no more calls, or does not serve the account (reference 2.2, 2.5, 5.5). A
+    /// frozen account has no code of its own; it is told as `NOAUTH`, or as a communication failure.
+    /// Codes about an `appid` are not among them: a merchant can have several.
+    #[must_use]
+    pub fn meets_every_call(&self) -> bool {
+        matches!(
+            &*self.err_code,
+            "SYSTEMERROR"
+                | "FREQUENCY_LIMITED"
+                | "RATELIMIT_EXCEEDED"
+                | "INVALID_REQ_TOO_MUCH"
+                | "NOAUTH"
+                | "MCHID_NOT_EXIST"
+                | "SIGNERROR"
+        )
+    }
+}
+
 impl<T> Verdict<T> {
     /// The verdict of an attempt to read the fields of an authentic success.
     fn from_reading(reading: Result<T, Unknown>) -> Self {
@@ -161,4 +181,23 @@ pub(crate) fn is_our_fault(err_code: &str) -> bool {
 /// WeChat's texts have 128 characters at most; whatever is longer is not for our logs.
 fn cut(text: &str) -> String {
     text.chars().take(128).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_refusals_meet_every_call_and_others_one_order() {
+        let meets = |code: &str| {
+            let (err_code, err_code_des) = (code.to_owned(), String::new());
+            Refused { err_code, err_code_des, advice: Advice::Query }.meets_every_call()
+        };
+        for code in ["SYSTEMERROR", "FREQUENCY_LIMITED", "INVALID_REQ_TOO_MUCH", "NOAUTH"] {
+            assert!(meets(code), "{code}");
+        }
+        for code in ["ORDERNOTEXIST", "ORDERPAID", "INVALID_REQUEST", "APPID_NOT_EXIST", ""] {
+            assert!(!meets(code), "{code}");
+        }
+    }
 }

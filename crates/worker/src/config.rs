@@ -8,7 +8,7 @@ use std::str::FromStr;
 use broker::{AmqpUrl, Namespace, TopologyMode};
 use wechatpay_v2::client::Client;
 
-use crate::{Clients, Merchants, Patience, failpoint};
+use crate::{Clients, Merchants, Patience, Restraint, failpoint};
 
 /// Everything that `run` needs to know.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Config {
     pub clients: Option<Clients>,
     /// The waits of the reconciler; no setting changes them.
     pub patience: Patience,
+    /// The bounds of our calls; no setting changes them.
+    pub restraint: Restraint,
 }
 
 /// A setting that cannot be used: the variable, and what is wrong. Never holds its value.
@@ -95,6 +97,7 @@ impl Config {
             gateway_backup_url,
             clients: clients()?,
             patience: failpoint::patience(),
+            restraint: Restraint::default(),
         })
     }
 }

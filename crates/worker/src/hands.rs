@@ -2,20 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use orders::{Fact, Failure, Order, OrderView, Source};
+use orders::{Fact, Failure, Order, OrderView, Source, State};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::unifiedorder::Prepay;
 use wechatpay_v2::{Advice, Fields, Unknown, Verdict};
 
-use crate::gateway::Gateway;
+use crate::gateway::{Deferred, Gateway};
 use crate::merchants::{Merchant, Merchants};
 use crate::reconcile::Patience;
+use crate::reconcile::plan::{self, Jitter};
 use crate::store::{Item, Learned, Settled, Store, StoreError};
 use crate::{clock, pay};
 
-/// With the call's 8 s before it and one attempt's 10 s after it, within the lease of 30 s.
-const STORE_WITHIN: Duration = Duration::from_secs(10);
+/// With the wait for the call's turn (2 s) and the call (8 s) before it, and the last attempt's 10 s
+/// after it, within the lease of 30 s.
+const STORE_WITHIN: Duration = Duration::from_secs(8);
 const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// A settlement that meets another writer is decided anew this often before it is put back.
 const CONFLICTS_MAX: usize = 3;
@@ -51,7 +53,11 @@ impl Hands {
         // What a call brings is as old as the call: an answer that was long on its way must not
         // pass for the newest.
         let at = clock::now();
-        let fact = match self.gateway.unifiedorder(&self.store, &key, &by, parameters).await {
+        let verdict = match self.gateway.unifiedorder(&self.store, &key, &by, parameters).await {
+            Ok(verdict) => verdict,
+            Err(deferred) => return self.put_off_entering(turn, &deferred).await,
+        };
+        let fact = match verdict {
             Verdict::Yes(prepay) => Fact::PrepayIssued(prepay),
             Verdict::No(no) if matches!(no.advice, Advice::Mend | Advice::NumberIsDead) => {
                 tracing::warn!(%key, err_code = no.err_code, "WeChat refused the order");
@@ -70,6 +76,32 @@ impl Hands {
         };
         let settled = self.learn_as_of(turn, fact, Source::Reply, at).await?;
         Ok(settled.view)
+    }
+
+    /// Leaves an order that is not entered now to the reconciler; one that is payable already is
+    /// not entered there, and is looked at when it would have been. Returns the order as it is.
+    pub(crate) async fn put_off_entering(
+        &self,
+        turn: &Turn<'_>,
+        deferred: &Deferred,
+    ) -> Result<Option<OrderView>, StoreError> {
+        match turn.order.state {
+            State::Created => self.put_off(turn, deferred).await?,
+            _ => self.store.put_off(turn.order, turn.holder, None, None).await?,
+        }
+        self.store.view(&turn.order.key()).await
+    }
+
+    /// Puts a call off that its merchant's guard does not let through now. Nothing was tried, so
+    /// nothing is counted.
+    pub(crate) async fn put_off(
+        &self,
+        turn: &Turn<'_>,
+        deferred: &Deferred,
+    ) -> Result<(), StoreError> {
+        let at = plan::after_pause(deferred.pause, Jitter::draw(), clock::now());
+        let said = deferred.gateway_message.as_deref();
+        self.store.put_off(turn.order, turn.holder, Some(at), said).await
     }
 
     /// Applies a fact that ends the turn, and gives its lease back.

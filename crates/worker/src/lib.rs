@@ -30,6 +30,7 @@ pub mod settings {
 
 pub use clients::{BadClients, Clients};
 pub use config::{BadSetting, Config, DatabaseUrl};
+pub use gateway::Restraint;
 pub use merchants::{BadMerchants, Merchant, Merchants};
 pub use migrations::{is_current, migrate};
 pub use reconcile::Patience;

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Commands;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Shares};
 use crate::hands::Hands;
 use crate::notifications::Notifications;
 use crate::ops::Probe;
@@ -21,8 +21,6 @@ use crate::relay::{self, Nudge};
 use crate::store::Store;
 use crate::{Config, gauges, migrations, ops, reconcile, telemetry};
 
-/// Slow gateway calls must not hold up other orders: so many are under way at once.
-const CREATES_IN_FLIGHT: usize = 256;
 /// A little more than is in flight, so that a finished call finds the next order waiting.
 const ORDERS_PREFETCH: u16 = 320;
 /// Notifications in one transaction; measured to be past the knee at 50, and short of hurting
@@ -52,8 +50,13 @@ const SCHEMA_EVERY: Duration = Duration::from_secs(1);
 /// the worker says "not ready" and waits for them.
 pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::metrics();
-    let gateway = Gateway::new(&config.gateway_url, config.gateway_backup_url.as_deref())
-        .context("the gateway client cannot be made")?;
+    let gateway = Gateway::new(
+        &config.gateway_url,
+        config.gateway_backup_url.as_deref(),
+        config.merchants.clone(),
+        &config.restraint,
+    )
+    .context("the gateway client cannot be made")?;
     let (nudge, road) = Nudge::road();
     let store = Store::open(config.database_url.expose(), nudge, config.patience.clone())
         .context("the database URL cannot be used")?;
@@ -94,7 +97,12 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
         tokio::spawn(send_back_unrouted(publishing.clone(), stop.clone()));
         tokio::spawn(gauges::run(store.clone(), publishing.clone(), stop.clone()));
         let (asks, asked) = Asks::channel();
-        let reconciler = tokio::spawn(reconcile::run(hands.clone(), asked, stop.clone()));
+        let reconciler = tokio::spawn(reconcile::run(
+            hands.clone(),
+            Shares::new(config.restraint.checks),
+            asked,
+            stop.clone(),
+        ));
         let wires = (&consuming, &publishing, &copies);
         let consumers = consume(&config, &hands, asks, wires, &stop);
         consumers_run.cancel();
@@ -146,6 +154,7 @@ fn consume(
 ) -> Vec<ConsumerHandle> {
     let commands = Arc::new(Commands {
         hands: hands.clone(),
+        places: Shares::new(config.restraint.creates),
         replier: Replier::start(publishing.clone()),
         namespace: config.namespace.clone(),
         clients: config.clients.clone(),
@@ -163,7 +172,7 @@ fn consume(
             link(),
             copies(),
             Queue::Orders,
-            limits(ORDERS_PREFETCH, 1, CREATES_IN_FLIGHT),
+            limits(ORDERS_PREFETCH, 1, config.restraint.creates),
             Arc::clone(&commands),
             stop.clone(),
         ),

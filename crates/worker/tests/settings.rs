@@ -184,6 +184,8 @@ fn each_fault_in_the_merchants_file_is_named_with_its_merchant_and_field() {
             vec![mch, "previous_api_key_file", "previous_api_key_env"],
         ),
         (one(&format!("{key}\nprevious_api_key_file = \"short.key\"")), vec![mch, "api_key"]),
+        (one(&format!("{key}\nrequests_per_second = 0")), vec![mch, "requests_per_second"]),
+        (one(&format!("{key}\nrequests_per_second = 10001")), vec![mch, "requests_per_second"]),
         (one(&format!("{key}\nprevious_api_key_file = \"absent.key\"")), vec![mch, "absent.key"]),
         (right() + &right(), vec![mch, "mch_id"]),
         (one(&format!("{key}\napi_key = \"{KEY}\"")), vec!["api_key"]),

@@ -38,7 +38,10 @@ impl Received {
 
 impl Gateway {
     pub(crate) async fn start(reply: Reply) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), reply)
+    }
+
+    pub(crate) fn serve(listener: TcpListener, reply: Reply) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let received = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&received);

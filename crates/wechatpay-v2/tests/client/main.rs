@@ -7,9 +7,11 @@ mod gateway;
 #[path = "../samples/mod.rs"]
 mod samples;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use wechatpay_v2::client::{CALL_TIMEOUT, Client, ClientError, Timeouts};
+use wechatpay_v2::client::{CALL_TIMEOUT, Client, ClientError, HostUse, Timeouts};
 use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{OrderQuery, TradeState};
 use wechatpay_v2::unifiedorder::{Prepay, TradeType, UnifiedOrder};
@@ -328,7 +330,7 @@ async fn the_backup_host_gets_what_the_primary_did_not_even_connect_for() {
     assert!(matches!(verdict, Verdict::Yes(_)), "{verdict:?}");
     assert_eq!(backup.received().len(), 1);
 
-    // The primary is tried first again: nothing is remembered.
+    // A primary that can be connected to gets everything.
     let primary = Gateway::start(Reply::Close(issued())).await;
     let client = Client::new(&primary.url, Some(&backup.url)).unwrap();
     assert!(matches!(create(&client).await, Verdict::Yes(_)));
@@ -346,6 +348,53 @@ async fn a_handshake_that_never_ends_is_no_connection() {
     let verdict = create(&client).await;
     assert!(matches!(verdict, Verdict::Yes(_)), "{verdict:?}");
     assert_eq!(backup.received().len(), 1);
+}
+
+/// A black hole costs one call its connect timeout, and not every call.
+#[tokio::test]
+async fn a_primary_without_connection_is_left_alone_for_a_while() {
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let primary = format!("https://{}", mute.local_addr().unwrap());
+    let knocks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&knocks);
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok(connection) = mute.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            kept.push(connection);
+        }
+    });
+    let backup = Gateway::start(Reply::Close(issued())).await;
+    let timeouts = Timeouts { connect: Duration::from_millis(250), ..Timeouts::default() };
+    let client = Client::with_timeouts(&primary, Some(&backup.url), timeouts).unwrap();
+    for _ in 0..20 {
+        assert!(matches!(create(&client).await, Verdict::Yes(_)));
+    }
+    assert_eq!((knocks.load(Ordering::SeqCst), backup.received().len()), (1, 20));
+    let used = client.hosts();
+    assert_eq!(used[0], HostUse { sent: 0, unreachable: 1 });
+    assert_eq!(used[1], HostUse { sent: 20, unreachable: 0 });
+
+    // Without a rest every call knocks first.
+    let timeouts = Timeouts { host_rest: Duration::ZERO, ..timeouts };
+    let client = Client::with_timeouts(&primary, Some(&backup.url), timeouts).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(create(&client).await, Verdict::Yes(_)));
+    }
+    assert_eq!(knocks.load(Ordering::SeqCst), 3);
+}
+
+/// The rest is a preference: when the backup cannot be connected to either, nothing was sent, and
+/// the primary may be back.
+#[tokio::test]
+async fn a_primary_that_rests_is_tried_when_the_backup_is_dead() {
+    let (closed, primary) = closed_port();
+    let (_dead, backup) = closed_port();
+    let client = Client::new(&primary, Some(&backup)).unwrap();
+    assert_eq!(create(&client).await, transport(NO_CONNECTION));
+    let gateway = Gateway::serve(closed.listen(8).unwrap(), Reply::Close(issued()));
+    assert!(matches!(create(&client).await, Verdict::Yes(_)));
+    assert_eq!(gateway.received().len(), 1);
 }
 
 #[tokio::test]

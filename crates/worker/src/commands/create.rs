@@ -13,6 +13,7 @@ use uuid::Uuid;
 use wechatpay_v2::Fields;
 
 use super::{Commands, lease_holder, trouble};
+use crate::gateway::Deferred;
 use crate::hands::Turn;
 use crate::reconcile::plan::LIFE_MIN;
 use crate::store::{Acceptance, Accepted, StoreError, Stored};
@@ -127,7 +128,8 @@ impl Create<'_> {
             }
     }
 
-    /// Calls WeChat under the lease; whatever comes of it is written down, and told.
+    /// Calls WeChat under the lease; whatever comes of it is written down, and told. An order that
+    /// cannot be entered now is the reconciler's from here on, and the command is done.
     async fn call(&self, order: &Order, parameters: &Fields) -> Result<Outcome, StoreError> {
         let turn = Turn {
             merchant: self.merchant,
@@ -135,7 +137,12 @@ impl Create<'_> {
             holder: self.holder,
             traceparent: trace::of(self.delivery),
         };
-        if let Some(view) = self.commands.hands.enter(&turn, parameters).await? {
+        let (hands, mch_id) = (&self.commands.hands, &self.merchant.mch_id);
+        let view = match self.commands.places.take(mch_id, hands.merchants.all().len()) {
+            Some(_place) => hands.enter(&turn, parameters).await?,
+            None => hands.put_off_entering(&turn, &Deferred::for_a_place(mch_id)).await?,
+        };
+        if let Some(view) = view {
             self.answer(order, view);
         }
         failpoint::reached("create.settled");

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use wechatpay_v2::MchId;
 
 use crate::clients::Clients;
+use crate::gateway::Shares;
 use crate::hands::Hands;
 use crate::merchants::Merchant;
 use crate::store::StoreError;
@@ -28,6 +29,8 @@ const NAMELESS: Uuid = Uuid::from_u128(0x0d3b_9e64_52c1_4d0e_8f4e_27b1_5a9c_6e30
 /// Handles the command queues.
 pub(crate) struct Commands {
     pub(crate) hands: Hands,
+    /// For the calls of creates, so that one merchant's slow ones leave room for the others'.
+    pub(crate) places: Shares,
     pub(crate) replier: Replier,
     pub(crate) namespace: Namespace,
     /// Whom a command must come from, when that is said.

@@ -32,7 +32,11 @@ pub(super) async fn check(hands: &Hands, stored: &Stored, holder: Uuid) -> Resul
     };
     let turn = Turn { merchant: &merchant, order, holder, traceparent: None };
     let by = merchant.credentials(order.sign_type);
-    match hands.gateway.orderquery(&hands.store, &by, &query_of(order)).await {
+    let verdict = match hands.gateway.orderquery(&hands.store, &by, &query_of(order)).await {
+        Ok(verdict) => verdict,
+        Err(deferred) => return hands.put_off(&turn, &deferred).await,
+    };
+    match verdict {
         Verdict::Yes(found) => match found.trade_state {
             TradeState::Success(payment) | TradeState::Refund(payment) => {
                 let fact = Fact::Paid { payment, sign_type: order.sign_type };
@@ -60,7 +64,8 @@ pub(super) async fn check(hands: &Hands, stored: &Stored, holder: Uuid) -> Resul
     }
 }
 
-/// Asks about a number that is no order of ours. Nothing can move; the answer is evidence.
+/// Asks about a number that is no order of ours. Nothing can move; the answer is evidence, which is
+/// missed when the merchant's guard does not let the call through.
 pub(super) async fn ask(hands: &Hands, key: OrderKey, appid: AppId) {
     let Some(merchant) = hands.merchants.get(&key.mch_id) else { return };
     let query =
@@ -79,7 +84,7 @@ async fn not_paid(
     match plan::act(order, &hands.patience, now) {
         Act::Replay => {
             // A close or a payment may have come during the query: no new prepay for those.
-            if !hands.store.is_unmoved(order, turn.holder).await? {
+            if !hands.store.renew_lease(order, turn.holder).await? {
                 return hands.store.look_again(order, turn.holder, None).await;
             }
             hands.enter(turn, &stored.parameters).await?;
@@ -100,8 +105,15 @@ async fn not_paid(
 /// closeorder, right after the query that WeChat wants before it.
 async fn close(hands: &Hands, turn: &Turn<'_>, there: There) -> Result<(), StoreError> {
     let order = turn.order;
+    if !hands.store.renew_lease(order, turn.holder).await? {
+        return hands.store.look_again(order, turn.holder, None).await;
+    }
     let by = turn.merchant.credentials(order.sign_type);
-    match hands.gateway.closeorder(&hands.store, &by, &close_of(order)).await {
+    let verdict = match hands.gateway.closeorder(&hands.store, &by, &close_of(order)).await {
+        Ok(verdict) => verdict,
+        Err(deferred) => return hands.put_off(turn, &deferred).await,
+    };
+    match verdict {
         Verdict::Yes(()) => {}
         Verdict::No(no) if no.advice == Advice::Done => {}
         // Neither the query nor the close knows it, and the lease says that nobody is creating it.

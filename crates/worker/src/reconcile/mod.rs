@@ -10,21 +10,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orders::OrderKey;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
-use wechatpay_v2::AppId;
+use wechatpay_v2::{AppId, MchId};
 
 use crate::failpoint;
+use crate::gateway::Shares;
 use crate::hands::Hands;
 pub use plan::Patience;
 
-/// Checks under way at once in one worker; each makes up to three calls, one after the other.
-const CHECKS_IN_FLIGHT: usize = 32;
 /// How often it looks for orders that are due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// When a claim has left something behind, the next follows the first check that ends, after a
+/// moment in which others end, too.
+const LOOK_SOON: Duration = Duration::from_millis(20);
 
 /// Questions about orders that are not ours, waiting for a place; more are dropped.
 const ASKS_MAX: usize = 64;
@@ -51,17 +53,23 @@ impl Asks {
 }
 
 /// Reconciles until `stop`, then finishes the checks under way.
-pub(crate) async fn run(hands: Hands, mut asked: Asked, stop: CancellationToken) {
-    let (hands, places) = (Arc::new(hands), Arc::new(Semaphore::new(CHECKS_IN_FLIGHT)));
+pub(crate) async fn run(hands: Hands, places: Shares, mut asked: Asked, stop: CancellationToken) {
+    let hands = Arc::new(hands);
     let checks = TaskTracker::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut more = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = look.tick() => claim(&hands, &places, &checks).await,
+            _ = look.tick() => more = claim(&hands, &places, &checks).await,
+            () = places.freed(), if more => {
+                tokio::time::sleep(LOOK_SOON).await;
+                more = claim(&hands, &places, &checks).await;
+            }
             Some((key, appid)) = asked.recv() => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+                let merchants = hands.merchants.all().len();
+                let Some(place) = places.take(&key.mch_id, merchants) else { continue };
                 let hands = Arc::clone(&hands);
                 checks.spawn(async move {
                     check::ask(&hands, key, appid).await;
@@ -74,30 +82,47 @@ pub(crate) async fn run(hands: Hands, mut asked: Asked, stop: CancellationToken)
     checks.wait().await;
 }
 
-/// Claims as many orders as there are places, and begins their checks.
-async fn claim(hands: &Arc<Hands>, places: &Arc<Semaphore>, checks: &TaskTracker) {
+/// Claims as many orders as there are places for them, and begins their checks. Whether more of
+/// them may be due.
+async fn claim(hands: &Arc<Hands>, places: &Shares, checks: &TaskTracker) -> bool {
     let holder = Uuid::now_v7();
-    let free = places.available_permits();
-    if free == 0 {
-        return;
+    let (rooms, free) = (rooms(hands, places), places.free());
+    if free == 0 || rooms.is_empty() {
+        return true;
     }
-    let due = match hands.store.claim_due(holder, free as i64).await {
+    let due = match hands.store.claim_due(holder, &rooms, free as i64).await {
         Ok(due) => due,
         Err(error) => {
             tracing::warn!(%error, "orders that are due cannot be claimed");
-            return;
+            return false;
         }
     };
+    let merchants = hands.merchants.all().len();
+    let claimed = due.len();
     for stored in due {
-        let (hands, place) = (Arc::clone(hands), Arc::clone(places));
+        let (hands, key) = (Arc::clone(hands), stored.order.key());
+        // Nobody else takes places, so the one that was counted on is there.
+        let place = places.take(&key.mch_id, merchants);
         checks.spawn(async move {
-            let _place = place.acquire_owned().await;
             failpoint::reached("reconcile.claimed");
-            let key = stored.order.key();
             if let Err(error) = check::check(&hands, &stored, holder).await {
                 tracing::warn!(%key, %error, "a check is left to the next claim");
             }
             failpoint::reached("reconcile.settled");
+            drop(place);
         });
     }
+    claimed == free || rooms.iter().any(|(mch_id, _)| places.room(mch_id, merchants) == 0)
+}
+
+/// How many orders of each merchant there is room for: as many as its guard would let call, and no
+/// more than its share of the places.
+fn rooms(hands: &Hands, places: &Shares) -> Vec<(MchId, i64)> {
+    let rooms = hands.gateway.rooms();
+    let merchants = rooms.len();
+    let rooms = rooms.into_iter().map(|(mch_id, room)| {
+        let room = places.room(&mch_id, merchants).min(room);
+        (mch_id, room as i64)
+    });
+    rooms.filter(|(_, room)| *room > 0).collect()
 }

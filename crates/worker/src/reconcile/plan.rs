@@ -155,6 +155,13 @@ pub(crate) fn after_unknown(
     now + jitter.around(pause.min(UNKNOWN_PAUSE_MAX))
 }
 
+/// When an order is looked at again whose call was put off for `pause`. Chance spreads over a second
+/// what was put off together; how many are looked at in one is bounded elsewhere.
+#[must_use]
+pub(crate) fn after_pause(pause: Duration, jitter: Jitter, now: OffsetDateTime) -> OffsetDateTime {
+    jitter.after(now + pause, Duration::from_secs(10))
+}
+
 #[cfg(test)]
 mod tests {
     use orders::{Failure, OrderRequest};
@@ -341,6 +348,13 @@ mod tests {
         assert_eq!(unknown(3, LATEST), 22 * SECOND);
         assert_eq!(unknown(UNKNOWN_MAX, EARLIEST), 1620 * SECOND);
         assert_eq!(unknown(UNKNOWN_MAX, LATEST), 1980 * SECOND);
+    }
+
+    #[test]
+    fn what_is_put_off_comes_back_within_a_second_of_its_pause() {
+        let pause = Duration::from_secs(60);
+        assert_eq!(after_pause(pause, EARLIEST, NOW), NOW + 60 * SECOND);
+        assert_eq!(after_pause(pause, LATEST, NOW), NOW + 61 * SECOND);
     }
 
     #[test]

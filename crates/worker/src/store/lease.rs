@@ -4,13 +4,14 @@ use orders::{Order, OrderKey, State};
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
-use wechatpay_v2::Fields;
+use wechatpay_v2::{Fields, MchId};
 
 use super::row::Row;
 use super::{Store, StoreError, Stored};
 
-/// Longer than a call with its total timeout of 8 s, and than the three calls that one check makes
-/// at most, so that a lease that has ended proves that its calls have ended too. In seconds.
+/// Longer than the wait for a call's turn (2 s), the call (8 s) and its settlement (18 s), so that a
+/// lease that has ended proves that its call has ended too. A check that makes a second call renews
+/// it first. In seconds.
 pub(super) const LEASE_SECONDS: f64 = 30.0;
 
 impl Store {
@@ -51,20 +52,34 @@ impl Store {
         Ok(row.map(|row| row.parameters.0))
     }
 
-    /// Claims orders that are due for a look, with their call leases. Whoever dies with them leaves
-    /// them to the next claim once the lease has ended; two workers never look at one order at once.
+    /// Claims orders that are due for a look, with their call leases: of each merchant at most as
+    /// many as `rooms` say, of all at most `limit`, the longest due first. Orders of other merchants
+    /// stay due. Whoever dies with a claim leaves it to the next one once the lease has ended; two
+    /// workers never look at one order at once.
     ///
     /// # Errors
     /// When the store cannot.
-    pub async fn claim_due(&self, holder: Uuid, limit: i64) -> Result<Vec<Stored>, StoreError> {
+    pub async fn claim_due(
+        &self,
+        holder: Uuid,
+        rooms: &[(MchId, i64)],
+        limit: i64,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let mch_ids: Vec<_> = rooms.iter().map(|(mch_id, _)| mch_id.to_string()).collect();
+        let counts: Vec<_> = rooms.iter().map(|(_, room)| *room).collect();
         let rows = sqlx::query_as!(
             Row,
             r#"/* claim_due_orders */
             with due as (
-                select mch_id, out_trade_no from orders
-                where next_check_at <= now()
-                    and (call_lease_until is null or call_lease_until < now())
-                order by next_check_at limit $2 for update skip locked
+                select o.mch_id, o.out_trade_no
+                from unnest($4::text[], $5::bigint[]) as m (mch_id, room)
+                cross join lateral (
+                    select mch_id, out_trade_no, next_check_at from orders
+                    where orders.mch_id = m.mch_id and next_check_at <= now()
+                        and (call_lease_until is null or call_lease_until < now())
+                    order by next_check_at limit m.room for update skip locked
+                ) o
+                order by o.next_check_at limit $2
             )
             update orders o set call_lease_holder = $1,
                 call_lease_until = now() + make_interval(secs => $3),
@@ -77,6 +92,8 @@ impl Store {
             holder,
             limit,
             LEASE_SECONDS,
+            &mch_ids,
+            &counts,
         )
         .fetch_all(&self.pool)
         .await?;
@@ -115,24 +132,62 @@ impl Store {
         Ok(())
     }
 
-    /// Whether an order is still as it was decided on, and the lease still ours.
+    /// Gives a lease back without having called, and says when to look again at the latest (`None`:
+    /// as was said before). No attempt is counted. `gateway_message` stands only where WeChat has
+    /// said nothing about this very order. Whoever moved the order meanwhile has said when to look,
+    /// and that stands.
+    ///
+    /// # Errors
+    /// When the store cannot; the lease then ends by itself.
+    pub async fn put_off(
+        &self,
+        order: &Order,
+        holder: Uuid,
+        at: Option<OffsetDateTime>,
+        gateway_message: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let key = order.key();
+        sqlx::query!(
+            "/* put_off */
+            update orders set call_lease_holder = null, call_lease_until = null,
+                next_check_at = case
+                    when seq = $5 and next_check_at is not null then least(next_check_at, $4)
+                    else next_check_at end,
+                gateway_message = case
+                    when seq = $5 then coalesce(gateway_message, $6) else gateway_message end
+            where mch_id = $1 and out_trade_no = $2 and call_lease_holder = $3",
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+            holder,
+            at,
+            order.seq,
+            gateway_message,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Begins the lease anew for a second call, if it is still ours and the order still as it was
+    /// decided on.
     ///
     /// # Errors
     /// When the store cannot.
-    pub async fn is_unmoved(&self, order: &Order, holder: Uuid) -> Result<bool, StoreError> {
+    pub async fn renew_lease(&self, order: &Order, holder: Uuid) -> Result<bool, StoreError> {
         let key = order.key();
-        let row = sqlx::query_scalar!(
-            r#"/* is_unmoved */
-            select seq = $3 and call_lease_holder is not distinct from $4 as "unmoved!"
-            from orders where mch_id = $1 and out_trade_no = $2"#,
+        let done = sqlx::query!(
+            "/* renew_lease */
+            update orders set call_lease_until = now() + make_interval(secs => $5)
+            where mch_id = $1 and out_trade_no = $2 and seq = $3 and call_lease_holder = $4",
             key.mch_id.as_str(),
             key.out_trade_no.as_str(),
             order.seq,
             holder,
+            LEASE_SECONDS,
         )
-        .fetch_optional(&self.pool)
+        .execute(&self.pool)
         .await?;
-        Ok(row.unwrap_or(false))
+        Ok(done.rows_affected() == 1)
     }
 
     /// Has an order that is not settled looked at now, because something odd was said about it.

@@ -1,0 +1,144 @@
+//! Calls to WeChat: each stands behind its merchant's guard, is measured, and kept as evidence
+//! without secrets.
+
+mod breaker;
+mod guard;
+mod guards;
+mod measured;
+mod rate;
+mod restraint;
+mod shares;
+
+use orders::OrderKey;
+use wechatpay_v2::client::{Client, ClientError};
+use wechatpay_v2::closeorder::CloseOrder;
+use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
+use wechatpay_v2::unifiedorder::Prepay;
+use wechatpay_v2::{Credentials, Fields, MchId, Unknown, Verdict};
+
+use crate::failpoint;
+use crate::merchants::Merchants;
+use crate::store::Store;
+pub(crate) use guard::Deferred;
+use guards::Guards;
+use measured::Measured;
+pub use restraint::Restraint;
+pub(crate) use shares::Shares;
+
+/// The gateway. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Gateway {
+    client: Client,
+    guards: Guards,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        primary: &str,
+        backup: Option<&str>,
+        merchants: Merchants,
+        restraint: &Restraint,
+    ) -> Result<Self, ClientError> {
+        let client = Client::with_timeouts(primary, backup, restraint.timeouts)?;
+        Ok(Self { client, guards: Guards::new(merchants, restraint) })
+    }
+
+    /// Creates or re-enters an order.
+    pub(crate) async fn unifiedorder(
+        &self,
+        store: &Store,
+        key: &OrderKey,
+        by: &Credentials,
+        parameters: &Fields,
+    ) -> Result<Verdict<Prepay>, Deferred> {
+        let call = self.client.unifiedorder(by, parameters);
+        self.guarded("unifiedorder", store, key, by, call, |_| "prepay_id issued".to_owned()).await
+    }
+
+    /// Asks what WeChat knows of an order.
+    pub(crate) async fn orderquery(
+        &self,
+        store: &Store,
+        by: &Credentials,
+        query: &OrderQuery,
+    ) -> Result<Verdict<Found>, Deferred> {
+        let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: query.out_trade_no.clone() };
+        let say = |found: &Found| name(&found.trade_state).to_owned();
+        self.guarded("orderquery", store, &key, by, self.client.orderquery(by, query), say).await
+    }
+
+    /// Closes an order.
+    pub(crate) async fn closeorder(
+        &self,
+        store: &Store,
+        by: &Credentials,
+        close: &CloseOrder,
+    ) -> Result<Verdict<()>, Deferred> {
+        let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: close.out_trade_no.clone() };
+        let call = self.client.closeorder(by, close);
+        self.guarded("closeorder", store, &key, by, call, |()| "closed".to_owned()).await
+    }
+
+    /// How many orders of each merchant are worth looking at now.
+    pub(crate) fn rooms(&self) -> Vec<(MchId, usize)> {
+        self.guards.rooms()
+    }
+
+    async fn guarded<T>(
+        &self,
+        api: &'static str,
+        store: &Store,
+        key: &OrderKey,
+        by: &Credentials,
+        call: impl Future<Output = Verdict<T>>,
+        say: impl FnOnce(&T) -> String,
+    ) -> Result<Verdict<T>, Deferred> {
+        let pass = self.guards.admit(by).await?;
+        let measured = Measured::begin(api);
+        let [sent, answered] = steps(api);
+        failpoint::reached(sent);
+        let mut verdict = call.await;
+        if failpoint::reached(answered) {
+            verdict = Verdict::Unknown(Unknown::Transport("the answer vanished".to_owned()));
+        }
+        // Before the evidence: the next call need not wait for our database.
+        pass.end(&verdict);
+        self.show_hosts();
+        measured.end(store, key, &verdict, say).await;
+        Ok(verdict)
+    }
+
+    fn show_hosts(&self) {
+        for (role, host) in ["primary", "backup"].into_iter().zip(self.client.hosts()) {
+            for (outcome, count) in [("sent", host.sent), ("unreachable", host.unreachable)] {
+                metrics::counter!(
+                    "wxpay_gateway_host_requests_total", "host" => role, "outcome" => outcome
+                )
+                .absolute(count);
+            }
+        }
+    }
+}
+
+/// Where a test has a call break off.
+fn steps(api: &str) -> [&'static str; 2] {
+    match api {
+        "unifiedorder" => ["unifiedorder.sent", "unifiedorder.answered"],
+        "orderquery" => ["orderquery.sent", "orderquery.answered"],
+        _ => ["closeorder.sent", "closeorder.answered"],
+    }
+}
+
+fn name(state: &TradeState) -> &str {
+    match state {
+        TradeState::Success(_) => "SUCCESS",
+        TradeState::Refund(_) => "REFUND",
+        TradeState::NotPay => "NOTPAY",
+        TradeState::Closed => "CLOSED",
+        TradeState::Revoked => "REVOKED",
+        TradeState::UserPaying => "USERPAYING",
+        TradeState::Accept => "ACCEPT",
+        TradeState::PayError => "PAYERROR",
+        TradeState::Other(other) => other,
+    }
+}
