@@ -13,6 +13,7 @@ mod exceptions;
 mod forged;
 mod keys;
 mod lag;
+mod logs;
 mod metrics;
 mod notifications;
 mod operator;
