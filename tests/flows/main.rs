@@ -18,6 +18,7 @@ mod metrics;
 mod notifications;
 mod operator;
 mod pays;
+mod privileges;
 mod reconcile;
 mod repeats;
 mod table;
