@@ -23,5 +23,6 @@ mod reconcile;
 mod repeats;
 mod table;
 mod tidy;
+mod tls;
 mod unknown;
 mod workers;
