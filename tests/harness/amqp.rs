@@ -35,12 +35,24 @@ pub struct Inbox {
 
 impl Amqp {
     pub async fn connect(place: &Place) -> Self {
+        Self::connect_to(place, &place.amqp_text).await
+    }
+
+    /// The same under the user of this URL.
+    pub async fn connect_to(place: &Place, amqp_text: &str) -> Self {
         let named = ConnectionProperties::default().with_connection_name("test shop".into());
-        let connection = Connection::connect(&place.amqp_text, named).await.unwrap();
+        let connection = Connection::connect(amqp_text, named).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         let confirms = ConfirmSelectOptions::default();
         channel.confirm_select(confirms).await.unwrap();
         Self { namespace: place.namespace.clone(), connection, channel }
+    }
+
+    /// A channel for something that may cost it.
+    pub async fn channel(&self) -> Channel {
+        let channel = self.connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        channel
     }
 
     /// The name of one of our queues, such as `orders.parked`.
@@ -94,6 +106,12 @@ impl Amqp {
         let declare = self.channel.queue_declare(name.into(), options, FieldTable::default());
         declare.await.unwrap();
         self.bind(name, pattern).await;
+    }
+
+    /// The same, under a name, and consumed by this connection.
+    pub async fn own_queue(&self, name: &str, pattern: &str) -> Inbox {
+        self.durable_queue(name, pattern).await;
+        self.consume(name.to_owned()).await
     }
 
     /// Everything that waits in a queue, which keeps it.

@@ -14,6 +14,7 @@ pub mod looks;
 pub mod problem;
 pub mod program;
 pub mod proxy;
+pub mod secrets;
 pub mod servers;
 pub mod services;
 pub mod shop;

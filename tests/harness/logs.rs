@@ -1,18 +1,58 @@
-//! Everything that the process logs, kept so that a test can search it for secrets.
+//! Everything that the process logs, as much as its programs could ever write, kept so that each
+//! test can search it for secrets.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
+use tracing_subscriber::util::SubscriberInitExt;
 
-static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static KEPT: Mutex<Kept> = Mutex::new(Kept::new());
 
-struct Kept;
+/// What was logged since the oldest watch that is still open: nobody searches what came before, so
+/// that a long run keeps no more than its longest test.
+struct Kept {
+    lines: VecDeque<String>,
+    /// How many lines were let go.
+    gone: usize,
+    /// Where the open watches began.
+    watches: Vec<usize>,
+}
 
-impl Write for Kept {
+impl Kept {
+    const fn new() -> Self {
+        Self { lines: VecDeque::new(), gone: 0, watches: Vec::new() }
+    }
+
+    fn end(&self) -> usize {
+        self.gone + self.lines.len()
+    }
+
+    fn let_go(&mut self) {
+        let needed = self.watches.iter().copied().min().unwrap_or(self.end());
+        self.lines.drain(..needed - self.gone);
+        self.gone = needed;
+    }
+}
+
+fn kept() -> MutexGuard<'static, Kept> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes one line at a time, as the layer writes them.
+struct Line;
+
+impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LINES.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        let mut kept = kept();
+        kept.lines.push_back(String::from_utf8_lossy(bytes).into_owned());
+        if kept.watches.is_empty() {
+            kept.let_go();
+        }
         Ok(bytes.len())
     }
 
@@ -21,7 +61,7 @@ impl Write for Kept {
     }
 }
 
-impl MakeWriter<'_> for Kept {
+impl MakeWriter<'_> for Line {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
@@ -29,24 +69,49 @@ impl MakeWriter<'_> for Kept {
     }
 }
 
-/// Starts to keep the logs of the whole process, down to `debug`.
-pub fn keep() {
-    static STARTED: OnceLock<()> = OnceLock::new();
-    STARTED.get_or_init(|| {
-        let filter = EnvFilter::new("debug,lapin=error,sqlx=warn,hyper=info,hyper_util=info");
-        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(Kept).init();
-    });
+/// The lines of the whole process from one moment on.
+pub struct Watch(usize);
+
+impl Watch {
+    /// Starts to keep the lines that either program lets through when it is told to log
+    /// everything, and every line of the simulator, which is held to the same although it is a
+    /// tool: what it prints ends in reports, too.
+    pub fn start() -> Self {
+        static STARTED: OnceLock<()> = OnceLock::new();
+        STARTED.get_or_init(|| {
+            let of_a_program = filter_fn(|line| {
+                let tool = line.target().split("::").next() == Some("simulator");
+                tool || worker::log::is_harmless(line) || ingress::log::is_harmless(line)
+            });
+            let lines = fmt::layer().json().with_writer(|| Line);
+            registry().with(of_a_program).with(lines).init();
+        });
+        let mut kept = kept();
+        let begin = kept.end();
+        kept.watches.push(begin);
+        Self(begin)
+    }
+
+    /// The lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        let kept = kept();
+        kept.lines.range(self.0 - kept.gone..).cloned().collect()
+    }
+
+    /// The lines about something, for the text of a failure.
+    pub fn about(&self, what: &str) -> String {
+        let mut lines = self.lines();
+        lines.retain(|line| line.contains(what));
+        lines.concat()
+    }
 }
 
-/// The log lines that hold one of these texts.
-pub fn holding(secrets: &[String]) -> Vec<String> {
-    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = String::from_utf8_lossy(&lines);
-    let guilty = text.lines().filter(|line| secrets.iter().any(|secret| line.contains(secret)));
-    guilty.map(str::to_owned).collect()
-}
-
-/// The log lines about something, for the text of a failure.
-pub fn about(what: &str) -> String {
-    holding(&[what.to_owned()]).join("\n")
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut kept = kept();
+        if let Some(mine) = kept.watches.iter().position(|begin| *begin == self.0) {
+            kept.watches.swap_remove(mine);
+        }
+        kept.let_go();
+    }
 }

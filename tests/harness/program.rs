@@ -1,4 +1,4 @@
-//! The worker as the program that operators run: its verbs, and itself as a process of its own.
+//! The programs as operators run them: the verbs of the worker, and both as processes of their own.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -26,24 +26,29 @@ pub struct Said {
     pub err: String,
 }
 
-/// A worker in a process of its own.
+/// A worker or an ingress in a process of its own.
 pub struct Running {
     pub address: SocketAddr,
     child: Mutex<Child>,
     log: PathBuf,
 }
 
-/// The program that cargo has built beside this test.
-fn binary() -> PathBuf {
+/// A program that cargo has built beside this test.
+fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(Path::parent).unwrap();
-    let binary = folder.join("wxpay-worker");
+    let binary = folder.join(name);
     assert!(
         binary.is_file(),
         "{} is not there: run the tests with `make test`, which builds it",
         binary.display()
     );
     binary
+}
+
+fn free_address() -> SocketAddr {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap()
 }
 
 impl Program {
@@ -75,8 +80,21 @@ impl Program {
         Self { folder, variables }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+    /// Gives the programs that are started from now on one more setting, or another value of it.
+    pub fn set(&mut self, variable: &'static str, value: impl Into<String>) {
+        self.variables.retain(|(name, _)| *name != variable);
+        self.variables.push((variable, value.into()));
+    }
+
+    /// Writes a file beside the settings, and returns its path.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.folder.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary(program));
         let ours = std::env::vars_os().map(|(name, _)| name);
         for name in ours.filter(|name| name.to_string_lossy().starts_with("WXPAY_")) {
             command.env_remove(name);
@@ -88,7 +106,7 @@ impl Program {
 
     /// Runs a verb to its end. Whatever it says holds no secret of the world.
     pub async fn run(&self, world: &World, arguments: &[&str]) -> Said {
-        let mut command = self.command(arguments);
+        let mut command = self.command("wxpay-worker", arguments);
         // Its end is waited for elsewhere: the world lives on this thread.
         let output = tokio::task::spawn_blocking(move || command.output());
         let output = output.await.unwrap().unwrap();
@@ -123,26 +141,32 @@ impl Program {
 
     /// Starts the worker and waits until it consumes.
     pub async fn start(&self, world: &World) -> Running {
-        let running = self.begin("");
-        eventually("the worker to be ready", async || {
-            let ended = running.ended();
-            assert!(ended.is_none(), "it ended: {ended:?}: {}", running.log());
-            let url = format!("http://{}/readyz", running.address);
-            let answer = world.http.get(url).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
-        running
+        let worker = self.begin("");
+        worker.is_ready(world).await;
+        worker
     }
 
     /// Starts the worker with these failpoints, in the words of the crate `fail`.
     pub fn begin(&self, failpoints: &str) -> Running {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let log = self.folder.join(format!("log-{}", address.port()));
-        let mut command = self.command(&["run"]);
-        command.env("WXPAY_OPS_ADDR", address.to_string()).env("FAILPOINTS", failpoints);
+        let ops = free_address();
+        let mut command = self.command("wxpay-worker", &["run"]);
+        command.env("WXPAY_OPS_ADDR", ops.to_string()).env("FAILPOINTS", failpoints);
+        self.spawn(command, ops)
+    }
+
+    /// Starts the ingress at the addresses of the world, whose own has to be stopped, and waits
+    /// until it takes requests.
+    pub async fn start_ingress(&self, world: &World) -> Running {
+        let mut command = self.command("wxpay-ingress", &[]);
+        command.env("WXPAY_PUBLIC_ADDR", world.public.to_string());
+        command.env("WXPAY_PRIVATE_ADDR", world.private.to_string());
+        let ingress = self.spawn(command, world.private);
+        ingress.is_ready(world).await;
+        ingress
+    }
+
+    fn spawn(&self, mut command: Command, address: SocketAddr) -> Running {
+        let log = self.folder.join(format!("{}.log", address.port()));
         command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
         let child = Mutex::new(command.spawn().unwrap());
         Running { address, child, log }
@@ -161,6 +185,16 @@ impl Drop for Program {
 }
 
 impl Running {
+    async fn is_ready(&self, world: &World) {
+        eventually("the program to be ready", async || {
+            let ended = self.ended();
+            assert!(ended.is_none(), "it ended: {ended:?}: {}", self.log());
+            let answer = world.http.get(format!("http://{}/readyz", self.address)).send();
+            answer.await.ok()?.status().is_success().then_some(())
+        })
+        .await;
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -186,7 +220,7 @@ impl Running {
     /// Stops it by SIGTERM, waits for its end, and returns all that it logged.
     pub async fn stop(self) -> String {
         self.signal("TERM");
-        let ended = eventually("the worker's end", async || self.ended()).await;
+        let ended = eventually("the program's end", async || self.ended()).await;
         assert!(ended.success(), "{ended}: {}", self.log());
         self.log()
     }
@@ -197,30 +231,5 @@ impl Drop for Running {
         let child = self.child.get_mut().unwrap();
         let _ = child.kill();
         let _ = child.wait();
-    }
-}
-
-impl World {
-    /// What nobody may see: keys, payers, and every signature so far.
-    pub async fn secrets(&self) -> Vec<String> {
-        let mut secrets = Vec::new();
-        for merchant in &self.merchants {
-            secrets.extend([merchant.key.clone(), merchant.openid.clone()]);
-        }
-        let raw = sqlx::query_scalar("select raw from notifications");
-        let raw: Vec<Vec<u8>> = raw.fetch_all(&self.place.pool).await.unwrap();
-        for body in raw {
-            let body = String::from_utf8_lossy(&body).into_owned();
-            let sign = body.split("<sign>").nth(1).and_then(|rest| rest.split("</sign>").next());
-            let sign = sign.map(|sign| sign.replace("<![CDATA[", "").replace("]]>", ""));
-            secrets.extend(sign.filter(|sign| !sign.is_empty()));
-        }
-        for body in self.events.bodies() {
-            let event: Value = serde_json::from_slice(&body).unwrap();
-            let pay = &event["order"]["pay"];
-            let signs = [&pay["paySign"], &pay["sign"]];
-            secrets.extend(signs.iter().filter_map(|sign| sign.as_str().map(str::to_owned)));
-        }
-        secrets
     }
 }

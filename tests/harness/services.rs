@@ -12,6 +12,8 @@ use worker::DatabaseUrl;
 pub struct Place {
     pub database: String,
     pub database_url: DatabaseUrl,
+    /// Where databases are made.
+    admin_url: String,
     pub pool: PgPool,
     /// With its password.
     pub amqp_text: String,
@@ -41,6 +43,13 @@ pub fn amqp_url_through(address: SocketAddr) -> AmqpUrl {
     AmqpUrl::parse(through(url, address).as_str()).unwrap()
 }
 
+/// A URL with another user in it.
+pub fn under(mut url: reqwest::Url, user: &str, password: &str) -> reqwest::Url {
+    url.set_username(user).unwrap();
+    url.set_password(Some(password)).unwrap();
+    url
+}
+
 /// A URL with another address in it.
 pub fn through(mut url: reqwest::Url, address: SocketAddr) -> reqwest::Url {
     url.set_ip_host(address.ip()).unwrap();
@@ -49,17 +58,10 @@ pub fn through(mut url: reqwest::Url, address: SocketAddr) -> reqwest::Url {
 }
 
 impl Place {
-    /// A database with the schema.
-    pub async fn make() -> Self {
-        let place = Self::make_empty().await;
-        worker::migrate(&place.database_url).await.unwrap();
-        place
-    }
-
-    /// A database with nothing in it.
-    pub async fn make_empty() -> Self {
+    /// A database with nothing in it, on the server that the environment names unless said.
+    pub async fn make(admin_url: Option<String>) -> Self {
         let name = format!("t{}", Uuid::new_v4().simple());
-        let admin_url = variable("WXPAY_DATABASE_URL");
+        let admin_url = admin_url.unwrap_or_else(|| variable("WXPAY_DATABASE_URL"));
         let mut admin = PgConnection::connect(&admin_url).await.unwrap();
         // The name is made here of hex digits.
         let create = AssertSqlSafe(format!("create database {name}"));
@@ -71,7 +73,7 @@ impl Place {
         let database_url = DatabaseUrl::parse(url.as_str()).unwrap();
         let pool = PgPoolOptions::new().max_connections(2).connect(url.as_str()).await.unwrap();
         let namespace = Namespace::parse(&name).unwrap();
-        Self { database: name, database_url, pool, amqp_text: amqp_text(), namespace }
+        Self { database: name, database_url, admin_url, pool, amqp_text: amqp_text(), namespace }
     }
 
     pub fn amqp_url(&self) -> AmqpUrl {
@@ -89,7 +91,7 @@ impl Place {
     pub async fn remove(&self) {
         self.pool.close().await;
         broker::delete(&self.broker_config("test clean-up")).await.unwrap();
-        let mut admin = PgConnection::connect(&variable("WXPAY_DATABASE_URL")).await.unwrap();
+        let mut admin = PgConnection::connect(&self.admin_url).await.unwrap();
         let drop = AssertSqlSafe(format!("drop database {} with (force)", self.database));
         sqlx::query(drop).execute(&mut admin).await.unwrap();
         admin.close().await.unwrap();

@@ -16,11 +16,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
-use worker::{Merchant, Merchants, Patience, Restraint};
+use worker::{DatabaseUrl, Merchant, Merchants, Patience, Restraint};
 
 use crate::events::Recorder;
+use crate::logs::Watch;
 use crate::services::Place;
-use crate::{Shop, eventually, logs};
+use crate::{Shop, eventually};
 
 /// A merchant made for one test, its key and its payer drawn at random so that they can be
 /// searched for in the logs.
@@ -40,6 +41,8 @@ pub struct Options {
     pub workers: Option<usize>,
     /// Where everybody finds the broker, when it is not the one that the environment names.
     pub amqp_text: Option<String>,
+    /// Where the database is made, when it is not on the server that the environment names.
+    pub database_admin_url: Option<String>,
     /// Where the ingress finds the broker, when it is not where everybody else does.
     pub ingress_amqp_url: Option<AmqpUrl>,
     /// Everything is started before anybody has migrated the database.
@@ -62,6 +65,9 @@ pub struct Options {
 /// How every worker of a world is.
 #[derive(Clone)]
 struct Manner {
+    /// As whom they work, when it is not as the test does.
+    amqp_url: Option<AmqpUrl>,
+    database_url: Option<DatabaseUrl>,
     topology: TopologyMode,
     patience: Patience,
     keys: Merchants,
@@ -137,6 +143,10 @@ pub struct World {
     pub workers: Vec<Service>,
     /// The merchants of every worker; replacing them is what SIGHUP does.
     pub keys: Merchants,
+    /// What was logged since this world began.
+    pub logs: Watch,
+    /// Secrets that only the test knows of.
+    pub(crate) hidden: Mutex<Vec<String>>,
     manner: Manner,
     ingress: Option<Service>,
     /// Numbers that were answered with 2xx.
@@ -153,10 +163,12 @@ impl World {
     }
 
     pub async fn start_with(options: Options) -> Self {
-        logs::keep();
+        let logs = Watch::start();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut place =
-            if options.unmigrated { Place::make_empty().await } else { Place::make().await };
+        let mut place = Place::make(options.database_admin_url).await;
+        if !options.unmigrated {
+            worker::migrate(&place.database_url).await.unwrap();
+        }
         if let Some(amqp_text) = options.amqp_text {
             place.amqp_text = amqp_text;
         }
@@ -188,6 +200,8 @@ impl World {
         };
         let keys = keys(&merchants, public);
         let manner = Manner {
+            amqp_url: None,
+            database_url: None,
             topology,
             patience: options.patience.unwrap_or_else(aloof),
             keys: keys.clone(),
@@ -218,6 +232,8 @@ impl World {
             private,
             workers: vec![first],
             keys,
+            logs,
+            hidden: Mutex::default(),
             manner,
             ingress: Some(ingress),
             accepted: Mutex::default(),
@@ -242,11 +258,27 @@ impl World {
         self.workers.push(start_worker(&self.place, &self.manner));
     }
 
+    /// Replaces the workers by as many that use these addresses, under the users in them.
+    pub async fn work_as(&mut self, amqp_url: AmqpUrl, database_url: DatabaseUrl) {
+        let workers = self.workers.len();
+        self.stop_workers().await;
+        self.manner.amqp_url = Some(amqp_url);
+        self.manner.database_url = Some(database_url);
+        for _ in 0..workers {
+            self.add_worker().await;
+        }
+    }
+
     /// Stops every worker, as SIGTERM does.
     pub async fn stop_workers(&mut self) {
         for worker in self.workers.drain(..) {
             worker.stop().await;
         }
+    }
+
+    /// Stops the ingress, as SIGTERM does, for one that takes its place.
+    pub async fn stop_ingress(&mut self) {
+        self.ingress.take().expect("an ingress that runs").stop().await;
     }
 
     /// Waits until every worker is ready.
@@ -477,10 +509,10 @@ pub fn keys(merchants: &[TestMerchant], public: SocketAddr) -> Merchants {
 
 fn start_worker(place: &Place, manner: &Manner) -> Service {
     let config = worker::Config {
-        amqp_url: place.amqp_url(),
+        amqp_url: manner.amqp_url.clone().unwrap_or_else(|| place.amqp_url()),
         namespace: place.namespace.clone(),
         topology: manner.topology,
-        database_url: place.database_url.clone(),
+        database_url: manner.database_url.clone().unwrap_or_else(|| place.database_url.clone()),
         merchants: manner.keys.clone(),
         gateway_url: manner.gateway_url.clone(),
         gateway_backup_url: manner.gateway_backup_url.clone(),

@@ -9,6 +9,7 @@ use std::{
     io,
     net::{Shutdown, SocketAddr, TcpStream},
     os::fd::AsFd,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,12 +17,12 @@ use std::{
 use lapin::{
     Connection, ConnectionProperties,
     runtime::default_runtime,
-    tcp::{AsyncTcpStream, OwnedTLSConfig},
+    tcp::AsyncTcpStream,
     uri::{AMQPScheme, AMQPUri},
 };
 use tokio::{net::lookup_host, time::timeout};
 
-use crate::{BrokerConfig, BrokerError};
+use crate::{BrokerConfig, BrokerError, trust};
 
 /// How long we wait for the broker to answer our goodbye.
 const POLITENESS: Duration = Duration::from_secs(2);
@@ -70,6 +71,7 @@ async fn shake_hands(
     socket: Socket,
 ) -> lapin::Result<Connection> {
     let uri = config.amqp_url.uri().clone();
+    let authorities = config.amqp_url.authorities().map(Path::to_owned);
     let name = config.connection_name.as_str().into();
     let properties = ConnectionProperties::default().with_connection_name(name);
     // In place, so that the compiler can tell which runtime, and so which socket, it works with.
@@ -92,8 +94,8 @@ async fn shake_hands(
                 match uri.scheme {
                     AMQPScheme::AMQP => Ok(stream),
                     AMQPScheme::AMQPS => {
-                        let tls = OwnedTLSConfig::default();
-                        stream.into_tls(&uri.authority.host, tls.as_ref()).await
+                        let connector = trust::connector(authorities.as_deref())?;
+                        stream.into_rustls(&connector, &uri.authority.host).await
                     }
                 }
             });

@@ -24,6 +24,7 @@ mod listen;
 mod namespace;
 mod supervisor;
 pub mod topology;
+mod trust;
 mod url;
 
 mod message;

@@ -1,10 +1,15 @@
 //! The broker's address, with its password kept out of sight.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use lapin::uri::AMQPUri;
 
-use crate::InvalidSetting;
+use crate::{InvalidSetting, trust};
 
 /// Seconds between heartbeats unless the URL says otherwise. A dead peer is noticed after twice
 /// that; RabbitMQ's own default of 60 s would leave us blind for two minutes.
@@ -14,14 +19,21 @@ const CONNECTION_TIMEOUT_MS: u64 = 10_000;
 /// What `lapin` understands behind the `?`. It ignores everything else without a word.
 const PARAMETERS: [&str; 5] =
     ["frame_max", "channel_max", "heartbeat", "connection_timeout", "auth_mechanism"];
+/// Ours, under the name that RabbitMQ's own clients have for it: a PEM file with the authorities
+/// that alone may vouch for the broker, instead of the system's.
+const AUTHORITIES: &str = "cacertfile";
 
 /// An `amqp://` or `amqps://` URL. Neither `Debug` nor `Display` shows the password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AmqpUrl(AMQPUri);
+pub struct AmqpUrl {
+    uri: AMQPUri,
+    authorities: Option<PathBuf>,
+}
 
 impl AmqpUrl {
     /// Parses `amqp[s]://user:password@host:port/vhost?heartbeat=…&connection_timeout=…`. Adds a
-    /// heartbeat of 10 s and a connection timeout of 10 000 ms unless they are given.
+    /// heartbeat of 10 s and a connection timeout of 10 000 ms unless they are given. The file of
+    /// `cacertfile=…` must be there and hold a certificate.
     pub fn parse(text: &str) -> Result<Self, InvalidSetting> {
         if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
             return Err(InvalidSetting("must begin with amqp:// or amqps://"));
@@ -42,30 +54,68 @@ impl AmqpUrl {
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         uri.query.connection_timeout.get_or_insert(CONNECTION_TIMEOUT_MS);
-        Ok(Self(uri))
+        Ok(Self { uri, authorities: authorities(text)? })
     }
 
     pub(crate) fn uri(&self) -> &AMQPUri {
-        &self.0
+        &self.uri
+    }
+
+    /// The file of those who may vouch for the broker, if not the system's.
+    pub(crate) fn authorities(&self) -> Option<&Path> {
+        self.authorities.as_deref()
     }
 
     /// Bound for each stage of connecting.
     pub(crate) fn connection_timeout(&self) -> Duration {
-        Duration::from_millis(self.0.query.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS))
+        Duration::from_millis(self.uri.query.connection_timeout.unwrap_or(CONNECTION_TIMEOUT_MS))
     }
 }
 
-fn check_parameters(text: &str) -> Result<(), InvalidSetting> {
+fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let query = text.split_once('?').map_or("", |(_, query)| query);
-    let known = |pair: &str| PARAMETERS.contains(&pair.split('=').next().unwrap_or(""));
-    if query.split('&').filter(|pair| !pair.is_empty()).all(known) {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn check_parameters(text: &str) -> Result<(), InvalidSetting> {
+    if parameters(text).all(|(name, _)| PARAMETERS.contains(&name) || name == AUTHORITIES) {
         Ok(())
     } else {
         Err(InvalidSetting(
             "has an unknown parameter (known: frame_max, channel_max, heartbeat, \
-             connection_timeout, auth_mechanism)",
+             connection_timeout, auth_mechanism, cacertfile)",
         ))
     }
+}
+
+fn authorities(text: &str) -> Result<Option<PathBuf>, InvalidSetting> {
+    let Some((_, path)) = parameters(text).find(|(name, _)| *name == AUTHORITIES) else {
+        return Ok(None);
+    };
+    if !text.starts_with("amqps://") {
+        return Err(InvalidSetting("has a cacertfile, which is for amqps://"));
+    }
+    let path = decoded(path).ok_or(InvalidSetting("has a cacertfile that is not UTF-8"))?;
+    match trust::read(Path::new(&path)) {
+        Ok(_) => Ok(Some(path.into())),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(InvalidSetting("has a cacertfile without a usable certificate in PEM"))
+        }
+        Err(_) => Err(InvalidSetting("has a cacertfile that cannot be read")),
+    }
+}
+
+/// Without its percent-encoding.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The address between brackets. The parser underneath takes an IPv6 address for no host at all
@@ -78,7 +128,7 @@ fn ipv6_host(text: &str) -> Option<&str> {
 
 impl fmt::Display for AmqpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AMQPUri { scheme, authority, vhost, .. } = &self.0;
+        let AMQPUri { scheme, authority, vhost, .. } = &self.uri;
         let (user, host, port) = (&authority.userinfo.username, &authority.host, authority.port);
         write!(f, "{scheme}://{user}:***@{host}:{port}/{}", vhost.replace('/', "%2f"))
     }
@@ -129,6 +179,19 @@ mod tests {
         assert!(AmqpUrl::parse("amqp://h/%2f?hearbeat=5").is_err(), "a misspelt parameter");
         assert!(AmqpUrl::parse("amqp://h/%2f?heartbeat=soon").is_err());
         assert!(AmqpUrl::parse("").is_err());
+    }
+
+    #[test]
+    fn wants_a_cacertfile_that_can_be_used() {
+        let manifest = env!("CARGO_MANIFEST_DIR");
+        let wrong = |url: String| AmqpUrl::parse(&url).unwrap_err().to_string();
+        let here = format!("u:s3cret@h/%2f?cacertfile={manifest}/Cargo.toml");
+        assert!(wrong(format!("amqp://{here}")).contains("for amqps://"));
+        assert!(wrong(format!("amqps://{here}")).contains("without a usable certificate"));
+        let away = format!("amqps://u:s3cret@h/%2f?cacertfile={manifest}/nowhere.pem");
+        assert!(wrong(away).contains("cannot be read"));
+        assert!(wrong("amqps://h/%2f?cacertfile=%2".to_owned()).contains("UTF-8"));
+        assert_eq!(decoded("%2Fetc%2fwxpay/a b.pem").unwrap(), "/etc/wxpay/a b.pem");
     }
 
     #[test]

@@ -5,15 +5,14 @@ use std::{
     panic,
 };
 
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
-    fmt,
-    layer::SubscriberExt,
-    registry,
+    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, registry,
     util::SubscriberInitExt,
 };
+
+/// The crates that log and are ours: their lines hold no secret, whatever the level.
+const OURS: [&str; 3] = ["broker", "ingress", "wxpay_ingress"];
 
 /// Which lines are written (`WXPAY_LOG`), in the syntax of `tracing-subscriber`'s `EnvFilter`:
 /// `info`, or `info,ingress=debug`.
@@ -48,16 +47,24 @@ pub fn init(filter: &LogFilter) {
         json.with_writer(stderr).boxed()
     };
     let wanted = EnvFilter::builder().parse_lossy(&filter.0);
-    let lines = lines.with_filter(wanted.and(filter_fn(is_harmless)));
-    if registry().with(lines).try_init().is_ok() {
+    // Said to the libraries, too, so that what nobody wants costs them nothing.
+    let most = wanted.max_level_hint().unwrap_or(LevelFilter::TRACE);
+    let harmless = filter_fn(move |line| *line.level() <= most && is_harmless(line));
+    // Filters of everything and not of one layer: those lose a line of ours after each that a
+    // library wanted to write through the crate `log` and that was refused.
+    let filtered = registry().with(wanted).with(harmless.with_max_level_hint(most));
+    if filtered.with(lines).try_init().is_ok() {
         panic::set_hook(Box::new(log_panic));
     }
 }
 
-/// The AMQP client logs returned messages and frames with what is in them. No setting makes those
-/// lines appear.
-fn is_harmless(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() == Level::ERROR || !metadata.target().starts_with("lapin")
+/// Whether a line may be written, whatever the filter says. Below `info` a library may log what
+/// passes through it, and the next version of it may begin to; the AMQP client does so from `warn`
+/// on, with returned messages, and at `trace` with whole frames.
+pub fn is_harmless(line: &Metadata<'_>) -> bool {
+    let room = line.target().split("::").next().unwrap_or_default();
+    let most = if room == "lapin" { Level::ERROR } else { Level::INFO };
+    *line.level() <= most || OURS.contains(&room)
 }
 
 /// A message made at run time may quote what was received; a literal cannot.

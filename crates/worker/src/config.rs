@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use broker::{AmqpUrl, Namespace, TopologyMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use wechatpay_v2::client::Client;
 
 use crate::{Clients, Merchants, Patience, Restraint, failpoint};
@@ -51,17 +52,57 @@ impl BadSetting {
     }
 }
 
+/// What sqlx understands behind the `?`, and `options[…]`.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+/// The ways to name the file of those who may vouch for the server.
+const AUTHORITIES: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
+
 /// A database URL, which may hold a password and so is never printed.
 #[derive(Clone)]
 pub struct DatabaseUrl(String);
 
 impl DatabaseUrl {
     /// # Errors
-    /// When it is no Postgres URL.
+    /// When it is no Postgres URL, or has parameters that do nothing.
     pub fn parse(text: &str) -> Result<Self, BadSetting> {
-        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        if !postgres || sqlx::postgres::PgConnectOptions::from_str(text).is_err() {
-            return Err(BadSetting::new("WXPAY_DATABASE_URL", "must be a postgres:// URL"));
+        let wrong = |problem| BadSetting::new("WXPAY_DATABASE_URL", problem);
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+            return Err(wrong("must be a postgres:// URL"));
+        }
+        // Before the parser sees them: it logs an unknown one with its value, and goes on.
+        let query = text.split_once('?').map_or("", |(_, query)| query);
+        let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+        let known = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
+        if !names.clone().all(|name| name.is_empty() || known(name)) {
+            return Err(wrong("has a parameter that is unknown here"));
+        }
+        let options =
+            PgConnectOptions::from_str(text).map_err(|_| wrong("must be a postgres:// URL"))?;
+        let verifies =
+            matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+        if names.any(|name| AUTHORITIES.contains(&name)) && !verifies {
+            return Err(wrong(
+                "has an sslrootcert, which nobody reads without sslmode=verify-full",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -129,10 +170,10 @@ pub fn merchants() -> Result<Merchants, BadSetting> {
 /// `WXPAY_DATABASE_URL`.
 ///
 /// # Errors
-/// When it is no Postgres URL.
+/// Those of [`DatabaseUrl::parse`].
 pub fn database_url() -> Result<DatabaseUrl, BadSetting> {
-    parsed("WXPAY_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/wxpay", DatabaseUrl::parse)
-        .map_err(|error| BadSetting { problem: "must be a postgres:// URL".to_owned(), ..error })
+    let default = "postgres://postgres@127.0.0.1:5432/wxpay";
+    DatabaseUrl::parse(&variable("WXPAY_DATABASE_URL", default)?)
 }
 
 /// `WXPAY_AMQP_URL` and `WXPAY_NAMESPACE`.

@@ -96,7 +96,7 @@ async fn migrate() -> anyhow::Result<ExitCode> {
 
 fn start_logging() -> anyhow::Result<()> {
     let filter = worker::settings::log_filter()?;
-    worker::start_logging(&filter).map_err(|error| worker::BadSetting {
+    worker::log::start_logging(&filter).map_err(|error| worker::BadSetting {
         variable: "WXPAY_LOG",
         problem: error.to_string(),
     })?;

@@ -230,8 +230,8 @@ async fn wait_for_schema(config: &Config, stop: &CancellationToken) -> bool {
                 tracing::warn!("waiting for the migrations: run `wxpay-worker migrate`");
                 said = true;
             }
-            Ok(Err(_)) if !said => {
-                tracing::warn!("waiting for the database");
+            Ok(Err(error)) if !said => {
+                tracing::warn!(%error, "waiting for the database");
                 said = true;
             }
             _ => {}

@@ -1,34 +1,10 @@
-//! Logs and metrics of the process.
+//! Metrics of the process.
 
-use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-
-/// Writes logs to stderr: lines for people on a terminal, JSON lines otherwise.
-///
-/// lapin logs returned messages with their payload and frames with everything, so it is held to
-/// errors whatever the filter says.
-///
-/// # Errors
-/// When `filter` is no filter of tracing-subscriber.
-pub fn start_logging(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let mut filter = EnvFilter::try_new(filter)?;
-    for held in ["lapin=error", "sqlx=warn", "reqwest=warn", "hyper_util=warn"] {
-        filter = filter.add_directive(held.parse()?);
-    }
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second call, from a second worker in one test process, changes nothing.
-    let _ = if std::io::stderr().is_terminal() {
-        lines.try_init()
-    } else {
-        lines.json().flatten_event(true).try_init()
-    };
-    Ok(())
-}
 
 /// From a commit on an idle machine to the longest call.
 const BUCKETS_S: [f64; 14] =

@@ -2,7 +2,7 @@
 
 use broker::Setup;
 use harness::amqp::Amqp;
-use harness::{Options, Shop, World, eventually, logs};
+use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use simulator::PayOptions;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ async fn a_worker_that_owns_no_topology_waits_for_it() {
     let world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
     let namespace = world.place.namespace.to_string();
     eventually("the worker to miss an exchange", async || {
-        let missed = logs::about(&namespace);
+        let missed = world.logs.about(&namespace);
         missed.contains("wxpay-worker consume").then_some(())
     })
     .await;

@@ -53,9 +53,10 @@ const CONNECTIONS_MAX: u32 = 16;
 /// giving up early would throw away what the call has brought.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// SQLSTATE classes of what passes: connections, rollbacks (serialization, deadlock), resources,
-/// locks not to be had, interventions (statement timeout, shutdown), the system.
-const TRANSIENT: [&str; 6] = ["08", "40", "53", "55", "57", "58"];
+/// SQLSTATE classes of what passes: connections, logins that are refused until a person mends the
+/// password or the server's rules, rollbacks (serialization, deadlock), resources, locks not to be
+/// had, interventions (statement timeout, shutdown), the system.
+const TRANSIENT: [&str; 7] = ["08", "28", "40", "53", "55", "57", "58"];
 
 /// Lines of one kind that are read for a person; more than anybody reads, and all of an ordinary
 /// order's.

@@ -1,0 +1,89 @@
+//! The programs themselves, told to log everything: no line of theirs holds a secret (design 10, 6).
+
+use harness::program::Program;
+use harness::{Shop, World, eventually};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use serde_json::json;
+use simulator::{PayOptions, Signing};
+
+/// As much as anybody could ask for: the second half names the libraries that would quote what
+/// passes through them.
+const EVERYTHING: &str = "trace,lapin=trace,lapin::channel=trace,amq_protocol=trace,sqlx=trace,\
+    hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,tower=trace,axum=trace";
+const TOKEN: &str = "a-token-of-the-shop";
+/// Of [`TOKEN`], as `sha256sum` says.
+const TOKEN_SHA256: &str = "21038e4af1592d2410b95884b02f13df945761974182208d6a757793a6d9e61d";
+
+fn with_a_token() -> reqwest::Client {
+    let token = HeaderValue::from_str(&format!("Bearer {TOKEN}")).unwrap();
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, token)]);
+    reqwest::Client::builder().no_proxy().default_headers(headers).build().unwrap()
+}
+
+#[tokio::test]
+async fn no_program_logs_a_secret_however_much_it_is_told_to_log() {
+    let mut world = World::start().await;
+    world.stop_workers().await;
+    world.stop_ingress().await;
+    world.hide(TOKEN);
+    world.http = with_a_token();
+    let mut program = Program::of(&world);
+    program.set("WXPAY_LOG", EVERYTHING);
+    let worker = program.start(&world).await;
+    let clients = format!(
+        "[[client]]\nname = \"shop\"\ntoken_sha256 = [\"{TOKEN_SHA256}\"]\nmch_ids = \"*\"\n"
+    );
+    let clients = program.write("clients.toml", &clients);
+    program.set("WXPAY_CLIENTS_FILE", clients);
+    let ingress = program.start_ingress(&world).await;
+
+    let mut numbers = Vec::new();
+    for shop in [world.shop(), world.hmac_shop()] {
+        let [paid, closed, wrong] = [(); 3].map(|()| Shop::number());
+        world.create_payable(&shop.order(&paid, 9900)).await;
+        world.create_payable(&shop.order(&closed, 1)).await;
+        let mut order = shop.order(&wrong, 1);
+        order["total_fee"] = json!(0);
+        assert_eq!(world.create(&order, Some(20)).await.0, 422);
+        assert_eq!(world.post("{\"openid\": \"", &[]).await.status(), 400);
+
+        let untrue = PayOptions { notify_only: true, ..PayOptions::default() };
+        for sign in [Signing::Wrong, Signing::OtherKey, Signing::Missing] {
+            let forged = world.held(&shop, &paid, PayOptions { sign, ..untrue.clone() });
+            world.notify_taken(&shop.mch_id, &forged).await;
+            let (status, _) =
+                world.notify(&shop.mch_id, [&b"<!DOCTYPE"[..], &forged].concat()).await;
+            assert_eq!(status, 400);
+        }
+        world.pay(&shop, &paid, &PayOptions::default());
+        world.state(&shop, &paid, "paid").await;
+        assert!(world.close(&shop.mch_id, &closed, Some(20)).await.0.is_success());
+        assert_eq!(world.get(&shop, &closed).await.0, 200);
+
+        // A key that WeChat does not know: its answer to a call verifies no more, nor do its
+        // notifications.
+        let file = program.key_file(&shop.mch_id);
+        let key = Shop::number();
+        world.hide(&key);
+        std::fs::write(&file, &key).unwrap();
+        let reread = worker.log().matches("was reread").count();
+        worker.signal("HUP");
+        eventually("new keys", async || {
+            (worker.log().matches("was reread").count() > reread).then_some(())
+        })
+        .await;
+        let unknown = Shop::number();
+        assert_eq!(world.create(&shop.order(&unknown, 9900), Some(20)).await.0, 202);
+        numbers.extend([paid, closed, unknown]);
+    }
+    // What the workers of the world settle when it ends.
+    let (worker, ingress) = (worker.stop().await, ingress.stop().await);
+    for number in &numbers {
+        assert!(worker.contains(number) || ingress.contains(number), "{number} is in no line");
+    }
+    for log in [&worker, &ingress] {
+        let guilty = world.guilty(log.lines()).await;
+        assert!(guilty.is_empty(), "{guilty:#?}");
+    }
+    world.finish().await;
+}

@@ -1,0 +1,150 @@
+//! Least privilege as it is shipped: the whole road under the broker's users of
+//! `deploy/rabbitmq/permissions.sh` and the database's roles of `deploy/postgres/roles.sql`, and
+//! what they are refused.
+
+mod roles;
+mod users;
+
+use harness::amqp::Amqp;
+use harness::program::Program;
+use harness::servers::{Server, Servers};
+use harness::{Options, Shop, World, eventually, hurried};
+use lapin::BasicProperties;
+use serde_json::json;
+use simulator::PayOptions;
+use uuid::Uuid;
+use worker::{Clients, Nudge, Patience};
+
+use roles::Roles;
+use users::Users;
+
+#[tokio::test]
+async fn the_whole_road_needs_no_more_than_is_shipped() {
+    let servers = Servers::start().await;
+    let (mut world, users, roles) = least(&servers).await;
+    let mut program = Program::of(&world);
+    program.set("WXPAY_DATABASE_URL", roles.worker.expose());
+
+    roads(&world, &users).await;
+    everything_else(&mut world, &program, &roles).await;
+    program.set("WXPAY_DATABASE_URL", roles.reader.expose());
+    roles.refuse_the_rest(&world, &program).await;
+    users.refuse_the_rest(&world).await;
+    world.finish().await;
+}
+
+/// A world that was set up as the operator's manual says, and in which nobody but the test itself
+/// has more rights than that.
+async fn least(servers: &Servers) -> (World, Users, Roles) {
+    let broker = servers.url(Server::RabbitMq);
+    let users = Users::new(broker.clone());
+    let clients =
+        "[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\"]\namqp_user = \"shop-a\"\n";
+    let mut world = World::start_with(Options {
+        amqp_text: Some(broker.to_string()),
+        database_admin_url: Some(servers.url(Server::Postgres).to_string()),
+        ingress_amqp_url: Some(users.url("ingress")),
+        unmigrated: true,
+        patience: Some(hurried()),
+        clients: Some(Clients::parse(clients, Some("ingress".to_owned())).unwrap()),
+        ..Options::default()
+    })
+    .await;
+    users.make(servers, &world).await;
+    let roles = Roles::make(&world).await;
+    world.work_as(users.url("worker"), roles.worker.clone()).await;
+    world.add_worker().await;
+    world.ingress_ready().await;
+    (world, users, roles)
+}
+
+/// Over HTTP and over AMQP, told and untold, paid and closed.
+async fn roads(world: &World, users: &Users) {
+    let shop = world.shop();
+    let [told, untold, closed, asked] = [(); 4].map(|()| Shop::number());
+    for number in [&told, &untold, &closed] {
+        world.create_payable(&shop.order(number, 9900)).await;
+    }
+    world.pay(&shop, &told, &PayOptions::default());
+    world.pay(&shop, &untold, &PayOptions { state_only: true, ..PayOptions::default() });
+    assert!(world.close(&shop.mch_id, &closed, Some(20)).await.0.is_success());
+
+    let amqp = Amqp::connect_to(&world.place, &users.text("shop-a")).await;
+    let mut answers = amqp.direct_reply_to().await;
+    let mut events = users.events(&amqp, &format!("*.*.{}", shop.mch_id)).await;
+    let question = BasicProperties::default()
+        .with_message_id(Uuid::now_v7().to_string().into())
+        .with_user_id("shop-a".into())
+        .with_reply_to(answers.name.as_str().into());
+    let order = shop.order(&asked, 9900);
+    amqp.command("order.create", order.to_string().as_bytes(), question).await;
+    assert_eq!(answers.next_json().await["status"], 200);
+    world.pay(&shop, &asked, &PayOptions::default());
+    let mut heard = Vec::new();
+    while heard.last() != Some(&json!("order.paid")) {
+        let event = events.next_json().await;
+        assert_eq!(event["mch_id"], shop.mch_id);
+        heard.extend((event["out_trade_no"] == asked).then(|| event["type"].clone()));
+    }
+    assert_eq!(heard, ["order.created", "order.payable", "order.paid"]);
+    amqp.close().await;
+
+    for number in [&told, &untold] {
+        world.state(&shop, number, "paid").await;
+    }
+    world.state(&shop, &closed, "closed").await;
+    assert_eq!(world.get(&shop, &told).await.0, 200);
+}
+
+/// Rejections, exceptions, forgeries, the operator's verbs, and what is removed when it is old.
+async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
+    let shop = world.hmac_shop();
+    let [wrong, odd] = [(); 2].map(|()| Shop::number());
+    world.create_payable(&shop.order(&wrong, 1)).await;
+    assert_eq!(world.create(&shop.order(&wrong, 2), Some(20)).await.0, 409);
+    world.create_payable(&shop.order(&odd, 9900)).await;
+    let forged = PayOptions {
+        notify_only: true,
+        sign: simulator::Signing::OtherKey,
+        ..PayOptions::default()
+    };
+    let forged = world.held(&shop, &odd, forged);
+    world.notify_taken(&shop.mch_id, &forged).await;
+    world.notify_taken(&shop.mch_id, &forged).await;
+    world.pay(&shop, &odd, &PayOptions::default());
+    world.state(&shop, &odd, "paid").await;
+    world.pay(&shop, &odd, &PayOptions { second_payment: true, ..PayOptions::default() });
+    world.exception_events(&odd, 1).await;
+
+    let key = [&*shop.mch_id, &*odd];
+    program.does(world, &[&["order", "requery"], &key[..]].concat()).await;
+    let resolve =
+        [&["exceptions", "resolve"], &key[..], &["duplicate_payment", "--reason", "seen"]];
+    program.does(world, &resolve.concat()).await;
+    let again = format!("{}/{odd}", shop.mch_id);
+    program.does(world, &["events", "replay", "--order", &again]).await;
+    let digest =
+        "select encode(digest, 'hex') from notifications where verdict = 'applied' limit 1";
+    let digest: String = sqlx::query_scalar(digest).fetch_one(&world.place.pool).await.unwrap();
+    program.does(world, &["notification", "replay", &digest]).await;
+    program.does(world, &[&["order", "explain"], &key[..]].concat()).await;
+
+    world.quiet().await;
+    for age in [
+        "update gateway_calls set at = at - interval '31 days'",
+        "update event_confirms set confirmed_at = confirmed_at - interval '31 days'",
+        "insert into rejections values ('old', '-', '-', '{}', now() - interval '91 days',
+            gen_random_uuid(), '')",
+    ] {
+        assert!(sqlx::query(age).execute(&world.place.pool).await.unwrap().rows_affected() > 0);
+    }
+    let store =
+        worker::store::Store::open(roles.worker.expose(), Nudge::nowhere(), Patience::default());
+    let store = store.unwrap();
+    assert!(store.remove_old().await.unwrap() > 0);
+    eventually("the old to be gone", async || {
+        (store.remove_old().await.unwrap() == 0).then_some(())
+    })
+    .await;
+    store.close().await;
+}
