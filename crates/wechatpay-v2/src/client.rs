@@ -19,6 +19,10 @@
 //! }
 //! ```
 
+mod probe;
+
+pub use probe::{NoAnswer, Probe};
+
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
