@@ -7,6 +7,7 @@ mod broker_down;
 mod clients;
 mod closing;
 mod crash;
+mod doctor;
 mod exceptions;
 mod forged;
 mod keys;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -55,7 +56,9 @@ impl Program {
         for merchant in &world.merchants {
             let (mch_id, appid) = (&merchant.mch_id, &merchant.appid);
             let (sign_type, public) = (merchant.sign_type.as_str(), world.public);
-            fs::write(folder.join(format!("{mch_id}.key")), &merchant.key).unwrap();
+            let key_file = folder.join(format!("{mch_id}.key"));
+            fs::write(&key_file, &merchant.key).unwrap();
+            fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
             merchants += &format!(
                 "[[merchant]]\nmch_id = \"{mch_id}\"\nappids = [\"{appid}\"]\n\
                  sign_type = \"{sign_type}\"\nnotify_base_url = \"http://{public}\"\n\
@@ -73,6 +76,18 @@ impl Program {
             ("USER", "lin".to_owned()),
         ];
         Self { folder, variables }
+    }
+
+    /// Sets a variable of its environment.
+    pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.variables.push((name, value.into()));
+    }
+
+    /// A file in its folder.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        fs::write(&path, text).unwrap();
+        path
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
