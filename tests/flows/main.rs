@@ -9,6 +9,7 @@ mod clients;
 mod closing;
 mod crash;
 mod crash_points;
+mod doctor;
 mod exceptions;
 mod forged;
 mod guards;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -60,7 +61,9 @@ impl Program {
         for merchant in &world.merchants {
             let (mch_id, appid) = (&merchant.mch_id, &merchant.appid);
             let (sign_type, public) = (merchant.sign_type.as_str(), world.public);
-            fs::write(folder.join(format!("{mch_id}.key")), &merchant.key).unwrap();
+            let key_file = folder.join(format!("{mch_id}.key"));
+            fs::write(&key_file, &merchant.key).unwrap();
+            fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
             merchants += &format!(
                 "[[merchant]]\nmch_id = \"{mch_id}\"\nappids = [\"{appid}\"]\n\
                  sign_type = \"{sign_type}\"\nnotify_base_url = \"http://{public}\"\n\

@@ -9,7 +9,7 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something the broker did not do. The text names the exchange or queue.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}: {problem}")]
 pub struct BrokerError {
     what: String,
@@ -17,7 +17,7 @@ pub struct BrokerError {
 }
 
 /// The cause is part of the text and not a `source`: the client library stays hidden.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 enum Problem {
     #[error("{0}")]
     Client(lapin::Error),
@@ -46,6 +46,25 @@ impl BrokerError {
 
     pub(crate) fn client(what: impl Into<String>, error: lapin::Error) -> Self {
         Self { what: what.into(), problem: Problem::Client(error) }
+    }
+
+    /// The cause alone: without the address that stands in front of it.
+    pub fn reason(&self) -> String {
+        self.problem.to_string()
+    }
+
+    /// What the broker closed a channel with, and the text it gave.
+    pub(crate) fn objection(&self) -> Option<(AMQPSoftError, &str)> {
+        let Problem::Client(error) = &self.problem else {
+            return None;
+        };
+        let lapin::ErrorKind::ProtocolError(error) = error.kind() else {
+            return None;
+        };
+        match error.kind() {
+            AMQPErrorKind::Soft(kind) => Some((kind.clone(), error.get_message().as_str())),
+            AMQPErrorKind::Hard(_) => None,
+        }
     }
 
     /// The broker says that the exchange or queue does not exist.

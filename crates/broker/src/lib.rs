@@ -58,6 +58,7 @@ pub use topology::{
     Exchange, Queue, TopologyMode,
     apply::{QueueDepth, delete, depths},
     exchange_name, queue_name,
+    survey::{Drift, Problem, Survey, survey},
 };
 pub use unrouted::replay_unrouted;
 pub use url::AmqpUrl;

@@ -69,7 +69,8 @@ impl ParkedQueue {
         Self::ALL.into_iter().find(|queue| queue.name() == text)
     }
 
-    pub(crate) fn full_name(self, namespace: &Namespace) -> String {
+    /// Its name on the broker.
+    pub fn full_name(self, namespace: &Namespace) -> String {
         match self {
             Self::Orders => topology::parked_name(namespace, Queue::Orders),
             Self::Notifications => topology::parked_name(namespace, Queue::Notifications),

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 pub(crate) mod apply;
 mod spec;
+pub(crate) mod survey;
 
 pub(crate) use spec::Topology;
 

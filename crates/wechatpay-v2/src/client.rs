@@ -25,9 +25,11 @@ use std::time::{Duration, Instant};
 use reqwest::redirect::Policy;
 
 mod hosts;
+mod probe;
 
 pub use hosts::HostUse;
 use hosts::Hosts;
+pub use probe::{NoAnswer, Probe};
 
 use crate::closeorder::{self, CloseOrder};
 use crate::orderquery::{self, Found, OrderQuery};

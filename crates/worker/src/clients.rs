@@ -1,7 +1,7 @@
 //! Which AMQP users may ask for what (`WXPAY_CLIENTS_FILE`): a command needs the name of its
 //! publisher, vouched for by the broker, and is held to that client's merchants (design 7).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +20,19 @@ pub struct Clients {
 enum Scope {
     Every,
     Only(Vec<MchId>),
+}
+
+/// What stands in an entry of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientEntry {
+    /// Its name.
+    pub name: String,
+    /// The merchants it names; none when it may act for every one.
+    pub mch_ids: Vec<MchId>,
+    /// Whether it may publish commands itself.
+    pub has_amqp_user: bool,
+    /// Why the ingress refuses the file, if it is for this entry.
+    pub fault: Option<&'static str>,
 }
 
 /// The clients file cannot be used. Says which client and why; it holds no secrets but hashes.
@@ -52,9 +65,8 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: String,
-    /// The ingress's business.
-    #[serde(default, rename = "token_sha256")]
-    _token_sha256: Option<toml::Value>,
+    /// The ingress's business; looked at for an operator only.
+    token_sha256: Option<toml::Value>,
     mch_ids: MchIds,
     amqp_user: Option<String>,
 }
@@ -72,8 +84,31 @@ impl Clients {
     /// # Errors
     /// When anything in it cannot be used.
     pub fn load(path: &Path, ingress_user: Option<String>) -> Result<Self, BadClients> {
-        let text = std::fs::read_to_string(path);
-        Self::parse(&text.map_err(|error| BadClients::Unreadable(error.kind()))?, ingress_user)
+        Self::parse(&read(path)?, ingress_user)
+    }
+
+    /// Reads the file for a person who asks what is in it, with the ingress's eyes too.
+    ///
+    /// # Errors
+    /// When [`Clients::load`] fails.
+    pub fn entries(path: &Path) -> Result<Vec<ClientEntry>, BadClients> {
+        let text = read(path)?;
+        Self::parse(&text, None)?;
+        let (mut names, mut tokens) = (HashSet::new(), HashSet::new());
+        let entry = |entry: Entry| {
+            let fault = if entry.name.trim().is_empty() || !names.insert(entry.name.clone()) {
+                Some("its name must be given, and no other client's")
+            } else {
+                token_fault(entry.token_sha256.as_ref(), &mut tokens)
+            };
+            let mch_ids = match scope(entry.mch_ids) {
+                Ok(Scope::Only(mch_ids)) => mch_ids,
+                Ok(Scope::Every) | Err(_) => Vec::new(),
+            };
+            let has_amqp_user = entry.amqp_user.is_some();
+            ClientEntry { name: entry.name, mch_ids, has_amqp_user, fault }
+        };
+        Ok(file(&text)?.client.into_iter().map(entry).collect())
     }
 
     /// Reads the text of such a file.
@@ -81,10 +116,8 @@ impl Clients {
     /// # Errors
     /// When anything in it cannot be used.
     pub fn parse(text: &str, ingress_user: Option<String>) -> Result<Self, BadClients> {
-        let file: File =
-            toml::from_str(text).map_err(|error| BadClients::Shape(error.message().to_owned()))?;
         let mut scopes = HashMap::new();
-        for Entry { name, mch_ids, amqp_user, .. } in file.client {
+        for Entry { name, mch_ids, amqp_user, .. } in file(text)?.client {
             let wrong = |rule| BadClients::Client { name: name.clone(), rule };
             let scope = scope(mch_ids).map_err(wrong)?;
             let Some(user) = amqp_user else { continue };
@@ -109,6 +142,29 @@ impl Clients {
             None => false,
         }
     }
+}
+
+fn read(path: &Path) -> Result<String, BadClients> {
+    std::fs::read_to_string(path).map_err(|error| BadClients::Unreadable(error.kind()))
+}
+
+fn file(text: &str) -> Result<File, BadClients> {
+    toml::from_str(text).map_err(|error| BadClients::Shape(error.message().to_owned()))
+}
+
+/// What is wrong with the hashes of a client's tokens; `known` are those seen before.
+fn token_fault(hashes: Option<&toml::Value>, known: &mut HashSet<String>) -> Option<&'static str> {
+    let rule = Some("token_sha256 must be a list of texts of 64 hex digits");
+    let Some(hashes) = hashes?.as_array() else { return rule };
+    for hash in hashes {
+        let is_hash =
+            |hash: &&str| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let Some(hash) = hash.as_str().filter(is_hash) else { return rule };
+        if !known.insert(hash.to_ascii_lowercase()) {
+            return Some("the same token is given twice");
+        }
+    }
+    None
 }
 
 fn scope(mch_ids: MchIds) -> Result<Scope, &'static str> {
@@ -147,6 +203,21 @@ mod tests {
     fn without_an_ingress_user_nobody_is_above_the_file() {
         let clients = Clients::parse(SAMPLE, None).unwrap();
         assert!(!clients.allow(Some("ingress"), &MchId::parse("1900000109").unwrap()));
+    }
+
+    #[test]
+    fn a_person_is_told_what_the_ingress_refuses() {
+        let mut known = HashSet::new();
+        let mut fault = |text: &str| {
+            let table: toml::Table = format!("it = {text}").parse().unwrap();
+            token_fault(table.get("it"), &mut known)
+        };
+        let (one, upper) = ("0a".repeat(32), "0A".repeat(32));
+        for bad in ["3", "\"s3cret\"", "[\"s3cret\"]", "[3]", &format!("[\"{}g\"]", &one[1..])] {
+            assert!(fault(bad).is_some_and(|fault| fault.contains("64 hex digits")), "{bad}");
+        }
+        assert_eq!(fault(&format!("[\"{one}\"]")), None);
+        assert_eq!(fault(&format!("[\"{upper}\"]")), Some("the same token is given twice"));
     }
 
     #[test]

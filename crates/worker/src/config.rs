@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use broker::{AmqpUrl, Namespace, TopologyMode};
@@ -107,6 +107,18 @@ impl DatabaseUrl {
         Ok(Self(text.to_owned()))
     }
 
+    /// Where it points, without user and password: `host:port/database`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let Ok(options) = sqlx::postgres::PgConnectOptions::from_str(&self.0) else {
+            return String::new();
+        };
+        let socket = options.get_socket().map(|path| path.display().to_string());
+        let host = socket.unwrap_or_else(|| options.get_host().to_owned());
+        let database = options.get_database().unwrap_or(options.get_username());
+        format!("{host}:{}/{database}", options.get_port())
+    }
+
     /// The text, for the one place that connects with it.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -131,7 +143,7 @@ impl Config {
         Ok(Self {
             amqp_url,
             namespace,
-            topology: parsed("WXPAY_TOPOLOGY", "declare", TopologyMode::from_str)?,
+            topology: topology()?,
             database_url: database_url()?,
             merchants: merchants()?,
             gateway_url,
@@ -144,17 +156,24 @@ impl Config {
 }
 
 fn clients() -> Result<Option<Clients>, BadSetting> {
-    let (file, ingress_user) = ("WXPAY_CLIENTS_FILE", "WXPAY_INGRESS_USER");
+    let Some((path, user)) = clients_file()? else { return Ok(None) };
+    let clients = Clients::load(&path, user);
+    clients.map(Some).map_err(|error| BadSetting::new("WXPAY_CLIENTS_FILE", error))
+}
+
+/// `WXPAY_CLIENTS_FILE`, if there is one, and `WXPAY_INGRESS_USER` beside it.
+///
+/// # Errors
+/// When one of them cannot be used, or the second stands alone.
+pub fn clients_file() -> Result<Option<(PathBuf, Option<String>)>, BadSetting> {
+    let ingress_user = "WXPAY_INGRESS_USER";
     let user = optional(ingress_user)?;
-    let Some(path) = optional(file)? else {
-        return match user {
-            // Better no worker than one that looks guarded and is not.
-            Some(_) => Err(BadSetting::new(ingress_user, "needs WXPAY_CLIENTS_FILE beside it")),
-            None => Ok(None),
-        };
-    };
-    let clients = Clients::load(Path::new(&path), user);
-    clients.map(Some).map_err(|error| BadSetting::new(file, error))
+    match (optional("WXPAY_CLIENTS_FILE")?, user) {
+        (Some(path), user) => Ok(Some((path.into(), user))),
+        // Better no worker than one that looks guarded and is not.
+        (None, Some(_)) => Err(BadSetting::new(ingress_user, "needs WXPAY_CLIENTS_FILE beside it")),
+        (None, None) => Ok(None),
+    }
 }
 
 /// What stands in `WXPAY_MERCHANTS_FILE`.
@@ -162,9 +181,24 @@ fn clients() -> Result<Option<Clients>, BadSetting> {
 /// # Errors
 /// When the file cannot be used.
 pub fn merchants() -> Result<Merchants, BadSetting> {
-    let path = variable("WXPAY_MERCHANTS_FILE", "merchants.toml")?;
-    Merchants::load(Path::new(&path))
+    Merchants::load(&merchants_file()?)
         .map_err(|error| BadSetting::new("WXPAY_MERCHANTS_FILE", error))
+}
+
+/// `WXPAY_MERCHANTS_FILE`.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub fn merchants_file() -> Result<PathBuf, BadSetting> {
+    variable("WXPAY_MERCHANTS_FILE", "merchants.toml").map(PathBuf::from)
+}
+
+/// `WXPAY_TOPOLOGY`.
+///
+/// # Errors
+/// When it is neither of its two words.
+pub fn topology() -> Result<TopologyMode, BadSetting> {
+    parsed("WXPAY_TOPOLOGY", "declare", TopologyMode::from_str)
 }
 
 /// `WXPAY_DATABASE_URL`.
@@ -204,9 +238,12 @@ pub fn log_filter() -> Result<String, BadSetting> {
     variable("WXPAY_LOG", "info")
 }
 
-/// WeChat's hosts. The default backup belongs to the default primary: whoever points the worker
+/// `WXPAY_GATEWAY_URL` and `WXPAY_GATEWAY_BACKUP_URL`: WeChat's hosts. The default backup belongs to the default primary: whoever points the worker
 /// elsewhere (at the simulator, say) must not reach WeChat when that is down.
-fn gateway_settings() -> Result<(String, Option<String>), BadSetting> {
+///
+/// # Errors
+/// When one of them is no plain base URL.
+pub fn gateway_settings() -> Result<(String, Option<String>), BadSetting> {
     let (primary, backup) = ("WXPAY_GATEWAY_URL", "WXPAY_GATEWAY_BACKUP_URL");
     let is_given = |name| std::env::var_os(name).is_some();
     let url = |name, default| {
@@ -242,4 +279,16 @@ fn parsed<T, E: fmt::Display>(
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, BadSetting> {
     parse(&variable(name, default)?).map_err(|error| BadSetting::new(name, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_named_without_its_user() {
+        let place = |url: &str| DatabaseUrl::parse(url).unwrap().place();
+        assert_eq!(place("postgres://shop:s3cret@db.example:5433/pay"), "db.example:5433/pay");
+        assert_eq!(place("postgres://shop@%2Frun%2Fpg/pay"), "/run/pg:5432/pay");
+    }
 }

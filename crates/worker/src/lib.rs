@@ -26,14 +26,17 @@ mod trace;
 
 /// The single settings, for the verbs that need only one of them.
 pub mod settings {
-    pub use crate::config::{broker_settings, database_url, log_filter, merchants, ops_addr};
+    pub use crate::config::{
+        broker_settings, clients_file, database_url, gateway_settings, log_filter, merchants,
+        merchants_file, ops_addr, topology,
+    };
 }
 
-pub use clients::{BadClients, Clients};
+pub use clients::{BadClients, ClientEntry, Clients};
 pub use config::{BadSetting, Config, DatabaseUrl};
 pub use gateway::Restraint;
-pub use merchants::{BadMerchants, Merchant, Merchants};
-pub use migrations::{is_current, migrate};
+pub use merchants::{BadMerchants, Merchant, MerchantEntry, Merchants};
+pub use migrations::{Standing, is_current, migrate, standing};
 pub use reconcile::Patience;
 pub use relay::Nudge;
 pub use run::run;

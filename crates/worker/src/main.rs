@@ -24,6 +24,11 @@ enum Verb {
     Run,
     /// Apply the migrations that are missing
     Migrate,
+    /// Look at everything that the worker depends on, and say what to do; changes nothing
+    ///
+    /// Exit code: 0 when nothing is bad, also with warnings; 1 when something is bad; 64 when a
+    /// setting says not even where to look.
+    Doctor(operator::Doctor),
     /// Look at one order, have it asked about, close it
     Order {
         #[command(subcommand)]
@@ -57,6 +62,7 @@ async fn main() -> ExitCode {
     let done = match arguments.verb {
         Verb::Run => run().await,
         Verb::Migrate => migrate().await,
+        Verb::Doctor(doctor) => operator::doctor(doctor).await,
         Verb::Order { verb } => operator::order(verb).await,
         Verb::Events { verb } => operator::events(verb).await,
         Verb::Exceptions { verb } => operator::exceptions(verb).await,

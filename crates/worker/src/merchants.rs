@@ -38,6 +38,17 @@ pub struct Merchant {
     pub requests_per_second: u32,
 }
 
+/// What an entry of the file comes to.
+#[derive(Debug)]
+pub struct MerchantEntry {
+    /// As written in the file, unless it looks like a key.
+    pub mch_id: String,
+    /// The files that hold its keys.
+    pub key_files: Vec<PathBuf>,
+    /// The merchant, or what is wrong with it.
+    pub merchant: Result<Merchant, BadMerchants>,
+}
+
 /// The merchants file cannot be used. Says where and why, and never what a key is.
 #[derive(Debug, thiserror::Error)]
 pub enum BadMerchants {
@@ -92,14 +103,26 @@ impl Merchants {
     /// # Errors
     /// When anything in it cannot be used.
     pub fn load(path: &Path) -> Result<Self, BadMerchants> {
+        let merchants = Self::entries(path)?.into_iter().map(|entry| entry.merchant);
+        Self::of(merchants.collect::<Result<_, _>>()?)
+    }
+
+    /// Reads the file entry by entry, whatever is wrong with some of them.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not TOML of the right shape.
+    pub fn entries(path: &Path) -> Result<Vec<MerchantEntry>, BadMerchants> {
         let text = read(path)?;
         // Only the place: the text around it is somebody's configuration.
         let file: File =
             toml::from_str(&text).map_err(|error| BadMerchants::Shape(shape(&text, &error)))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        let merchants: Result<Vec<_>, _> =
-            file.merchant.into_iter().map(|entry| entry.check(folder)).collect();
-        Self::of(merchants?)
+        let entry = |entry: Entry| MerchantEntry {
+            mch_id: shown(&entry.mch_id).to_owned(),
+            key_files: entry.key_files(folder),
+            merchant: entry.check(folder),
+        };
+        Ok(file.merchant.into_iter().map(entry).collect())
     }
 
     /// # Errors
@@ -163,8 +186,13 @@ impl Merchant {
 }
 
 impl Entry {
+    fn key_files(&self, folder: &Path) -> Vec<PathBuf> {
+        let files = [&self.api_key_file, &self.previous_api_key_file].into_iter().flatten();
+        files.map(|file| folder.join(file)).collect()
+    }
+
     fn check(self, folder: &Path) -> Result<Merchant, BadMerchants> {
-        let named = self.mch_id.clone();
+        let named = shown(&self.mch_id).to_owned();
         let wrong = |problem: String| BadMerchants::Merchant { mch_id: named.clone(), problem };
         let rule = |error: wechatpay_v2::FieldError| wrong(error.to_string());
         let appids: Result<Vec<_>, _> = self.appids.into_iter().map(AppId::parse).collect();

@@ -16,12 +16,29 @@ pub async fn migrate(database_url: &DatabaseUrl) -> Result<(), MigrateError> {
     MIGRATOR.run(&mut connection).await
 }
 
+/// How the migrations of a database stand to those of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Those of this version that were not applied.
+    pub missing: usize,
+    /// Those applied that this version does not know: it is the older one.
+    pub unknown: usize,
+}
+
 /// Whether every migration that this version knows has been applied. A database that is ahead of
 /// this version is current too: migrations are safe beside the old version.
 ///
 /// # Errors
 /// When the database cannot be asked.
 pub async fn is_current(database_url: &DatabaseUrl) -> Result<bool, sqlx::Error> {
+    Ok(standing(database_url).await?.missing == 0)
+}
+
+/// Compares what was applied with what this version knows.
+///
+/// # Errors
+/// When the database cannot be asked.
+pub async fn standing(database_url: &DatabaseUrl) -> Result<Standing, sqlx::Error> {
     let mut connection = PgConnection::connect(database_url.expose()).await?;
     let table: Option<String> = sqlx::query_scalar("select to_regclass('_sqlx_migrations')::text")
         .fetch_one(&mut connection)
@@ -35,5 +52,9 @@ pub async fn is_current(database_url: &DatabaseUrl) -> Result<bool, sqlx::Error>
         }
     };
     connection.close().await?;
-    Ok(MIGRATOR.iter().all(|migration| applied.contains(&migration.version)))
+    let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
+    let without = |these: &[i64], those: &[i64]| {
+        these.iter().filter(|version| !those.contains(version)).count()
+    };
+    Ok(Standing { missing: without(&known, &applied), unknown: without(&applied, &known) })
 }

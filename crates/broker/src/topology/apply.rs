@@ -141,12 +141,15 @@ async fn check(channel: &Channel, topology: &Topology) -> Result<(), BrokerError
     Ok(())
 }
 
-async fn check_queue(channel: &Channel, queue: &QueueSpec) -> Result<lapin::Queue, BrokerError> {
+pub(super) async fn check_queue(
+    channel: &Channel,
+    queue: &QueueSpec,
+) -> Result<lapin::Queue, BrokerError> {
     let options = QueueDeclareOptions { passive: true, ..Default::default() };
     declare_queue(channel, queue, "checking", options).await
 }
 
-async fn declare_exchange(
+pub(super) async fn declare_exchange(
     channel: &Channel,
     ExchangeSpec { name, kind, arguments }: &ExchangeSpec,
     doing: &str,
@@ -157,7 +160,7 @@ async fn declare_exchange(
     bounded(format!("{doing} the exchange {name}"), declare).await
 }
 
-async fn declare_queue(
+pub(super) async fn declare_queue(
     channel: &Channel,
     QueueSpec { name, arguments, .. }: &QueueSpec,
     doing: &str,

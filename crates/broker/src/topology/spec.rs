@@ -24,6 +24,8 @@ const LOOKS_MAX: i64 = i32::MAX as i64;
 const QUERY_TTL: Duration = Duration::from_secs(5);
 const QUERIES_MAX: i64 = 10_000;
 
+pub(super) const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+
 /// An exchange to be: durable, with these arguments.
 pub(crate) struct ExchangeSpec {
     pub(crate) name: String,
@@ -105,7 +107,7 @@ fn fanout(name: String, arguments: FieldTable) -> ExchangeSpec {
 /// message when confirms are pipelined (engineering, finding 2). On the internal exchanges too:
 /// if somebody deleted a delay queue, its copies would be confirmed and gone.
 fn or_unrouted(namespace: &Namespace) -> FieldTable {
-    table([("alternate-exchange", text(unrouted_name(namespace)))])
+    table([(ALTERNATE_EXCHANGE, text(unrouted_name(namespace)))])
 }
 
 /// A quorum queue behind the fanout exchange of the same name.

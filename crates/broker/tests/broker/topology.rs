@@ -146,3 +146,83 @@ async fn the_broker_parks_what_is_delivered_too_often() {
     })
     .await;
 }
+
+/// What a look finds, sorted out: what is missing and what differs.
+async fn found(site: &crate::support::Site) -> (Vec<String>, Vec<(String, String)>) {
+    let survey = broker::survey(&site.config).await.unwrap();
+    assert_eq!((survey.parts, survey.uncompared), (28, 0), "{survey:?}");
+    let (mut missing, mut differing) = (Vec::new(), Vec::new());
+    for broker::Drift { part, problem } in survey.drifts {
+        match problem {
+            broker::Problem::Missing => missing.push(part),
+            broker::Problem::Differs(what) => differing.push((part, what)),
+        }
+    }
+    (missing, differing)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_names_what_is_missing_and_makes_nothing() {
+    on_site(|site| async move {
+        for _ in 0..2 {
+            assert_eq!(found(&site).await.0.len(), 28, "looking made something");
+        }
+        site.link().await;
+        assert_eq!(found(&site).await, (vec![], vec![]));
+        let eyes = site.eyes().await;
+        let (queue, exchange) = (site.name("orders.delay.2m"), site.name("events"));
+        eyes.channel.queue_delete(queue.as_str().into(), Default::default()).await.unwrap();
+        eyes.channel.exchange_delete(exchange.as_str().into(), Default::default()).await.unwrap();
+        let missing = vec![format!("exchange {exchange}"), format!("queue {queue}")];
+        for _ in 0..2 {
+            assert_eq!(found(&site).await, (missing.clone(), vec![]));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_names_what_is_different() {
+    on_site(|site| async move {
+        site.link().await;
+        let eyes = site.eyes().await;
+        let declare_exchange = async |name: &str, kind, table: FieldTable| {
+            let name = site.name(name);
+            eyes.channel.exchange_delete(name.as_str().into(), Default::default()).await.unwrap();
+            let options =
+                lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };
+            let declare = eyes.channel.exchange_declare(name.into(), kind, options, table);
+            declare.await.unwrap();
+        };
+        let table = |name: &str, value| {
+            let mut table = FieldTable::default();
+            table.insert(name.into(), value);
+            table
+        };
+        let elsewhere = AMQPValue::LongString("elsewhere".into());
+        let kind = lapin::ExchangeKind::Direct;
+        declare_exchange("commands", kind.clone(), FieldTable::default()).await;
+        declare_exchange("notify", kind.clone(), table("alternate-exchange", elsewhere)).await;
+        declare_exchange("events", kind, FieldTable::default()).await;
+        let name = site.name("queries");
+        eyes.channel.queue_delete(name.as_str().into(), Default::default()).await.unwrap();
+        let options = lapin::options::QueueDeclareOptions { durable: true, ..Default::default() };
+        let ttl = table("x-message-ttl", AMQPValue::LongLongInt(1));
+        eyes.channel.queue_declare(name.as_str().into(), options, ttl).await.unwrap();
+        let (missing, differing) = found(&site).await;
+        assert_eq!(missing, [""; 0]);
+        let named = |kind: &str, name: &str, what: &str| {
+            (format!("{kind} {}", site.name(name)), what.to_owned())
+        };
+        assert_eq!(
+            differing,
+            [
+                named("exchange", "commands", "alternate-exchange"),
+                named("exchange", "notify", "alternate-exchange"),
+                named("exchange", "events", "type"),
+                named("queue", "queries", "x-message-ttl"),
+            ]
+        );
+    })
+    .await;
+}

@@ -49,6 +49,10 @@ impl Hosts {
         order.into_iter().flatten()
     }
 
+    pub(super) fn primary_url(&self) -> &str {
+        &self.primary.url
+    }
+
     pub(super) fn reached(&self, host: &Host) {
         host.sent.fetch_add(1, Ordering::Relaxed);
         if self.is_primary(host) {

@@ -98,7 +98,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Received> {
                 .to_ascii_lowercase()
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
-                .unwrap();
+                .unwrap_or(0);
             if bytes.len() >= end + 4 + length {
                 let body = bytes.split_off(end + 4);
                 return Some(Received { head, body });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use wechatpay_v2::client::{CALL_TIMEOUT, Client, ClientError, HostUse, Timeouts};
+use wechatpay_v2::client::{CALL_TIMEOUT, Client, ClientError, HostUse, NoAnswer, Timeouts};
 use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{OrderQuery, TradeState};
 use wechatpay_v2::unifiedorder::{Prepay, TradeType, UnifiedOrder};
@@ -395,6 +395,36 @@ async fn a_primary_that_rests_is_tried_when_the_backup_is_dead() {
     let gateway = Gateway::serve(closed.listen(8).unwrap(), Reply::Close(issued()));
     assert!(matches!(create(&client).await, Verdict::Yes(_)));
     assert_eq!(gateway.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_probe_carries_nothing_and_stays_away_from_the_backup_host() {
+    let dated = b"HTTP/1.1 404 Not Found\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                  content-length: 0\r\n\r\n";
+    let primary = Gateway::start(Reply::Close(dated.to_vec())).await;
+    let backup = Gateway::start(Reply::Close(issued())).await;
+    let probe = Client::new(&primary.url, Some(&backup.url)).unwrap().probe().await.unwrap();
+    assert_eq!(probe.status, 404);
+    assert_eq!(probe.date.unwrap().unix_timestamp(), 784_111_777);
+    let received = primary.received();
+    assert!(received[0].head.starts_with("GET / HTTP/1.1"), "{received:?}");
+    assert_eq!((received.len(), received[0].body.len()), (1, 0));
+
+    let timeouts = Timeouts { call: Duration::from_millis(200), ..Timeouts::default() };
+    let (_closed, away) = closed_port();
+    for (reply, expected) in [
+        (None, NoAnswer::Connection),
+        (Some(Reply::HangUp), NoAnswer::Broken),
+        (Some(Reply::Silence(Vec::new())), NoAnswer::Timeout),
+    ] {
+        let url = match reply {
+            Some(reply) => Gateway::start(reply).await.url,
+            None => away.clone(),
+        };
+        let client = Client::with_timeouts(&url, Some(&backup.url), timeouts).unwrap();
+        assert_eq!(client.probe().await, Err(expected));
+    }
+    assert!(backup.received().is_empty());
 }
 
 #[tokio::test]

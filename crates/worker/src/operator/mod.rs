@@ -1,6 +1,7 @@
 //! The operator's verbs: one noun, one file. Whatever changes something is written down with who
 //! did it.
 
+mod doctor;
 mod elements;
 mod events;
 mod exceptions;
@@ -10,6 +11,7 @@ mod order;
 mod output;
 mod parked;
 
+pub(crate) use doctor::{Doctor, run as doctor};
 pub(crate) use events::{EventsVerb, run as events};
 pub(crate) use exceptions::{ExceptionsVerb, run as exceptions};
 pub(crate) use notification::{NotificationVerb, run as notification};

@@ -1,5 +1,7 @@
 //! What operators watch, read from the tables; and what the tables need not keep for ever.
 
+use time::OffsetDateTime;
+
 use super::{Store, StoreError};
 
 /// The state of the books at one moment.
@@ -9,6 +11,24 @@ pub struct Gauges {
     pub exceptions: Vec<(String, i64)>,
     /// The age of the oldest order by state, in seconds, for the states that are not settled.
     pub oldest_unsettled_s: Vec<(String, f64)>,
+}
+
+/// The orders of one state that are not settled.
+#[derive(Clone, Debug)]
+pub struct Unsettled {
+    /// `created`, `payable` or `closing`.
+    pub state: String,
+    /// How many there are.
+    pub count: i64,
+    /// The one that should have been settled first: its merchant,
+    pub mch_id: String,
+    /// and its number.
+    pub out_trade_no: String,
+    /// Its age, in seconds.
+    pub age_seconds: f64,
+    /// How long ago it should have left this state, in seconds; negative while it has time left.
+    /// `created` and `closing` are to be left at once, `payable` at the expiry.
+    pub late_seconds: f64,
 }
 
 /// Rows removed at once; the rest waits for the next round.
@@ -41,6 +61,38 @@ impl Store {
             exceptions: exceptions.into_iter().map(|row| (row.kind, row.count)).collect(),
             oldest_unsettled_s: oldest.into_iter().map(|row| (row.state, row.seconds)).collect(),
         })
+    }
+
+    /// For each state that is not settled and has orders, how many, and the one that should have
+    /// left it first.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn unsettled(&self) -> Result<Vec<Unsettled>, StoreError> {
+        let rows = sqlx::query_as!(
+            Unsettled,
+            r#"/* unsettled_by_state */
+            select distinct on (state) state, mch_id, out_trade_no,
+                count(*) over (partition by state) as "count!",
+                extract(epoch from now() - created_at)::float8 as "age_seconds!",
+                extract(epoch from now() - due)::float8 as "late_seconds!"
+            from orders cross join lateral (select case state
+                when 'created' then created_at
+                when 'payable' then time_expire
+                else closing_since end as due) as expected
+            where state in ('created', 'payable', 'closing')
+            order by state, due"#
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+
+    /// What the server's clock shows.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn clock(&self) -> Result<OffsetDateTime, StoreError> {
+        let now = sqlx::query_scalar!(r#"/* clock */ select clock_timestamp() as "now!""#);
+        Ok(now.fetch_one(&self.pool).await?)
     }
 
     /// Removes evidence whose time is over: calls and confirms after 30 days, rejections after 90.

@@ -1,0 +1,199 @@
+//! What a check found, and how it is shown.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::super::output::table;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Works, and is worth a look.
+    Warn,
+    /// Does not work, or money waits for a person.
+    Bad,
+    /// Could not be judged.
+    Skipped,
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Check {
+    pub(super) name: String,
+    pub(super) verdict: Verdict,
+    /// One sentence, without a stop.
+    pub(super) finding: String,
+    /// What to do about it; only where something is to be done.
+    pub(super) remedy: Option<String>,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    checks: Vec<Check>,
+    summary: Summary,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Summary {
+    ok: usize,
+    warn: usize,
+    bad: usize,
+    skipped: usize,
+}
+
+impl Verdict {
+    /// Of a figure that should not be above the first bound and must not be above the second.
+    pub(super) fn of<T: PartialOrd>(figure: T, warn_above: T, bad_above: T) -> Self {
+        if figure > bad_above {
+            Self::Bad
+        } else if figure > warn_above {
+            Self::Warn
+        } else {
+            Self::Ok
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Check {
+    /// The remedy is dropped where nothing needs one.
+    pub(super) fn new(
+        name: impl Into<String>,
+        verdict: Verdict,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let is_needed = matches!(verdict, Verdict::Warn | Verdict::Bad);
+        let remedy = is_needed.then(|| remedy.into());
+        Self { name: name.into(), verdict, finding: finding.into(), remedy }
+    }
+
+    pub(super) fn ok(name: impl Into<String>, finding: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Ok, finding, "")
+    }
+
+    pub(super) fn warn(
+        name: impl Into<String>,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::new(name, Verdict::Warn, finding, remedy)
+    }
+
+    pub(super) fn bad(
+        name: impl Into<String>,
+        finding: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::new(name, Verdict::Bad, finding, remedy)
+    }
+
+    pub(super) fn skipped(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Skipped, why, "")
+    }
+}
+
+impl Report {
+    pub(super) fn of(checks: Vec<Check>) -> Self {
+        let mut summary = Summary::default();
+        for check in &checks {
+            *match check.verdict {
+                Verdict::Ok => &mut summary.ok,
+                Verdict::Warn => &mut summary.warn,
+                Verdict::Bad => &mut summary.bad,
+                Verdict::Skipped => &mut summary.skipped,
+            } += 1;
+        }
+        Self { checks, summary }
+    }
+
+    /// 0, or 1 when something is bad. What only deserves a look fails no script.
+    pub(super) fn exit_code(&self) -> u8 {
+        u8::from(self.summary.bad > 0)
+    }
+}
+
+/// A line for each check, and one for their sum.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |check: &Check| {
+            let remedy = check.remedy.iter().map(|remedy| format!("; {remedy}"));
+            let says = format!("{}{}", check.finding, remedy.collect::<String>());
+            [check.verdict.to_string(), check.name.clone(), says]
+        };
+        let rows: Vec<_> = self.checks.iter().map(row).collect();
+        let Summary { ok, warn, bad, skipped } = &self.summary;
+        let count = self.checks.len();
+        write!(f, "{}", table(["VERDICT", "CHECK", ""], &rows))?;
+        writeln!(f, "\n{count} checks: {ok} ok, {warn} warn, {bad} bad, {skipped} skipped")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_itself_is_still_within() {
+        let verdict = |figure| Verdict::of(figure, 5, 60);
+        assert_eq!([0, 5].map(verdict), [Verdict::Ok; 2]);
+        assert_eq!([6, 60].map(verdict), [Verdict::Warn; 2]);
+        assert_eq!(verdict(61), Verdict::Bad);
+    }
+
+    #[test]
+    fn one_bad_check_among_others_fails_and_nothing_else_does() {
+        let fine = || {
+            let (ok, skipped) = (Check::ok("a", "it is"), Check::skipped("b", "it is not there"));
+            vec![ok, skipped, Check::warn("c", "it is slow", "wait")]
+        };
+        assert_eq!(Report::of(fine()).exit_code(), 0);
+        assert_eq!(Report::of(vec![]).exit_code(), 0);
+        let mut checks = fine();
+        checks.insert(1, Check::bad("d.longer", "it is gone", "fetch it"));
+        let report = Report::of(checks);
+        assert_eq!(report.exit_code(), 1);
+        assert_eq!(
+            report.to_string(),
+            "VERDICT  CHECK\n\
+             ok       a         it is\n\
+             bad      d.longer  it is gone; fetch it\n\
+             skipped  b         it is not there\n\
+             warn     c         it is slow; wait\n\
+             \n\
+             4 checks: 1 ok, 1 warn, 1 bad, 1 skipped\n"
+        );
+    }
+
+    #[test]
+    fn programs_find_the_same_fields_in_every_line() {
+        let checks = vec![Check::ok("a", "it is"), Check::bad("b", "it is gone", "fetch it")];
+        let expected = serde_json::json!({
+            "checks": [
+                {"name": "a", "verdict": "ok", "finding": "it is", "remedy": null},
+                {"name": "b", "verdict": "bad", "finding": "it is gone", "remedy": "fetch it"},
+            ],
+            "summary": {"ok": 1, "warn": 0, "bad": 1, "skipped": 0},
+        });
+        assert_eq!(serde_json::to_value(Report::of(checks)).unwrap(), expected);
+    }
+}

@@ -1,0 +1,436 @@
+//! `doctor`, as the program that operators run: a healthy system, and each way in which it is not.
+//! [`Program::run`] checks that no word of it is a secret.
+
+use std::fs;
+use std::net::TcpListener as Closed;
+use std::os::unix::fs::PermissionsExt;
+
+use harness::amqp::Amqp;
+use harness::program::Program;
+use harness::services::{Place, amqp_text};
+use harness::{Shop, World, eventually};
+use lapin::BasicProperties;
+use serde_json::Value;
+use simulator::PayOptions;
+use time::macros::format_description;
+use time::{Duration, OffsetDateTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+use wechatpay_v2::Fen;
+
+/// What the doctor said, to programs and to people.
+#[derive(Debug)]
+struct Examined {
+    code: i32,
+    checks: Vec<Value>,
+    text: String,
+}
+
+impl Examined {
+    fn check(&self, name: &str) -> &Value {
+        let found = self.checks.iter().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("there is no check {name}: {self:#?}"))
+    }
+
+    fn verdict(&self, name: &str) -> &str {
+        self.check(name)["verdict"].as_str().unwrap()
+    }
+
+    /// Those with this verdict.
+    fn names(&self, verdict: &str) -> Vec<&str> {
+        let checks = self.checks.iter().filter(|check| check["verdict"] == verdict);
+        checks.map(|check| check["name"].as_str().unwrap()).collect()
+    }
+
+    /// It is the only one that is not well, and says why and what to do, to everybody.
+    fn blames_only(&self, name: &str, verdict: &str, finding: &str, remedy: &str) {
+        let other = if verdict == "bad" { "warn" } else { "bad" };
+        assert_eq!(self.names(verdict), [name], "{self:#?}");
+        assert_eq!(self.names(other), [""; 0], "{self:#?}");
+        self.blames(name, verdict, finding, remedy);
+        assert_eq!(self.code, i32::from(verdict == "bad"), "{}", self.text);
+    }
+
+    fn blames(&self, name: &str, verdict: &str, finding: &str, remedy: &str) {
+        let check = self.check(name);
+        assert_eq!(check["verdict"], verdict, "{self:#?}");
+        let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
+        assert!(text("finding").contains(finding), "no {finding:?} in {check:#}");
+        assert!(text("remedy").contains(remedy), "no {remedy:?} in {check:#}");
+        let line = self.text.lines().find(|line| line.split_whitespace().nth(1) == Some(name));
+        let line = line.unwrap_or_else(|| panic!("no line {name} in\n{}", self.text));
+        assert!(line.starts_with(verdict), "{line}");
+        assert!(line.contains(finding) && line.contains(remedy), "{line}");
+    }
+}
+
+async fn examine(program: &Program, world: &World) -> Examined {
+    let json = program.run(world, &["doctor", "--json"]).await;
+    let text = program.run(world, &["doctor"]).await;
+    assert_eq!(json.code, text.code, "{json:?} {text:?}");
+    assert_eq!((json.err.as_str(), text.err.as_str()), ("", ""));
+    for url in [world.place.database_url.expose(), &amqp_text()] {
+        let url = reqwest::Url::parse(url).unwrap();
+        let login = format!("{}:{}@", url.username(), url.password().unwrap_or_default());
+        assert!(!text.out.contains(&login) && !json.out.contains(&login), "{}", text.out);
+    }
+    let report: Value = serde_json::from_str(&json.out).unwrap();
+    let checks = report["checks"].as_array().unwrap().clone();
+    let examined = Examined { code: json.code, checks, text: text.out };
+    for verdict in ["ok", "warn", "bad", "skipped"] {
+        let count = examined.names(verdict).len();
+        assert_eq!(report["summary"][verdict], count, "{}", examined.text);
+        assert!(examined.text.contains(&format!("{count} {verdict}")), "{}", examined.text);
+    }
+    examined
+}
+
+async fn payable(world: &World, shop: &Shop) -> String {
+    let number = Shop::number();
+    world.create_payable(&shop.order(&number, 9900)).await;
+    number
+}
+
+/// An address where nobody listens.
+fn closed_port() -> String {
+    let port = Closed::bind("127.0.0.1:0").unwrap();
+    port.local_addr().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_healthy_system_is_well_and_stays_as_it_is() {
+    let world = World::start().await;
+    let shop = world.shop();
+    let number = payable(&world, &shop).await;
+    world.quiet().await;
+    let books = world.books().await;
+    let mut program = Program::of(&world);
+    let clients = "[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\"]\namqp_user = \"shop\"";
+    let file = program.write("clients.toml", clients);
+    program.set("WXPAY_CLIENTS_FILE", file);
+    program.set("WXPAY_GATEWAY_BACKUP_URL", world.simulator.url());
+
+    let examined = examine(&program, &world).await;
+    assert_eq!(examined.code, 0, "{}", examined.text);
+    let skipped = ["primary.dns", "primary.tls", "backup.dns", "backup.tls"];
+    assert_eq!(examined.names("skipped"), skipped.map(|name| format!("gateway.{name}")));
+    assert_eq!(examined.names("warn"), [""; 0], "{}", examined.text);
+    for name in [
+        "gateway.primary.tcp",
+        "gateway.primary.answer",
+        "gateway.primary.clock",
+        "gateway.backup.clock",
+        "keys.self_test",
+        "merchants.file",
+        "merchants.1900000109",
+        "merchants.1900000109.notify_url",
+        "merchants.1900000110.key_files",
+        "clients.file",
+        "clients.shop",
+        "broker.connection",
+        "broker.topology",
+        "parked.orders",
+        "parked.notifications",
+        "parked.unrouted",
+        "queue.orders",
+        "queue.notifications",
+        "queue.queries",
+        "database.connection",
+        "database.migrations",
+        "database.clock",
+        "outbox",
+        "orders.created",
+        "orders.payable",
+        "orders.closing",
+        "exceptions",
+    ] {
+        assert_eq!(examined.verdict(name), "ok", "{name}: {}", examined.text);
+    }
+    assert!(examined.text.contains(&number), "the oldest payable order: {}", examined.text);
+    assert_eq!(world.books().await, books);
+    let done = "select count(*) from operator_actions";
+    let done: i64 = sqlx::query_scalar(done).fetch_one(&world.place.pool).await.unwrap();
+    assert_eq!(done, 0, "looking is no deed");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn files_that_are_wrong_make_lines_and_no_crash() {
+    let world = World::start().await;
+    let program = Program::of(&world);
+    let key_file = program.key_file("1900000109");
+    let key = fs::read_to_string(&key_file).unwrap();
+
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o644)).unwrap();
+    let (name, remedy) = ("merchants.1900000109.key_files", "chmod o= ");
+    examine(&program, &world).await.blames_only(name, "warn", "1900000109.key", remedy);
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
+
+    // What it holds is as secret as a key that fits.
+    let wrong = &key[..31];
+    fs::write(&key_file, wrong).unwrap();
+    let examined = examine(&program, &world).await;
+    let finding = "api_key must be 32 ASCII letters and digits";
+    examined.blames_only("merchants.1900000109", "bad", finding, "WXPAY_MERCHANTS_FILE");
+    assert!(!examined.text.contains(wrong));
+    assert_eq!(examined.verdict("merchants.1900000110"), "ok", "the other is judged, too");
+    fs::remove_file(&key_file).unwrap();
+    let examined = examine(&program, &world).await;
+    examined.blames_only("merchants.1900000109", "bad", "cannot be read", "WXPAY_MERCHANTS_FILE");
+    fs::write(&key_file, &key).unwrap();
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let mut there = Program::of(&world);
+    there.set("WXPAY_MERCHANTS_FILE", "/nowhere/merchants.toml");
+    let examined = examine(&there, &world).await;
+    let finding = "/nowhere/merchants.toml cannot be read";
+    examined.blames_only("merchants.file", "bad", finding, "deploy/merchants.sample.toml");
+    let open = there.write(
+        "open.toml",
+        &format!(
+            "[[merchant]]\nmch_id = \"{key}\"\nappids = [\"wx8888888888888888\"]\n\
+             notify_base_url = \"http://203.0.113.24\"\napi_key_file = \"1900000109.key\""
+        ),
+    );
+    there.set("WXPAY_MERCHANTS_FILE", open);
+    // The key stands where the merchant's number belongs; it is not repeated.
+    examine(&there, &world).await.blames_only("merchants.…", "bad", "mch_id must be", "");
+    let text = fs::read_to_string(&open).unwrap().replace(&key, "1900000111");
+    fs::write(&open, text).unwrap();
+    let name = "merchants.1900000111.notify_url";
+    let finding = "http://203.0.113.24/notify/1900000111/payment";
+    examine(&there, &world).await.blames_only(name, "warn", finding, "https://");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn clients_are_held_against_the_rules_and_the_merchants() {
+    let world = World::start().await;
+    let mut program = Program::of(&world);
+    program.set("WXPAY_INGRESS_USER", "ingress");
+    let examined = examine(&program, &world).await;
+    let finding = "WXPAY_INGRESS_USER: needs WXPAY_CLIENTS_FILE";
+    examined.blames_only("clients.file", "bad", finding, "set WXPAY_INGRESS_USER right");
+
+    let file = |entry: &str| program.write("clients.toml", entry);
+    let path = file("[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\", \"1900000999\"]");
+    let mut program = Program::of(&world);
+    program.set("WXPAY_INGRESS_USER", "ingress");
+    program.set("WXPAY_CLIENTS_FILE", path);
+    let examined = examine(&program, &world).await;
+    examined.blames_only("clients.shop", "warn", "1900000999", "merchants file");
+    let token = Shop::number();
+    let client =
+        format!("[[client]]\nname = \"shop\"\nmch_ids = \"*\"\ntoken_sha256 = [\"{token}\"]");
+    fs::write(&path, client).unwrap();
+    let examined = examine(&program, &world).await;
+    examined.blames_only("clients.shop", "bad", "64 hex digits", "WXPAY_CLIENTS_FILE");
+    assert!(!examined.text.contains(&token), "{}", examined.text);
+    fs::write(&path, "client = 1").unwrap();
+    let examined = examine(&program, &world).await;
+    examined.blames_only("clients.file", "bad", "not valid", "clients.sample.toml");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_drifts_and_what_waits_on_the_broker_is_named() {
+    let mut world = World::start().await;
+    let program = Program::of(&world);
+    let amqp = Amqp::connect(&world.place).await;
+    let missing = amqp.ours("orders.delay.2m");
+    amqp.delete(&missing).await;
+    // Twice: looking did not put it back.
+    for _ in 0..2 {
+        let examined = examine(&program, &world).await;
+        let finding = format!("missing: queue {missing}");
+        examined.blames_only("broker.topology", "bad", &finding, "start or restart a worker");
+    }
+    world.stop_workers().await;
+    let examined = examine(&program, &world).await;
+    for queue in ["orders", "notifications", "queries"] {
+        let (name, finding) = (format!("queue.{queue}"), "no worker consumes");
+        examined.blames(&name, "warn", finding, "wxpay-worker run");
+    }
+    world.add_worker().await;
+    assert_eq!(examine(&program, &world).await.verdict("broker.topology"), "ok");
+
+    let id = Uuid::now_v7().to_string();
+    let properties = BasicProperties::default().with_message_id(id.as_str().into());
+    let body = world.shop().order(&Shop::number(), 9900).to_string();
+    amqp.publish(&amqp.ours("orders.parked"), "order.create", body.as_bytes(), properties).await;
+    let waits = async || {
+        let examined = examine(&program, &world).await;
+        (examined.verdict("parked.orders") != "ok").then_some(examined)
+    };
+    let examined = eventually("the parked message to be counted", waits).await;
+    let remedy = "wxpay-worker parked list orders";
+    examined.blames_only("parked.orders", "bad", "1 message waits for a person", remedy);
+    let discard = ["parked", "discard", "orders", "#1", "--reason", "seen"];
+    program.does(&world, &discard).await;
+    assert_eq!(examine(&program, &world).await.code, 0);
+    amqp.close().await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn money_that_waits_is_named_with_the_command_that_shows_it() {
+    let world = World::start().await;
+    let shop = world.shop();
+    let program = Program::of(&world);
+    let number = payable(&world, &shop).await;
+    world.quiet().await;
+    let run = async |statement: &'static str| {
+        sqlx::query(statement).execute(&world.place.pool).await.unwrap();
+    };
+
+    // It is due later: no relay takes it.
+    run("insert into outbox (event_id, cause, type, mch_id, out_trade_no, seq, created_at,
+             next_attempt_at)
+         select event_id, 'transition', 'order.payable', mch_id, out_trade_no, seq,
+             now() - interval '1 hour', now() + interval '1 hour'
+         from order_transitions where seq = 2")
+    .await;
+    let examined = examine(&program, &world).await;
+    let finding = "events that wait for the broker: 1, the oldest for 60 min";
+    examined.blames_only("outbox", "bad", finding, "a worker runs and reaches the broker");
+    run("update outbox set next_attempt_at = now()").await;
+    world.quiet().await;
+
+    run("update orders set time_expire = time_expire - interval '4 hours'").await;
+    let examined = examine(&program, &world).await;
+    let explain = format!("wxpay-worker order explain {} {number}", shop.mch_id);
+    examined.blames_only("orders.payable", "bad", "expired 2 h ago", &explain);
+    run("update orders set time_expire = time_expire + interval '4 hours'").await;
+    assert_eq!(examine(&program, &world).await.code, 0);
+
+    let wrong = PayOptions {
+        total_fee: Some(Fen::new(1).unwrap()),
+        notify_only: true,
+        ..PayOptions::default()
+    };
+    let body = world.held(&shop, &number, wrong);
+    world.notify_taken(&shop.mch_id, &body).await;
+    world.exception_events(&number, 1).await;
+    let examined = examine(&program, &world).await;
+    let remedy = "wxpay-worker exceptions list";
+    examined.blames_only("exceptions", "bad", "open: amount_mismatch 1", remedy);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn servers_that_are_away_make_one_bad_line_each() {
+    let world = World::start().await;
+    let mut program = Program::of(&world);
+    let login = "somebody:s3cret-of-the-broker";
+    program.set("WXPAY_AMQP_URL", format!("amqp://{login}@{}/%2f", closed_port()));
+    let examined = examine(&program, &world).await;
+    examined.blames_only("broker.connection", "bad", "refused", "start RabbitMQ");
+    assert!(!examined.text.contains("s3cret") && !examined.text.contains("somebody"));
+    for name in ["broker.topology", "parked.unrouted", "queue.notifications"] {
+        assert_eq!(examined.verdict(name), "skipped");
+    }
+    assert_eq!(examined.verdict("exceptions"), "ok", "the others are judged");
+
+    let mut program = Program::of(&world);
+    program.set("WXPAY_DATABASE_URL", format!("postgres://{login}@{}/pay", closed_port()));
+    let examined = examine(&program, &world).await;
+    examined.blames_only("database.connection", "bad", "refused", "start Postgres");
+    assert!(!examined.text.contains("s3cret") && !examined.text.contains("somebody"));
+    for name in ["database.migrations", "database.clock", "outbox", "orders.created", "exceptions"]
+    {
+        assert_eq!(examined.verdict(name), "skipped");
+    }
+    assert_eq!(examined.verdict("broker.topology"), "ok", "the others are judged");
+
+    let empty = Place::make(None).await;
+    program.set("WXPAY_DATABASE_URL", empty.database_url.expose());
+    let examined = examine(&program, &world).await;
+    let finding = "migrations of this version not applied";
+    examined.blames_only("database.migrations", "bad", finding, "`wxpay-worker migrate`");
+    assert_eq!(examined.verdict("outbox"), "skipped");
+    program.does(&world, &["migrate"]).await;
+    assert_eq!(examine(&program, &world).await.code, 0);
+    empty.remove().await;
+
+    // What says where to look is a setting as everywhere.
+    program.set("WXPAY_DATABASE_URL", "mysql://nowhere");
+    let said = program.run(&world, &["doctor"]).await;
+    assert_eq!((said.code, said.out.as_str()), (64, ""), "{said:?}");
+    assert!(said.err.contains("WXPAY_DATABASE_URL"), "{said:?}");
+    world.finish().await;
+}
+
+/// A gateway that answers everything with 404 and this `Date`; without one, it says nothing.
+struct Gateway {
+    address: String,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Gateway {
+    async fn start(date: Option<OffsetDateTime>) -> Self {
+        let form = format_description!(
+            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+        );
+        let date = date.map(|date| date.format(form).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let task = tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let Some(date) = &date else {
+                    silent.push(stream);
+                    continue;
+                };
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                if !request[..read].starts_with(b"GET / HTTP/1.1\r\n") {
+                    continue; // no HTTP, or nothing that is harmless
+                }
+                let head = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close";
+                let _ =
+                    stream.write_all(format!("{head}\r\ndate: {date}\r\n\r\n").as_bytes()).await;
+            }
+        });
+        Self { address, _task: AbortOnDropHandle::new(task) }
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_away_silent_or_of_another_time_is_told() {
+    let world = World::start().await;
+    let with = |primary: String, backup: String| {
+        let mut program = Program::of(&world);
+        program.set("WXPAY_GATEWAY_URL", primary);
+        program.set("WXPAY_GATEWAY_BACKUP_URL", backup);
+        program
+    };
+    let (good, away) = (world.simulator.url(), format!("http://{}", closed_port()));
+    let examined = examine(&with(away.clone(), good.clone()), &world).await;
+    examined.blames_only("gateway.primary.tcp", "bad", "cannot be connected to", "firewall");
+    assert_eq!(examined.verdict("gateway.primary.clock"), "skipped");
+    assert_eq!(examined.verdict("gateway.backup.clock"), "ok");
+    let examined = examine(&with(good.clone(), away), &world).await;
+    examined.blames_only("gateway.backup.tcp", "warn", "cannot be connected to", "firewall");
+
+    let nowhere = "http://no-such-host.invalid".to_owned();
+    let examined = examine(&with(nowhere, good.clone()), &world).await;
+    let finding = "no-such-host.invalid is not found";
+    examined.blames_only("gateway.primary.dns", "bad", finding, "name servers");
+
+    let ago = |span| Some(OffsetDateTime::now_utc() - span);
+    let hour = Gateway::start(ago(Duration::HOUR)).await;
+    let at = |gateway: &Gateway| format!("http://{}", gateway.address);
+    let examined = examine(&with(at(&hour), good.clone()), &world).await;
+    let clock = "gateway.primary.clock";
+    examined.blames_only(clock, "bad", "s ahead of the gateway's", "timedatectl set-ntp true");
+    assert_eq!(examined.verdict("gateway.primary.answer"), "ok", "404 is an answer");
+    let examined = examine(&with(format!("https://{}", hour.address), good.clone()), &world).await;
+    examined.blames_only("gateway.primary.tls", "bad", "TLS with", "CA certificates");
+
+    let silent = Gateway::start(None).await;
+    let examined = examine(&with(at(&silent), good), &world).await;
+    examined.blames_only("gateway.primary.answer", "bad", "no answer in time", "the way out");
+    world.finish().await;
+}
