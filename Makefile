@@ -5,7 +5,7 @@ with_services := deploy/services.sh with
 # What needs Postgres alone does not wait for a broker.
 with_postgres := WXPAY_AMQP_URL=unused deploy/services.sh with
 
-.PHONY: help demo up down test faults lint migrate sqlx
+.PHONY: help demo up down test faults fuzz lint migrate sqlx
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=10
@@ -26,12 +26,16 @@ faults: ## break it on purpose and look for what is lost or doubled [SEED=n] [OR
 	cargo build --workspace --bins --locked --all-features
 	target/debug/faults $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES))
 
+fuzz: ## feed the parsers strange bytes, SECONDS=60 each target or one TARGET=name; needs g++
+	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
 lint: ## check format, lints, dependencies, scripts and the checked queries
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then deploy/deny.sh; \
 	else echo "lint: no cargo-deny, dependencies not checked (cargo install --locked cargo-deny)"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/*.sh deploy/*/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/*.sh deploy/*/*.sh tests/*/*.sh; \
 	else echo "lint: no shellcheck, scripts not checked (apt-get install shellcheck)"; fi
 	@if $(with_postgres) true; then $(with_postgres) deploy/sqlx.sh --check; \
 	else echo "lint: no Postgres, crates/worker/.sqlx not checked"; fi

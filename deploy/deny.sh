@@ -6,9 +6,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Duplicate versions are allowed and many; only what is denied is worth the screen.
 quietly=(--log-level error --locked)
-cargo deny "${quietly[@]}" check bans licenses sources
+manifests=(Cargo.toml tests/fuzz/Cargo.toml)
+check() {
+  for manifest in "${manifests[@]}"; do
+    cargo deny --manifest-path "$manifest" --config deny.toml "${quietly[@]}" check "$@"
+  done
+}
+check bans licenses sources
 if cargo deny --log-level off fetch db 2>/dev/null; then
-  cargo deny "${quietly[@]}" check advisories
+  check advisories
 else
   echo "lint: the advisory database cannot be fetched, advisories not checked"
 fi

@@ -194,7 +194,7 @@ async fn files_that_are_wrong_make_lines_and_no_crash() {
              notify_base_url = \"http://203.0.113.24\"\napi_key_file = \"1900000109.key\""
         ),
     );
-    there.set("WXPAY_MERCHANTS_FILE", open);
+    there.set("WXPAY_MERCHANTS_FILE", &*open);
     // The key stands where the merchant's number belongs; it is not repeated.
     examine(&there, &world).await.blames_only("merchants.…", "bad", "mch_id must be", "");
     let text = fs::read_to_string(&open).unwrap().replace(&key, "1900000111");
@@ -218,7 +218,7 @@ async fn clients_are_held_against_the_rules_and_the_merchants() {
     let path = file("[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\", \"1900000999\"]");
     let mut program = Program::of(&world);
     program.set("WXPAY_INGRESS_USER", "ingress");
-    program.set("WXPAY_CLIENTS_FILE", path);
+    program.set("WXPAY_CLIENTS_FILE", &*path);
     let examined = examine(&program, &world).await;
     examined.blames_only("clients.shop", "warn", "1900000999", "merchants file");
     let token = Shop::number();

@@ -58,6 +58,15 @@ impl Delivery {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
+    /// A first delivery whose properties are still as they travel on the wire; for the fuzz targets
+    /// alone. `None` when they are no properties.
+    #[cfg(fuzzing)]
+    pub fn decode(routing_key: &str, properties: &[u8], body: impl Into<Bytes>) -> Option<Self> {
+        let routing_key = ShortString::try_new(routing_key).ok()?;
+        let (_, properties) = lapin::protocol::basic::parse_properties(properties).ok()?;
+        Some(Self::received(&routing_key, false, &properties, body.into(), &Us("worker".into())))
+    }
+
     pub(crate) fn received(
         routing_key: &ShortString,
         redelivered: bool,

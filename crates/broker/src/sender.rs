@@ -16,7 +16,7 @@ pub(crate) const ORIGIN: &str = "origin_user_id";
 
 /// The name that we log in with.
 #[derive(Clone, Debug)]
-pub(crate) struct Us(ShortString);
+pub(crate) struct Us(pub(crate) ShortString);
 
 impl Us {
     pub(crate) fn on(link: &Link) -> Self {

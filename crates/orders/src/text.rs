@@ -1,5 +1,7 @@
 //! What a text of an order may hold (reference 4.7).
 
+use wechatpay_v2::payment::can_be_given_back;
+
 use crate::json;
 
 /// How much of a name or number that is not ours is repeated, in characters.
@@ -19,6 +21,14 @@ pub(crate) const BASIC_PLANE: Shape = Shape {
 };
 pub(crate) const JSON_OBJECT: Shape =
     Shape { name: "a JSON object, as a text", holds: is_json_object };
+
+/// WeChat gives these back with the payment (reference 3.2), which must be readable then.
+pub(crate) const ATTACH: Shape =
+    Shape { name: GIVEN_BACK, holds: |text| can_be_given_back("attach", text) };
+pub(crate) const DEVICE_INFO: Shape =
+    Shape { name: GIVEN_BACK, holds: |text| can_be_given_back("device_info", text) };
+const GIVEN_BACK: &str = "a text without <!DOCTYPE, <!ENTITY or what reads as an element of a \
+                          payment, such as &fee_type=,";
 
 fn is_json_object(text: &str) -> bool {
     json::parse(text.as_bytes()).is_ok()

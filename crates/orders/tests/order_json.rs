@@ -372,6 +372,24 @@ fn a_text_arrives_as_it_was_sent() {
     }
 }
 
+/// WeChat gives these two back with the payment, and what is refused there must be refused here.
+#[test]
+fn what_comes_back_with_the_payment_must_be_readable_then() {
+    for field in ["attach", "device_info"] {
+        for bad in ["<!DOCTYPE-", "a<!doctype xml>", "<!EnTiTy x", "a&fee_type=CNY"] {
+            assert!(refuses(field, bad).contains("&fee_type="));
+        }
+        for good in ["a&b=1", "fee_type=CNY", "&amp;", "<!--", "<![CDATA[a]]>", "]]>"] {
+            takes(field, good);
+        }
+    }
+    for pair in ["mch_id", "out_trade_no", "result_code", "time_end", "total_fee"] {
+        refuses("device_info", format!("a&{pair}=1"));
+        takes("attach", format!("a&{pair}=1"));
+    }
+    takes("body", "a <!DOCTYPE &fee_type=CNY");
+}
+
 #[test]
 fn detail_and_scene_info_are_json_objects_in_a_text() {
     for field in ["detail", "scene_info"] {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AppId, BeijingTime, Fen, FieldError, Fields, MchId, OpenId, OutTradeNo, TransactionId,
+    xml::holds_doctype,
 };
 
 /// A payment as WeChat reports it (reference 2.3, 3.2). All amounts in fen.
@@ -111,16 +112,33 @@ impl Payment {
     }
 }
 
+/// Whether a payment whose `field` is this text of the shop's can be read here. WeChat gives back
+/// `attach` and `device_info` as they were sent, so whoever sends them asks this first: an order
+/// whose true notification looks like a forgery is never known to be paid.
+#[must_use]
+pub fn can_be_given_back(field: &str, text: &str) -> bool {
+    // WeChat leaves `fee_type` out where it is CNY.
+    let has = |name: &str| name != "fee_type";
+    !holds_doctype(text) && hidden_in(field, text, has).is_none()
+}
+
 /// `attach=a&total_fee=1` may be one element or two: the string to sign is the same. Whoever chose
 /// the `attach` and can rewrite the message on its way could have a part of it read as elements of
-/// their own, if another text swallowed the true ones. WeChat puts no such text anywhere; a shop may
-/// put one into `attach`, which is harmless, for no judged element comes before it.
+/// their own, if another text swallowed the true ones. WeChat puts no such text anywhere.
 fn nothing_swallowed(fields: &Fields) -> Result<(), FieldError> {
-    let mut texts = fields.iter().filter(|(name, _)| *name != "attach");
-    texts.try_for_each(|(_, text)| match JUDGED.iter().find(|(_, pair)| text.contains(pair)) {
-        Some((name, _)) => Err(FieldError::new(name, "an element of its own")),
+    let has = |name: &str| fields.get(name).is_some();
+    match fields.iter().find_map(|(name, text)| hidden_in(name, text, has)) {
+        Some(name) => Err(FieldError::new(name, "an element of its own")),
         None => Ok(()),
-    })
+    }
+}
+
+/// The judged element that begins inside a text. In an `attach` it is the shop's own and harmless,
+/// for no judged element comes before it; but one that the message has nowhere else, as it may be
+/// with `fee_type`, may be the true one, swallowed.
+fn hidden_in(field: &str, text: &str, has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    let mut inside = JUDGED.iter().filter(|(_, pair)| text.contains(pair)).map(|(name, _)| *name);
+    inside.find(|name| field != "attach" || !has(name))
 }
 
 impl fmt::Debug for Payment {

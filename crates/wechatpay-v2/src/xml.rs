@@ -125,7 +125,8 @@ pub(crate) fn parse_rooted(
     }
 }
 
-fn holds_doctype(text: &str) -> bool {
+/// Anywhere: a text that holds one is refused as the document would be.
+pub(crate) fn holds_doctype(text: &str) -> bool {
     text.as_bytes().windows(3).enumerate().any(|(at, start)| {
         start[0] == b'<' && start[1] == b'!' && {
             let rest = &text.as_bytes()[at + 2..];

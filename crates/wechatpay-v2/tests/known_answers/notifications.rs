@@ -1,3 +1,4 @@
+use wechatpay_v2::payment::can_be_given_back;
 use wechatpay_v2::payment_notification::{NotificationError, Received};
 use wechatpay_v2::{AppId, BeijingTime, Fen, Fields, Limits, MchId, OpenId, OutTradeNo};
 use wechatpay_v2::{Coupon, Payment, SignType, SignatureError, TransactionId};
@@ -255,6 +256,62 @@ fn elements_hidden_in_an_attach_are_not_a_payment() {
             assert_eq!(error.rule, "an element of its own");
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// `fee_type` may be left out, and then it is CNY: dollars could be made yuan without the key by
+/// moving it, with all that stands before it, into the `attach`.
+#[test]
+fn a_fee_type_inside_the_attach_is_not_one_that_was_left_out() {
+    let mut honest = samples::fields("N1");
+    honest.insert("fee_type", "USD");
+    let honest = signed(honest, SignType::Md5);
+    assert_eq!(read_fields(&honest).unwrap().fee_type, "USD");
+
+    let up_to_fee_type = |name: &str| ("attach".."fee_typf").contains(&name);
+    let swallowed: Vec<_> = honest
+        .iter()
+        .filter(|(name, text)| up_to_fee_type(name) && !text.is_empty())
+        .map(|(name, text)| format!("{name}={text}"))
+        .collect();
+    let mut forged: Fields = honest.iter().filter(|(name, _)| !up_to_fee_type(name)).collect();
+    forged.insert("attach", swallowed.join("&").trim_start_matches("attach="));
+    let refused = |fields: &Fields| match read_fields(fields) {
+        Err(NotificationError::Field(error)) => assert_eq!(error.field, "fee_type"),
+        other => panic!("{other:?}"),
+    };
+    refused(&forged);
+    // What is empty is not signed: anybody can add it.
+    forged.insert("fee_type", "");
+    refused(&forged);
+}
+
+/// A notification that is true and still refused would leave its order unpaid for ever.
+#[test]
+fn what_can_be_given_back_is_read() {
+    for (field, text, can) in [
+        ("attach", "shop=7&total_fee=1", true),
+        ("attach", "<xml>]]>&lt;<!-- ", true),
+        ("attach", "a&fee_type=CNY", false),
+        ("attach", "<!DocType", false),
+        ("attach", "a<!ENTITY", false),
+        ("device_info", "R&D <1>", true),
+        ("device_info", "fee_type=CNY", true),
+        ("device_info", "a&fee_type=CNY", false),
+        ("device_info", "&total_fee=1", false),
+        ("device_info", "<!DOCTYPE x>", false),
+    ] {
+        assert_eq!(can_be_given_back(field, text), can, "{field}: {text}");
+        let mut fields = samples::fields("N1");
+        fields.insert(field, text);
+        fields.remove("fee_type");
+        let fields = signed(fields, SignType::Md5);
+        let cdata = |text: &str| text.replace("]]>", "]]]]><![CDATA[>");
+        let elements = fields
+            .iter()
+            .map(|(name, text)| format!("<{name}><![CDATA[{}]]></{name}>", cdata(text)));
+        let body = format!("<xml>{}</xml>", elements.collect::<String>());
+        assert_eq!(read(body.as_bytes()).is_ok(), can, "{field}: {text}");
     }
 }
 

@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::Fields;
 
-use super::{Commands, lease_holder, trouble};
+use super::identity::lease_holder;
+use super::{Commands, trouble};
 use crate::gateway::Deferred;
 use crate::hands::Turn;
 use crate::reconcile::plan::LIFE_MIN;

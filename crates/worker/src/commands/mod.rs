@@ -2,6 +2,7 @@
 
 mod close;
 mod create;
+mod identity;
 mod query;
 
 use broker::{Delivery, Handler, Namespace, Outcome, Replier};
@@ -10,7 +11,6 @@ use futures_util::future::join_all;
 use orders::{FieldProblem, InvalidOrder, OrderKey, Problem, Reply, command};
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 use wechatpay_v2::MchId;
 
 use crate::clients::Clients;
@@ -22,9 +22,6 @@ use crate::{clock, trace};
 
 /// The database is away or busy: the message waits in the broker, at no cost of an attempt.
 const DATABASE_AWAY: Outcome = Outcome::Snooze(Duration::from_secs(5));
-
-/// Makes an id from a message that came without one; the same message gives the same id again.
-const NAMELESS: Uuid = Uuid::from_u128(0x0d3b_9e64_52c1_4d0e_8f4e_27b1_5a9c_6e30);
 
 /// Handles the command queues.
 pub(crate) struct Commands {
@@ -125,7 +122,7 @@ impl Commands {
         out_trade_no: &str,
         problem: Problem,
     ) -> Outcome {
-        let id = command_id(delivery);
+        let id = identity::command_id(delivery);
         let at = clock::now();
         let (store, trace) = (&self.hands.store, trace::of(delivery));
         let rejected = store.reject(&id, mch_id, out_trade_no, &problem, at, trace);
@@ -147,19 +144,4 @@ fn trouble(error: &StoreError) -> Outcome {
             Outcome::Retry { reason: error.to_string() }
         }
     }
-}
-
-/// The command's identity: its `message_id`, or what stands in for one.
-fn command_id(delivery: &Delivery) -> String {
-    let given = delivery.message_id_text.as_deref().unwrap_or_default();
-    if !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return given.to_owned();
-    }
-    Uuid::new_v5(&NAMELESS, &[given.as_bytes(), &delivery.body].concat()).to_string()
-}
-
-/// Who holds a call lease taken for this command: the same at every delivery of it, so that a
-/// command that comes back knows the lease that its own earlier delivery left behind.
-fn lease_holder(delivery: &Delivery) -> Uuid {
-    delivery.message_id.unwrap_or_else(|| Uuid::new_v5(&NAMELESS, command_id(delivery).as_bytes()))
 }

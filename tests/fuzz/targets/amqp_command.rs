@@ -1,0 +1,57 @@
+//! A command as a shop's AMQP library may have written it: properties in their wire form, and a
+//! body.
+
+#![no_main]
+
+use broker::{Delivery, Namespace};
+use fuzz::split;
+use libfuzzer_sys::fuzz_target;
+use orders::{InvalidOrder, OrderKey, OrderRequest, Reply, command};
+
+#[path = "../../../crates/ingress/src/answer.rs"]
+mod answer;
+#[path = "../../../crates/worker/src/commands/identity.rs"]
+mod identity;
+#[path = "../../../crates/worker/src/trace.rs"]
+mod trace;
+
+fuzz_target!(|input: &[u8]| {
+    let (body, mut choices) = split(input);
+    let routing_key = [command::CREATE, command::CLOSE, command::QUERY][choices.below(3)];
+    let Some(delivery) = Delivery::decode(routing_key, choices.rest(), body.to_vec()) else {
+        return;
+    };
+    assert!(delivery.attempt >= 1);
+    assert!(format!("{delivery:?}").len() < 2048, "fit for a log, and without the body");
+
+    // What the worker reads beside the body goes into keys, tables and headers.
+    let id = identity::command_id(&delivery);
+    assert!((1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
+    assert_eq!(id, identity::command_id(&delivery));
+    assert_eq!(identity::lease_holder(&delivery), identity::lease_holder(&delivery));
+    if let Some(trace) = trace::of(&delivery) {
+        assert!(trace.len() <= 128 && trace.is_ascii());
+    }
+    let ours = Namespace::parse("wxpay").expect("the default");
+    if let Some(reply_to) = &delivery.reply_to {
+        assert_eq!(ours.owns(reply_to), reply_to.starts_with("wxpay."));
+    }
+
+    let invalid = match routing_key {
+        command::CREATE => OrderRequest::parse(&delivery.body).err(),
+        _ => OrderKey::parse(&delivery.body).err(),
+    };
+    if let Some(invalid) = invalid {
+        refused(invalid);
+    }
+});
+
+/// The answer to a refused command is one that the ingress can read, and never large.
+fn refused(invalid: InvalidOrder) {
+    let reply = Reply::problem(invalid.into_problem());
+    let json = serde_json::to_vec(&reply).expect("a reply is written as JSON");
+    assert!(json.len() <= 32 * 1024);
+    assert_eq!(serde_json::from_slice::<Reply>(&json).ok(), Some(reply));
+    let answer = answer::Answer::parse(&json).expect("the ingress reads it");
+    assert!(answer.is_problem && answer.body.is_object() && answer.status >= 400);
+}
