@@ -5,7 +5,7 @@ with_services := deploy/services.sh with
 # What needs Postgres alone does not wait for a broker.
 with_postgres := WXPAY_AMQP_URL=unused deploy/services.sh with
 
-.PHONY: help demo up down test lint migrate sqlx
+.PHONY: help demo up down test flood lint migrate sqlx
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=10
@@ -21,6 +21,10 @@ down: ## stop what "up" has started and delete its data
 
 test: ## run every test, beside private servers unless WXPAY_DATABASE_URL and WXPAY_AMQP_URL are given
 	$(with_services) cargo test --workspace --locked --all-features
+
+flood: ## pour RATE forged notifications a second for SECONDS over honest orders, and print what becomes of both
+	$(with_services) cargo run --release --locked -p tests --bin forged-flood -- \
+		$(foreach name,RATE SECONDS ORDERS LIMIT WORKERS,$(if $($(name)),$(name)=$($(name))))
 
 lint: ## check format, lints, dependencies, scripts and the checked queries
 	cargo fmt --all --check

@@ -31,9 +31,15 @@ impl MakeWriter<'_> for Kept {
 
 /// Starts to keep the logs of the whole process, down to `debug`.
 pub fn keep() {
+    keep_down_to("debug");
+}
+
+/// The same down to another level, when nobody has started before.
+pub fn keep_down_to(level: &str) {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
-        let filter = EnvFilter::new("debug,lapin=error,sqlx=warn,hyper=info,hyper_util=info");
+        let quiet = "lapin=error,sqlx=warn,hyper=info,hyper_util=info";
+        let filter = EnvFilter::new(format!("{level},{quiet}"));
         tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(Kept).init();
     });
 }
