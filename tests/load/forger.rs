@@ -64,7 +64,7 @@ impl Forger {
             }
             _ => (shop, self.last.lock().unwrap().clone()),
         };
-        if n % 8 == 0 {
+        if n.is_multiple_of(8) {
             self.last.lock().unwrap().clone_from(&body);
         }
         Forgery { path: format!("/notify/{}/payment", path.mch_id), body }
