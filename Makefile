@@ -24,7 +24,7 @@ test: ## run every test, beside private servers unless WXPAY_DATABASE_URL and WX
 
 flood: ## pour RATE forged notifications a second for SECONDS over honest orders, and print what becomes of both
 	$(with_services) cargo run --release --locked -p tests --bin forged-flood -- \
-		$(foreach name,RATE SECONDS ORDERS LIMIT WORKERS,$(if $($(name)),$(name)=$($(name))))
+		$(foreach name,RATE SECONDS ORDERS LIMIT WORKERS SHAPES,$(if $($(name)),$(name)=$($(name))))
 
 lint: ## check format, lints, dependencies, scripts and the checked queries
 	cargo fmt --all --check

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use harness::{Options, World, logs};
 
 use flood::Flood;
-use forger::Forger;
+use forger::{Forger, SHAPES};
 use honest::Honest;
 
 /// As good as none: what the door lets through is what the system behind it must bear.
@@ -35,6 +35,7 @@ async fn run() {
     let orders_per_second = setting("ORDERS", 10);
     let limit = setting("LIMIT", NO_LIMIT);
     let workers = setting("WORKERS", 1);
+    let shapes = setting("SHAPES", SHAPES as u32);
 
     // At `debug` each request is a line, and writing them is what would be measured.
     logs::keep_down_to("info");
@@ -46,7 +47,7 @@ async fn run() {
     let world = Arc::new(world.await);
     println!(
         "{rate} forged notifications per second for {} s, {orders_per_second} honest orders per \
-         second, {workers} worker(s), {limit} per second and source at the door",
+         second, {workers} worker(s), {limit} per second and source at the door, {shapes} shapes",
         within.as_secs()
     );
 
@@ -54,7 +55,7 @@ async fn run() {
     let alone = honest.pay(orders_per_second, within).await;
     let empty = kept(&world).await;
 
-    let forger = Arc::new(Forger::new(&world, honest.paid()).await);
+    let forger = Arc::new(Forger::new(&world, honest.paid(), shapes as usize).await);
     let flood = Flood { rate, within };
     let (told, beside) =
         tokio::join!(flood.pour(world.public, &forger), honest.pay(orders_per_second, within));

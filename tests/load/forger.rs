@@ -9,11 +9,13 @@ use wechatpay_v2::{Fields, write_xml};
 
 /// Orders that are never paid, for forgeries to name.
 const OPEN_ORDERS: usize = 20;
+pub(crate) const SHAPES: usize = 8;
 
 pub(crate) struct Forger {
     shops: [Shop; 2],
     open: Vec<(Shop, String)>,
     paid: Vec<(Shop, String)>,
+    shapes: usize,
     written: AtomicUsize,
     /// The forgery written last, to be sent again.
     last: Mutex<Vec<u8>>,
@@ -26,7 +28,10 @@ pub(crate) struct Forgery {
 }
 
 impl Forger {
-    pub(crate) async fn new(world: &World, paid: Vec<(Shop, String)>) -> Self {
+    /// Of the first `shapes` shapes; the first two invent the numbers of orders.
+    pub(crate) async fn new(world: &World, paid: Vec<(Shop, String)>, shapes: usize) -> Self {
+        assert!((1..=SHAPES).contains(&shapes), "there are {SHAPES} shapes");
+
         let shops = [world.shop(), world.hmac_shop()];
         let mut open = Vec::new();
         for n in 0..OPEN_ORDERS {
@@ -34,15 +39,15 @@ impl Forger {
             world.create_payable(&shop.order(&number, 9900)).await;
             open.push((shop, number));
         }
-        Self { shops, open, paid, written: AtomicUsize::new(0), last: Mutex::default() }
+        Self { shops, open, paid, shapes, written: AtomicUsize::new(0), last: Mutex::default() }
     }
 
     /// The next one; the shapes take turns.
     pub(crate) fn next(&self) -> Forgery {
         let n = self.written.fetch_add(1, Ordering::Relaxed);
-        let turn = n / 8;
+        let (turn, shape) = (n / self.shapes, n % self.shapes);
         let shop = &self.shops[turn % 2];
-        let (path, body) = match n % 8 {
+        let (path, body) = match shape {
             // An order that nobody knows, under a signature of the right length.
             0 | 1 => (shop, signed(shop, &Shop::number(), &random())),
             2 => {
@@ -64,7 +69,7 @@ impl Forger {
             }
             _ => (shop, self.last.lock().unwrap().clone()),
         };
-        if n.is_multiple_of(8) {
+        if shape == 0 {
             self.last.lock().unwrap().clone_from(&body);
         }
         Forgery { path: format!("/notify/{}/payment", path.mch_id), body }

@@ -14,9 +14,10 @@ pub struct Limits {
     pub header_bytes: usize,
     /// For a request's line and headers to arrive whole, and how long a connection may be idle.
     pub header_within: Duration,
-    /// For a TLS handshake.
+    /// For a TLS handshake: two round trips over the worst of roads, as for headers.
     pub handshake_within: Duration,
     /// For a client to read anything of an answer that does not fit into the kernel's buffers.
+    /// Longer than a road loses packets, and far less than [`Self::connection_age`].
     pub answer_read_within: Duration,
     /// For a notification's body to arrive whole. With [`Self::notification_within`] it stays
     /// below the five seconds after which WeChat counts a failure.

@@ -14,7 +14,7 @@ const ONE: &str = "127.0.0.1";
 const OTHER: &str = "127.0.0.2";
 
 fn networks(text: &str) -> Networks {
-    Networks::parse(text).unwrap()
+    Networks::parse(text).expect("networks")
 }
 
 /// A notification from one address of this machine, said to come from `forwarded_for`.
