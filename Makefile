@@ -5,7 +5,7 @@ with_services := deploy/services.sh with
 # What needs Postgres alone does not wait for a broker.
 with_postgres := WXPAY_AMQP_URL=unused deploy/services.sh with
 
-.PHONY: help demo up down test faults fuzz lint migrate sqlx
+.PHONY: help demo up down test faults flood fuzz lint migrate sqlx
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=10
@@ -28,6 +28,10 @@ faults: ## break it on purpose and look for what is lost or doubled [SEED=n] [OR
 
 fuzz: ## feed the parsers strange bytes, SECONDS=60 each target or one TARGET=name; needs g++
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
+
+flood: ## pour RATE forged notifications a second for SECONDS over honest orders, and print what becomes of both
+	$(with_services) cargo run --release --locked -p tests --bin forged-flood -- \
+		$(foreach name,RATE SECONDS ORDERS LIMIT WORKERS SHAPES,$(if $($(name)),$(name)=$($(name))))
 
 lint: ## check format, lints, dependencies, scripts and the checked queries
 	cargo fmt --all --check

@@ -453,6 +453,29 @@ async fn forgeries_about_many_orders_share_one_budget_of_questions() {
 }
 
 #[tokio::test]
+async fn forgeries_about_invented_orders_use_no_question_up() {
+    let world = World::start().await;
+    let shop = world.shop();
+    let number = payable(&world, &shop).await;
+    let invented = (0..3 * BUDGET).map(|_| {
+        let options = PayOptions { out_trade_no: Some(Shop::number()), ..forged() };
+        world.held(&shop, &number, options)
+    });
+    let invented: Vec<_> = invented.collect();
+    join_all(invented.iter().map(|body| world.notify_taken(&shop.mch_id, body))).await;
+    eventually("all to be counted", async || {
+        let all: i64 = rows(&world, &shop, "-").await.iter().map(|row| row.2).sum();
+        (all == 3 * BUDGET).then_some(())
+    })
+    .await;
+    let body = world.held(&shop, &number, forged());
+    world.notify_taken(&shop.mch_id, &body).await;
+    asked(&world, &shop, &number, 1).await;
+    looked_at(&world).await;
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn what_is_posted_to_a_foreign_merchant_leaves_nothing() {
     let mut world = World::start().await;
     let shop = world.shop();

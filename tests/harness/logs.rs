@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tracing::Level;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
@@ -69,6 +70,20 @@ impl MakeWriter<'_> for Line {
     }
 }
 
+/// Has the lines down to this level kept, unless that has begun already.
+pub fn keep_down_to(level: Level) {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        let of_a_program = filter_fn(move |line| {
+            let tool = line.target().split("::").next() == Some("simulator");
+            let harmless = worker::log::is_harmless(line) || ingress::log::is_harmless(line);
+            (tool || harmless) && *line.level() <= level
+        });
+        let lines = fmt::layer().json().with_writer(|| Line);
+        registry().with(of_a_program).with(lines).init();
+    });
+}
+
 /// The lines of the whole process from one moment on.
 pub struct Watch(usize);
 
@@ -77,15 +92,7 @@ impl Watch {
     /// everything, and every line of the simulator, which is held to the same although it is a
     /// tool: what it prints ends in reports, too.
     pub fn start() -> Self {
-        static STARTED: OnceLock<()> = OnceLock::new();
-        STARTED.get_or_init(|| {
-            let of_a_program = filter_fn(|line| {
-                let tool = line.target().split("::").next() == Some("simulator");
-                tool || worker::log::is_harmless(line) || ingress::log::is_harmless(line)
-            });
-            let lines = fmt::layer().json().with_writer(|| Line);
-            registry().with(of_a_program).with(lines).init();
-        });
+        keep_down_to(Level::TRACE);
         let mut kept = kept();
         let begin = kept.end();
         kept.watches.push(begin);

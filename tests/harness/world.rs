@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct Options {
     pub database_admin_url: Option<String>,
     /// Where the ingress finds the broker, when it is not where everybody else does.
     pub ingress_amqp_url: Option<AmqpUrl>,
+    /// Requests per second that the ingress takes from one source.
+    pub public_rate: Option<NonZeroU32>,
     /// Everything is started before anybody has migrated the database.
     pub unmigrated: bool,
     /// Everything is started before an operator, who owns it here, has declared the topology.
@@ -189,6 +192,7 @@ impl World {
         );
         config.public_addr = public;
         config.private_addr = private;
+        config.public_rate = options.public_rate.unwrap_or(config.public_rate);
         let stop = CancellationToken::new();
         let task = tokio::spawn(ingress::run(config, listeners, stop.clone()));
         let ingress = Service { address: private, stop, task, runtime: None };

@@ -1,10 +1,15 @@
 //! The settings, read once and checked before anything starts (design 9).
 
-use std::{env, net::SocketAddr, path::Path};
+use std::{
+    env,
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
 use broker::{AmqpUrl, BrokerConfig, Namespace};
 
-use crate::{Clients, Limits, Merchants, log::LogFilter};
+use crate::{Clients, InvalidTls, Limits, Merchants, Networks, Tls, log::LogFilter, rate};
 
 /// Everything the service has to be told.
 #[derive(Clone, Debug)]
@@ -15,6 +20,16 @@ pub struct Config {
     pub public_addr: SocketAddr,
     /// Where shops and probes come in.
     pub private_addr: SocketAddr,
+    /// The proxies whose word about the source of a request is taken.
+    pub trusted_proxies: Networks,
+    /// Who may use the public listener; anybody when `None`.
+    pub public_allow: Option<Networks>,
+    /// Requests per second of one source on the public listener.
+    pub public_rate: NonZeroU32,
+    /// TLS on the public listener.
+    pub public_tls: Option<Tls>,
+    /// TLS on the private listener.
+    pub private_tls: Option<Tls>,
     /// The merchants served here.
     pub merchants: Merchants,
     /// Who may come in at the private listener. Without any, it must be loopback.
@@ -45,6 +60,11 @@ impl Config {
             broker: BrokerConfig { amqp_url, namespace, connection_name },
             public_addr: loopback,
             private_addr: loopback,
+            trusted_proxies: Networks::default(),
+            public_allow: None,
+            public_rate: rate::PER_SECOND_DEFAULT,
+            public_tls: None,
+            private_tls: None,
             merchants: Merchants::default(),
             clients: None,
             log: LogFilter::default(),
@@ -83,6 +103,15 @@ impl Config {
         let config = Self {
             public_addr: settings.or_default("WXPAY_PUBLIC_ADDR", "127.0.0.1:8080", address)?,
             private_addr: settings.or_default("WXPAY_PRIVATE_ADDR", "127.0.0.1:8081", address)?,
+            trusted_proxies: settings
+                .optional("WXPAY_TRUSTED_PROXIES", proxies)?
+                .unwrap_or_default(),
+            public_allow: settings.optional("WXPAY_PUBLIC_ALLOW", Networks::parse)?,
+            public_rate: settings
+                .optional("WXPAY_PUBLIC_RATE", per_second)?
+                .unwrap_or(rate::PER_SECOND_DEFAULT),
+            public_tls: settings.tls("WXPAY_PUBLIC_TLS_CERT", "WXPAY_PUBLIC_TLS_KEY")?,
+            private_tls: settings.tls("WXPAY_PRIVATE_TLS_CERT", "WXPAY_PRIVATE_TLS_KEY")?,
             merchants: settings.optional("WXPAY_MCH_IDS", merchants)?.unwrap_or_default(),
             clients: settings.optional("WXPAY_CLIENTS_FILE", |path| {
                 Clients::read(Path::new(path)).map_err(|error| error.to_string())
@@ -109,6 +138,18 @@ fn merchants(text: &str) -> Result<Merchants, String> {
     Merchants::parse(text).map_err(|error| format!("{rule} {}", error.rule))
 }
 
+/// Whoever believes everybody believes a forger.
+fn proxies(text: &str) -> Result<Networks, String> {
+    let networks = Networks::parse(text)?;
+    if networks.are_everybody() { Err("must not be everybody".to_owned()) } else { Ok(networks) }
+}
+
+/// The upper bound is as good as none.
+fn per_second(text: &str) -> Result<NonZeroU32, String> {
+    let rate = text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= 1_000_000);
+    rate.ok_or_else(|| "must be requests per second, from 1 to 1000000".to_owned())
+}
+
 struct Settings<V>(V);
 
 impl<V: Fn(&'static str) -> Result<Option<String>, String>> Settings<V> {
@@ -126,6 +167,35 @@ impl<V: Fn(&'static str) -> Result<Option<String>, String>> Settings<V> {
             }
             Some(text) => parse(&text).map(Some).map_err(complain),
         }
+    }
+
+    /// A certificate and its key, given both or not at all.
+    fn tls(
+        &self,
+        cert_variable: &'static str,
+        key_variable: &'static str,
+    ) -> Result<Option<Tls>, ConfigError> {
+        let path = |text: &str| Ok(PathBuf::from(text));
+        let cert = self.optional(cert_variable, path)?;
+        let key = self.optional(key_variable, path)?;
+        let (cert, key) = match (cert, key) {
+            (None, None) => return Ok(None),
+            (Some(cert), Some(key)) => (cert, key),
+            (cert, _) => {
+                let (variable, other) = match cert {
+                    None => (cert_variable, key_variable),
+                    Some(_) => (key_variable, cert_variable),
+                };
+                return Err(ConfigError { variable, rule: format!("must stand beside {other}") });
+            }
+        };
+        Tls::read(&cert, &key).map(Some).map_err(|error| {
+            let (variable, complaint) = match error {
+                InvalidTls::Certificate(complaint) => (cert_variable, complaint),
+                InvalidTls::Key(complaint) => (key_variable, complaint),
+            };
+            ConfigError { variable, rule: complaint.to_string() }
+        })
     }
 
     fn or_default<T>(

@@ -12,6 +12,9 @@ mod config;
 mod limits;
 pub mod log;
 mod merchants;
+mod networks;
+mod source;
+mod tls;
 
 mod answer;
 mod body;
@@ -23,9 +26,13 @@ mod traceparent;
 
 mod admission;
 mod authentication;
+mod connections;
+mod gate;
 mod observe;
 mod prometheus;
+mod rate;
 mod server;
+mod unread;
 
 use std::sync::Arc;
 
@@ -38,8 +45,12 @@ pub use clients::{Clients, InvalidClients};
 pub use config::{Config, ConfigError};
 pub use limits::Limits;
 pub use merchants::Merchants;
+pub use networks::Networks;
 pub use routes::OPENAPI;
+pub use tls::{InvalidTls, Tls};
 
+use connections::Connections;
+use gate::Gate;
 use outbound::Outbound;
 use server::Server;
 
@@ -110,11 +121,27 @@ pub async fn run(
         stop: stop.clone(),
     });
 
-    let public = Server { name: "public", limits, stop: stop.clone() };
-    let private = Server { name: "private", limits, stop };
+    let public = Server {
+        name: "public",
+        limits,
+        connections: Connections::new("public", limits.connections, limits.connections_per_source),
+        trusted_proxies: config.trusted_proxies.clone(),
+        tls: config.public_tls,
+        stop: stop.clone(),
+    };
+    // Shops are known, few, and often many connections behind one address.
+    let private = Server {
+        name: "private",
+        limits,
+        connections: Connections::new("private", limits.connections, limits.connections),
+        trusted_proxies: Networks::default(),
+        tls: config.private_tls,
+        stop,
+    };
+    let gate = Gate::new(config.trusted_proxies, config.public_allow, config.public_rate);
     let serving = async {
         tokio::join!(
-            public.run(listeners.public, routes::public(Arc::clone(&app))),
+            public.run(listeners.public, routes::public(Arc::clone(&app), gate)),
             private.run(listeners.private, routes::private(Arc::clone(&app), metrics.clone())),
         )
     };

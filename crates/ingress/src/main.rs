@@ -1,9 +1,10 @@
-//! `wxpay-ingress`: reads its settings from the environment, serves until SIGTERM or SIGINT.
+//! `wxpay-ingress`: reads its settings from the environment, serves until SIGTERM or SIGINT, and
+//! rereads its certificates on SIGHUP.
 
 use std::process::ExitCode;
 
 use anyhow::Context;
-use ingress::{Config, Listeners};
+use ingress::{Config, Listeners, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Before it says that it listens: whoever reads that may stop it at once.
     let stop = CancellationToken::new();
     tokio::spawn(cancel_on_signal(stop.clone())?);
+    tokio::spawn(reread_on_signal(config.public_tls.clone(), config.private_tls.clone())?);
     tracing::info!(
         public = %listeners.public.local_addr()?,
         private = %listeners.private.local_addr()?,
@@ -68,5 +70,26 @@ fn cancel_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Outpu
         }
         tracing::info!("stopping");
         stop.cancel();
+    })
+}
+
+/// A renewed certificate, without a restart. Never returns.
+fn reread_on_signal(
+    public: Option<Tls>,
+    private: Option<Tls>,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            for (listener, tls) in [("public", &public), ("private", &private)] {
+                match tls.as_ref().map(Tls::reread) {
+                    None => {}
+                    Some(Ok(())) => tracing::info!(listener, "reread the certificate"),
+                    Some(Err(error)) => {
+                        tracing::error!(listener, "the certificate stays as it was: {error}");
+                    }
+                }
+            }
+        }
     })
 }

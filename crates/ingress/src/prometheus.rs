@@ -52,8 +52,9 @@ fn describe() {
     describe_histogram!("http_server_request_duration_seconds", "From the headers to the answer.");
     describe_counter!(
         "wxpay_http_connection_errors_total",
-        "Connections that ended without a whole request."
+        "Connections that were refused or ended without a whole request."
     );
+    describe_gauge!("wxpay_http_connections_open", "Connections that are open.");
     describe_counter!(
         "wxpay_notifications_received_total",
         "Notifications, by what became of them."

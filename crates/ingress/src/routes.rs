@@ -13,7 +13,7 @@ use orders::Problem;
 use tower_http::catch_panic::CatchPanicLayer;
 
 mod notification_shape;
-mod notify;
+pub(crate) mod notify;
 mod order_in_path;
 mod orders_api;
 mod probes;
@@ -24,12 +24,13 @@ use crate::{
     App,
     admission::{Admission, admit},
     authentication::authenticate,
+    gate::{self, Gate},
     observe::observe,
     problem::Declined,
 };
 
 /// For WeChat. Says nothing about what else there is.
-pub(crate) fn public(app: Arc<App>) -> Router {
+pub(crate) fn public(app: Arc<App>, gate: Gate) -> Router {
     let admission = Admission::new(app.limits.requests, "public_busy", notify::busy);
     let router = Router::new()
         .route("/notify/{mch_id}/payment", post(notify::payment))
@@ -37,6 +38,7 @@ pub(crate) fn public(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(notify::wrong_method)
         .fallback(notify::no_route)
         .layer(from_fn_with_state(admission, admit))
+        .layer(from_fn_with_state(Arc::new(gate), gate::pass))
         .with_state(app);
     watched(router, "public", notify::panicked)
 }

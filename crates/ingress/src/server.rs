@@ -3,35 +3,42 @@
 //! `axum::serve` would do if it had a timeout for headers (engineering, finding 9) and an end to
 //! its graceful shutdown.
 
-use std::{io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, io, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::Body,
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONNECTION, TRANSFER_ENCODING},
+    },
+    response::{IntoResponse, Response},
+};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::Limits;
+use crate::{Limits, Networks, Tls, connections::Connections, source::Peer, unread::ReadWithin};
 
 /// After an error of `accept` (no file handles left, usually) trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// No request takes longer: its body, its confirm and the longest wait for an answer.
 const REQUEST_WITHIN: Duration = Duration::from_secs(45);
 
-/// The address a request came from: the proxy's, where there is one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
-
-#[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) limits: Limits,
+    pub(crate) connections: Connections,
+    /// The bound on the connections of one source is not for these.
+    pub(crate) trusted_proxies: Networks,
+    pub(crate) tls: Option<Tls>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -39,38 +46,64 @@ impl Server {
     /// Serves until `stop`, then lets what is in flight end within `drain_within`. Dropping the
     /// future cuts everything off.
     pub(crate) async fn run(self, listener: TcpListener, router: Router) {
-        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let places = Arc::new(self.connections);
+        let serving = Serving {
+            name: self.name,
+            limits: self.limits,
+            tls: self.tls,
+            stop: self.stop,
+            router,
+        };
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
             let next = async {
                 // Before `accept`: whoever finds no room waits in the kernel's backlog.
-                let permit = Arc::clone(&permits).acquire_owned().await;
+                let permit = places.room().await;
                 (permit, listener.accept().await)
             };
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break,
+                () = serving.stop.cancelled() => break,
                 (permit, accepted) = next => match accepted {
                     Ok((stream, peer)) => {
                         let peer = Peer(peer.ip().to_canonical());
-                        let serving = self.clone().serve(stream, peer, router.clone());
+                        let is_counted = !self.trusted_proxies.contain(peer.0);
+                        let place = permit.and_then(|it| places.take(it, peer, is_counted));
+                        let Some(place) = place else {
+                            serving.note("source_full");
+                            continue;
+                        };
+                        let serving = serving.clone().serve(stream, peer);
                         connections.spawn(async move {
                             serving.await;
-                            drop(permit);
+                            drop(place);
                         });
                     }
-                    Err(error) => self.pause_after(&error).await,
+                    Err(error) => serving.pause_after(&error).await,
                 },
             }
         }
         drop(listener);
         let ended = async { while connections.join_next().await.is_some() {} };
-        if timeout(self.limits.drain_within, ended).await.is_err() {
-            tracing::warn!(listener = self.name, open = connections.len(), "cut connections off");
+        if timeout(serving.limits.drain_within, ended).await.is_err() {
+            let open = connections.len();
+            tracing::warn!(listener = serving.name, open, "cut connections off");
         }
     }
+}
 
+/// What every connection of a listener needs.
+#[derive(Clone)]
+struct Serving {
+    name: &'static str,
+    limits: Limits,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+    router: Router,
+}
+
+impl Serving {
     async fn pause_after(&self, error: &io::Error) {
         // The client went away between its handshake and our accept.
         if error.kind() == io::ErrorKind::ConnectionAborted {
@@ -83,12 +116,37 @@ impl Server {
         }
     }
 
-    async fn serve(self, stream: TcpStream, peer: Peer, router: Router) {
+    async fn serve(self, stream: TcpStream, peer: Peer) {
         // Answers are small and waited for. An error means that the peer is gone.
         let _ = stream.set_nodelay(true);
-        let service = service_fn(move |mut request: Request<Incoming>| {
+        let stream = ReadWithin::new(stream, self.limits.answer_read_within);
+        let Some(tls) = &self.tls else {
+            return self.serve_http(stream, peer).await;
+        };
+        let shaken = timeout(self.limits.handshake_within, tls.acceptor().accept(stream));
+        let shaken = tokio::select! {
+            shaken = shaken => shaken,
+            () = self.stop.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => Box::pin(self.serve_http(stream, peer)).await,
+            Ok(Err(_)) => self.note("tls_handshake"),
+            Err(_elapsed) => self.note("tls_timeout"),
+        }
+    }
+
+    async fn serve_http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+    ) {
+        let service = service_fn(async |mut request: Request<Incoming>| {
+            if !has_plain_framing(request.headers()) {
+                self.note("transfer_encoding");
+                return Ok::<_, Infallible>(badly_framed());
+            }
             request.extensions_mut().insert(peer);
-            router.clone().oneshot(request.map(Body::new))
+            self.router.clone().oneshot(request.map(Body::new)).await
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -104,12 +162,12 @@ impl Server {
             }
         };
         if let Err(error) = ended {
-            self.note(&error);
+            self.note(why(&error));
         }
     }
 
     /// Returns when a connection shall take no further request. The age bounds those that are
-    /// never idle and never read their answers, too.
+    /// never idle and read their answers slowly, too.
     async fn enough(&self) {
         tokio::select! {
             () = self.stop.cancelled() => {}
@@ -117,16 +175,37 @@ impl Server {
         }
     }
 
-    /// Requests that never became one: `hyper` has answered them, if anybody could.
-    fn note(&self, error: &hyper::Error) {
-        let reason = match () {
-            () if error.is_timeout() => "header_timeout",
-            () if error.is_parse() => "not_http",
-            () if error.is_incomplete_message() => "incomplete",
-            () => "broken",
-        };
+    fn note(&self, reason: &'static str) {
         let labels = [("listener", self.name), ("reason", reason)];
         metrics::counter!("wxpay_http_connection_errors_total", &labels).increment(1);
-        tracing::debug!(listener = self.name, reason, "a connection ended early");
+        tracing::debug!(listener = self.name, reason, "a connection was refused or ended early");
     }
+}
+
+/// Requests that never became one: `hyper` has answered them, if anybody could.
+fn why(error: &hyper::Error) -> &'static str {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match () {
+        () if error.is_timeout() => "header_timeout",
+        () if error.is_parse_too_large() => "too_large",
+        () if error.is_parse() => "not_http",
+        () if error.is_incomplete_message() => "incomplete",
+        () if cause.is_some_and(|it| it.kind() == io::ErrorKind::TimedOut) => "answer_unread",
+        () => "broken",
+    }
+}
+
+/// `chunked` and nothing else, once, if the length is not given. `hyper` takes any list that ends
+/// in it; a proxy in front of us may read such a list otherwise and see other requests than we do.
+fn has_plain_framing(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_plain = encodings.next().is_none_or(|it| it.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    is_plain && encodings.next().is_none()
+}
+
+/// In the manner of `hyper`. Nothing more is read from this connection.
+fn badly_framed() -> Response {
+    let mut response = StatusCode::BAD_REQUEST.into_response();
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }

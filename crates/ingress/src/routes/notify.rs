@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{
     Extension,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
 };
 use broker::{Exchange, PublishError, topology};
@@ -18,7 +21,7 @@ use crate::{
     body::{self, BodyError},
     observe::Subject,
     outbound::Letter,
-    server::Peer,
+    source::Source,
     traceparent,
 };
 
@@ -39,20 +42,20 @@ const REFUND: About = About { routing_key: topology::REFUND, kind: "notification
 
 pub(super) async fn payment(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    Extension(source): Extension<Source>,
     mch_id: MchIdPath,
     request: Request,
 ) -> Response {
-    receive(&app, PAYMENT, peer, mch_id, request).await
+    receive(&app, PAYMENT, source, mch_id, request).await
 }
 
 pub(super) async fn refund(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    Extension(source): Extension<Source>,
     mch_id: MchIdPath,
     request: Request,
 ) -> Response {
-    receive(&app, REFUND, peer, mch_id, request).await
+    receive(&app, REFUND, source, mch_id, request).await
 }
 
 /// Answers `SUCCESS` after the broker's confirm and `FAIL` in every other case, so that WeChat
@@ -60,7 +63,7 @@ pub(super) async fn refund(
 async fn receive(
     app: &App,
     about: About,
-    peer: Peer,
+    source: Source,
     mch_id: MchIdPath,
     request: Request,
 ) -> Response {
@@ -69,7 +72,7 @@ async fn receive(
         body::discard(request, app.limits.public_body_within).await;
         return NotTaken::UnknownMerchant.into_response();
     };
-    let mut response = match take(app, about, peer, &mch_id, request).await {
+    let mut response = match take(app, about, source, &mch_id, request).await {
         Ok(()) => {
             count("accepted");
             xml(StatusCode::OK, notification_answer::SUCCESS)
@@ -83,7 +86,7 @@ async fn receive(
 async fn take(
     app: &App,
     about: About,
-    Peer(peer): Peer,
+    Source(source): Source,
     mch_id: &MchId,
     request: Request,
 ) -> Result<(), NotTaken> {
@@ -94,7 +97,7 @@ async fn take(
     let headers = [
         ("mch_id", mch_id.to_string()),
         ("received_at", received_at),
-        ("remote_addr", peer.to_string()),
+        ("remote_addr", source.to_string()),
     ];
     let letter = Letter {
         exchange: Exchange::Notify,
@@ -163,6 +166,17 @@ pub(super) async fn wrong_method() -> Response {
 
 pub(super) fn busy() -> Response {
     fail(UNAVAILABLE, "busy")
+}
+
+pub(crate) fn not_allowed() -> Response {
+    fail(StatusCode::FORBIDDEN, "not allowed")
+}
+
+/// WeChat repeats by a schedule of its own; the header is for everybody else.
+pub(crate) fn too_many() -> Response {
+    let mut response = fail(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 pub(super) fn panicked() -> Response {

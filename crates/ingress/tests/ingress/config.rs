@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use ingress::{Clients, Config, ConfigError, Merchants};
+use ingress::{Clients, Config, ConfigError, Merchants, Networks};
+
+use crate::certificates::Files;
 
 fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::from_variables(|name| {
@@ -20,6 +22,10 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.broker.namespace.as_str(), "wxpay");
     assert!(matches!(config.merchants, Merchants::Any));
     assert!(config.clients.is_none());
+    assert_eq!(config.trusted_proxies, Networks::default());
+    assert!(config.public_allow.is_none());
+    assert_eq!(config.public_rate.get(), 1000);
+    assert!(config.public_tls.is_none() && config.private_tls.is_none());
 }
 
 #[test]
@@ -34,12 +40,48 @@ fn a_bad_setting_is_named_and_not_repeated() {
         ("WXPAY_MCH_IDS", "1900000109,s3cret"),
         ("WXPAY_MCH_IDS", ""),
         ("WXPAY_CLIENTS_FILE", "/nowhere/s3cret"),
+        ("WXPAY_TRUSTED_PROXIES", "s3cret"),
+        ("WXPAY_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("WXPAY_TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("WXPAY_TRUSTED_PROXIES", ""),
+        ("WXPAY_PUBLIC_ALLOW", "203.0.113.0/24;s3cret"),
+        ("WXPAY_PUBLIC_ALLOW", "203.0.113.0/33"),
+        ("WXPAY_PUBLIC_RATE", "0"),
+        ("WXPAY_PUBLIC_RATE", "1000001"),
+        ("WXPAY_PUBLIC_RATE", "s3cret"),
         ("WXPAY_LOG", "s3cret=loud"),
     ] {
         let error = config(&[(variable, bad)]).unwrap_err();
         assert_eq!(error.variable, variable);
         let text = error.to_string();
         assert!(text.starts_with(variable) && !text.contains("3cret"), "{text}");
+    }
+}
+
+#[test]
+fn a_certificate_and_its_key_stand_together() {
+    let (files, _) = Files::new();
+    let [cert, key] = files.settings();
+    for listener in ["PUBLIC", "PRIVATE"] {
+        let names: [&'static str; 2] = match listener {
+            "PUBLIC" => ["WXPAY_PUBLIC_TLS_CERT", "WXPAY_PUBLIC_TLS_KEY"],
+            _ => ["WXPAY_PRIVATE_TLS_CERT", "WXPAY_PRIVATE_TLS_KEY"],
+        };
+        let [cert_name, key_name] = names;
+        let both = config(&[(cert_name, cert), (key_name, key)]).unwrap();
+        assert_eq!(both.public_tls.is_some(), listener == "PUBLIC");
+        assert_eq!(both.private_tls.is_some(), listener == "PRIVATE");
+        assert!(!format!("{both:?}").contains("PRIVATE KEY"));
+        for (variables, guilty) in [
+            (vec![(cert_name, cert)], key_name),
+            (vec![(key_name, key)], cert_name),
+            (vec![(cert_name, "/nowhere"), (key_name, key)], cert_name),
+            (vec![(cert_name, cert), (key_name, "/nowhere")], key_name),
+            (vec![(cert_name, key), (key_name, key)], cert_name),
+            (vec![(cert_name, cert), (key_name, cert)], key_name),
+        ] {
+            assert_eq!(config(&variables).unwrap_err().variable, guilty);
+        }
     }
 }
 

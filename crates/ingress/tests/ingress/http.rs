@@ -1,11 +1,14 @@
 //! A client that can misbehave: requests are written as bytes, by hand.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -55,7 +58,14 @@ impl Request {
     }
 
     pub(crate) async fn send(&self, to: SocketAddr) -> Answer {
-        let mut connection = Connection::open(to).await;
+        self.send_on(Connection::open(to).await).await
+    }
+
+    pub(crate) async fn send_from(&self, from: &str, to: SocketAddr) -> Answer {
+        self.send_on(Connection::open_from(from, to).await).await
+    }
+
+    pub(crate) async fn send_on(&self, mut connection: Connection) -> Answer {
         connection.write(&self.bytes()).await;
         connection.answer().await
     }
@@ -63,14 +73,32 @@ impl Request {
 
 /// A connection that is kept.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     unread: Vec<u8>,
 }
+
+/// Plain or not.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Connection {
     pub(crate) async fn open(to: SocketAddr) -> Self {
         let stream = timeout(DEADLINE, TcpStream::connect(to)).await;
-        Self { stream: stream.expect("connects in time").expect("connects"), unread: Vec::new() }
+        Self::over(stream.expect("connects in time").expect("connects"))
+    }
+
+    /// From another address of this machine.
+    pub(crate) async fn open_from(from: &str, to: SocketAddr) -> Self {
+        let from: IpAddr = from.parse().expect("an address");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(from, 0)).expect("an address of this machine");
+        let stream = timeout(DEADLINE, socket.connect(to)).await;
+        Self::over(stream.expect("connects in time").expect("connects"))
+    }
+
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), unread: Vec::new() }
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
@@ -90,6 +118,34 @@ impl Connection {
 
     pub(crate) async fn answer(&mut self) -> Answer {
         timeout(DEADLINE, self.try_answer()).await.expect("answers in time").expect("answers")
+    }
+
+    /// Writes until nothing more is taken, and reads nothing: ends with an error when the other
+    /// side has enough.
+    pub(crate) async fn pour(&mut self, bytes: &[u8]) -> std::io::Error {
+        loop {
+            if let Err(error) = self.stream.write_all(bytes).await {
+                return error;
+            }
+        }
+    }
+
+    /// `None` when the connection is ended instead, even before the request is written.
+    pub(crate) async fn try_ask(&mut self, bytes: &[u8]) -> Option<Answer> {
+        self.stream.write_all(bytes).await.ok()?;
+        timeout(DEADLINE, self.try_answer()).await.expect("is answered or ended in time")
+    }
+
+    /// The statuses of all answers until the other side ends the connection.
+    pub(crate) async fn statuses(&mut self) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        let reading = async {
+            while let Some(answer) = self.try_answer().await {
+                statuses.push(answer.status);
+            }
+        };
+        timeout(DEADLINE, reading).await.expect("is ended in time");
+        statuses
     }
 
     /// `None` when the connection ends without an answer.

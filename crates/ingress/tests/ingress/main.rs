@@ -1,6 +1,7 @@
 //! The ingress over real sockets: first without any broker, then with the one that
 //! `WXPAY_AMQP_URL` names.
 
+mod certificates;
 mod http;
 mod program;
 mod service;
@@ -10,11 +11,16 @@ mod binary;
 mod bounds;
 mod clients;
 mod config;
+mod gate;
 mod logs;
+mod measured;
 mod openapi;
+mod pipelining;
 mod private;
 mod public;
+mod smuggling;
 mod stopping;
+mod tls;
 
 mod fake_worker;
 mod world;

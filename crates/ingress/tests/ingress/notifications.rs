@@ -1,6 +1,7 @@
 //! Notifications on their way to the queue.
 
 use broker::Queue;
+use ingress::{Config, Networks};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use crate::{
@@ -49,6 +50,23 @@ async fn a_notification_reaches_the_queue_as_it_came() {
         assert_eq!(received_at.offset(), UtcOffset::UTC);
         let since = received_at - before;
         assert!(since.whole_milliseconds() >= -1 && since.whole_seconds() < 60, "{since}");
+    }
+}
+
+#[tokio::test]
+async fn the_source_is_the_one_that_a_trusted_proxy_names() {
+    let world = World::start().await;
+    let mut worker = FakeWorker::silent(&world, Queue::Notifications).await;
+    let trusted_proxies = Networks::parse("127.0.0.1").unwrap();
+    let service = Service::start(Config { trusted_proxies, ..world.config() }).await.ready().await;
+    for (header, value, source) in [
+        ("x-forwarded-for", "192.0.2.66, 203.0.113.1", "203.0.113.1"),
+        ("forwarded", "for=\"[2001:db8::1]:4711\";proto=https", "2001:db8::1"),
+        ("x-real-ip", "192.0.2.66", "127.0.0.1"),
+    ] {
+        let request = post(notify_path(), NOTIFICATION).header(header, value);
+        assert_eq!(request.send(service.public).await.status, 200);
+        assert_eq!(worker.next().await.header("remote_addr"), Some(source));
     }
 }
 

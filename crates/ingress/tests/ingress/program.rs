@@ -52,11 +52,20 @@ impl Running {
         Self { public: address("public"), private: address("private"), child, log }
     }
 
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
     /// Sends SIGTERM and returns how it ended, with everything it has logged.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Vec<String>) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        assert!(sent.success());
+        self.signal("-TERM");
         let status = self.child.wait().expect("ends");
         (status, self.log.join().expect("no panic"))
     }

@@ -3,7 +3,7 @@
 mod payment;
 mod refund;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use broker::{Delivery, Handler, Outcome};
 use orders::{Fact, OrderKey};
@@ -203,31 +203,48 @@ impl Notifications {
     }
 
     /// Has WeChat asked about what is odd, each order once and within the merchant's budgets. What
-    /// causes no question costs nothing, so that a forger who invents numbers spends no budget.
+    /// causes no question costs nothing, so that a forger who invents numbers spends no budget, and
+    /// no more than one look into the database for all of a batch.
     async fn ask(&self, odd: Vec<Odd>) {
-        let odd: BTreeMap<OrderKey, Odd> = odd.into_iter().map(|it| (it.key.clone(), it)).collect();
-        for (key, Odd { appid, signed, .. }) in odd {
-            let budget = if signed { &self.signed_queries } else { &self.claimed_queries };
-            if !budget.has(&key.mch_id, clock::now()) {
+        let mut odd: BTreeMap<OrderKey, Odd> =
+            odd.into_iter().map(|it| (it.key.clone(), it)).collect();
+        odd.retain(|key, it| {
+            let affordable = self.budget_of(it).has(&key.mch_id, clock::now());
+            if !affordable {
                 metrics::counter!("wxpay_queries_over_budget_total").increment(1);
+            }
+            affordable
+        });
+        if odd.is_empty() {
+            return;
+        }
+        let named: Vec<OrderKey> = odd.keys().cloned().collect();
+        let ours = match self.hands.store.unsettled_of(&named).await {
+            Ok(ours) => ours.into_iter().collect::<BTreeSet<_>>(),
+            Err(error) => {
+                tracing::warn!(orders = named.len(), %error, "no order is looked at now");
+                return;
+            }
+        };
+        for (key, it) in odd {
+            let is_ours = ours.contains(&key);
+            if !is_ours && it.appid.is_none() {
                 continue;
             }
-            let asked = match (self.hands.store.hasten(&key).await, appid) {
-                (Ok(true), _) => true,
-                (Ok(false), Some(appid)) => {
-                    self.asks.ask(key.clone(), appid);
-                    true
-                }
-                (Ok(false), None) => false,
-                (Err(error), _) => {
+            if !self.budget_of(&it).take(&key.mch_id, clock::now()) {
+                metrics::counter!("wxpay_queries_over_budget_total").increment(1);
+            } else if is_ours {
+                if let Err(error) = self.hands.store.hasten(&key).await {
                     tracing::warn!(%key, %error, "an order is not looked at now");
-                    false
                 }
-            };
-            if asked {
-                budget.take(&key.mch_id, clock::now());
+            } else if let Some(appid) = it.appid {
+                self.asks.ask(key, appid);
             }
         }
+    }
+
+    fn budget_of(&self, odd: &Odd) -> &Budget {
+        if odd.signed { &self.signed_queries } else { &self.claimed_queries }
     }
 }
 

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::{Fields, MchId};
 
-use super::row::Row;
+use super::row::{Row, columns};
 use super::{Store, StoreError, Stored};
 
 /// Longer than the wait for a call's turn (2 s), the call (8 s) and its settlement (18 s), so that a
@@ -188,6 +188,29 @@ impl Store {
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Those of the keys that are orders of ours and not settled, in one question: a forger can
+    /// name any number of others.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn unsettled_of(&self, keys: &[OrderKey]) -> Result<Vec<OrderKey>, StoreError> {
+        let (mch_ids, numbers) = columns(keys);
+        let places = sqlx::query_scalar!(
+            r#"/* unsettled_of */
+            select named.place as "place!"
+            from unnest($1::text[], $2::text[]) with ordinality
+                as named (mch_id, out_trade_no, place)
+            join orders using (mch_id, out_trade_no)
+            where orders.state in ('created', 'payable', 'closing', 'closed')"#,
+            &mch_ids,
+            &numbers,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let places = places.into_iter().filter_map(|place| usize::try_from(place - 1).ok());
+        Ok(places.filter_map(|place| keys.get(place)).cloned().collect())
     }
 
     /// Has an order that is not settled looked at now, because something odd was said about it.

@@ -1,0 +1,133 @@
+//! Customers who pay.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use harness::{Shop, World};
+use serde_json::Value;
+use simulator::PayOptions;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+/// For the last payments to be told, once all are made. Above what a repeat of WeChat's takes here.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+pub(crate) struct Honest {
+    world: Arc<World>,
+    /// When the event of each order came.
+    told: Arc<Mutex<HashMap<String, Instant>>>,
+    paid: Mutex<Vec<(Shop, String)>>,
+    _listening: AbortOnDropHandle<()>,
+}
+
+/// How long the payments of one stretch took until the shop was told, the shortest first; those
+/// never told are `lost`.
+pub(crate) struct Times {
+    times: Vec<Duration>,
+    lost: usize,
+}
+
+impl Honest {
+    pub(crate) async fn start(world: &Arc<World>) -> Self {
+        let config = world.place.broker_config("load events");
+        let mut events = broker::listen(&config, "order.paid.#").await.unwrap();
+        let told: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+        let heard = Arc::clone(&told);
+        let listening = tokio::spawn(async move {
+            while let Some(body) = events.next().await {
+                let at = Instant::now();
+                let event: Value = serde_json::from_slice(&body).unwrap();
+                let number = event["out_trade_no"].as_str().unwrap().to_owned();
+                heard.lock().unwrap().entry(number).or_insert(at);
+            }
+        });
+        let _listening = AbortOnDropHandle::new(listening);
+        Self { world: Arc::clone(world), told, paid: Mutex::default(), _listening }
+    }
+
+    /// The orders that were paid so far.
+    pub(crate) fn paid(&self) -> Vec<(Shop, String)> {
+        self.paid.lock().unwrap().clone()
+    }
+
+    /// Creates and pays so many orders per second, and waits until the shop was told of each.
+    pub(crate) async fn pay(&self, per_second: u32, within: Duration) -> Times {
+        let start = Instant::now();
+        let mut customers = JoinSet::new();
+        let all = per_second * u32::try_from(within.as_secs()).unwrap();
+        for n in 0..all {
+            sleep_until(start + Duration::from_secs(1) * n / per_second).await;
+            let world = Arc::clone(&self.world);
+            customers.spawn(async move {
+                let shop = if n % 2 == 0 { world.shop() } else { world.hmac_shop() };
+                let number = Shop::number();
+                world.create_payable(&shop.order(&number, 9900)).await;
+                world.pay(&shop, &number, &PayOptions::default());
+                (shop, number, Instant::now())
+            });
+        }
+        let paid = customers.join_all().await;
+        let orders = paid.iter().map(|(shop, number, _)| (shop.clone(), number.clone()));
+        self.paid.lock().unwrap().extend(orders);
+        self.wait_for(paid.iter().map(|(_, number, _)| number.as_str()).collect()).await;
+        let told = self.told.lock().unwrap();
+        let times =
+            paid.iter().filter_map(|(_, number, at)| Some(told.get(number)?.duration_since(*at)));
+        Times::of(times.collect(), paid.len())
+    }
+
+    async fn wait_for(&self, mut numbers: HashSet<&str>) {
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        while !numbers.is_empty() && Instant::now() < deadline {
+            numbers.retain(|number| !self.told.lock().unwrap().contains_key(*number));
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+}
+
+impl Times {
+    fn of(mut times: Vec<Duration>, paid: usize) -> Self {
+        times.sort();
+        Self { lost: paid - times.len(), times }
+    }
+
+    pub(crate) fn lost(&self) -> usize {
+        self.lost
+    }
+
+    /// Shortest, median, 90th of a hundred, longest; in milliseconds.
+    fn marks(&self) -> [f64; 4] {
+        let last = self.times.len().saturating_sub(1);
+        [0, last / 2, last * 9 / 10, last]
+            .map(|place| self.times.get(place).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0))
+    }
+
+    /// How many times longer each mark is than another stretch's.
+    pub(crate) fn ratio(&self, other: &Self) -> String {
+        let [min, median, p90, max] = self.marks();
+        let [other_min, other_median, other_p90, other_max] = other.marks();
+        format!(
+            "min {:.2}, median {:.2}, p90 {:.2}, max {:.2}",
+            min / other_min,
+            median / other_median,
+            p90 / other_p90,
+            max / other_max
+        )
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [min, median, p90, max] = self.marks();
+        let (settled, lost) = (self.times.len(), self.lost);
+        write!(
+            f,
+            "min {min:.1}, median {median:.1}, p90 {p90:.1}, max {max:.1} ({settled} settled, \
+             {lost} lost)"
+        )
+    }
+}
