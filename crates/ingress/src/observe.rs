@@ -2,6 +2,7 @@
 
 use axum::{
     extract::{MatchedPath, Request, State},
+    http::StatusCode,
     middleware::Next,
     response::Response,
 };
@@ -63,8 +64,10 @@ impl Record {
             None => (None, None),
         };
         let client = response.extensions().get().and_then(Caller::name);
-        // That the service is not ready is what a probe came to learn.
-        if response.status().is_server_error() && route != "/readyz" {
+        // A 503 is an answer, counted as shed, and the broker's link has said why: a flood during an
+        // outage shall not fill the log.
+        let is_unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+        if response.status().is_server_error() && !is_unavailable {
             tracing::warn!(
                 listener,
                 route,
