@@ -29,6 +29,9 @@ const TRY_AGAIN: Duration = Duration::from_millis(700);
 /// A shop gives up on an order, and a payer on a shop, after so long.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// A call waits eight seconds.
+const BEYOND_PATIENCE_MS: u64 = 9_000;
+
 /// What happens to an order after it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
@@ -136,6 +139,11 @@ impl<'a> Shops<'a> {
         let shop = Shop::of(merchant);
         let number = format!("faults{:x}n{at}", self.seed);
         let order = shop.order(&number, rng.i64(1..100_000));
+        if rng.u32(0..50) == 0 {
+            self.note("an answer slower than our patience");
+            let api = [Api::Unifiedorder, Api::Orderquery][rng.usize(0..2)];
+            self.strike(api, &number, Fault::DelayMs(BEYOND_PATIENCE_MS), 1);
+        }
         match rng.u32(0..100) {
             0..4 => {
                 self.note("one order twice at once");
@@ -239,11 +247,11 @@ impl<'a> Shops<'a> {
                 pay(plain());
             }
             Ending::LaggingQuery => {
-                self.strike_query(number, Fault::Lag, 3);
+                self.strike(Api::Orderquery, number, Fault::Lag, 3);
                 pay(PayOptions { state_only: true, ..plain() });
             }
             Ending::FailedThenPaid => {
-                self.strike_query(number, Fault::PayError, 2);
+                self.strike(Api::Orderquery, number, Fault::PayError, 2);
                 sleep(Duration::from_secs(4)).await;
                 pay(PayOptions { notify: Some(rng.u32(0..2)), ..plain() });
             }
@@ -270,12 +278,12 @@ impl<'a> Shops<'a> {
         }
     }
 
-    fn strike_query(&self, number: &str, fault: Fault, times: u32) {
+    fn strike(&self, api: Api, number: &str, fault: Fault, times: u32) {
         let fault = PlannedFault {
             out_trade_no: Some(number.to_owned()),
             ..PlannedFault::new(fault, times)
         };
-        self.system.simulator.add_fault(Api::Orderquery, fault).unwrap();
+        self.system.simulator.add_fault(api, fault).unwrap();
     }
 
     /// Orders over HTTP as a shop should: the same number until there is an answer.
