@@ -25,13 +25,13 @@ impl Process {
     pub(crate) fn new(
         name: String,
         program: &str,
-        arguments_log: PathBuf,
+        log: PathBuf,
         variables: Vec<(&'static str, String)>,
     ) -> Self {
         let beside = std::env::current_exe().unwrap();
         let program = beside.parent().unwrap().join(program);
         assert!(program.is_file(), "{} is not there: run `make faults`", program.display());
-        Self { name, program, variables, log: arguments_log, child: Mutex::new(None) }
+        Self { name, program, variables, log, child: Mutex::new(None) }
     }
 
     /// Starts it, with failpoints in the words of the crate `fail`.

@@ -8,16 +8,11 @@ use futures_util::future::join_all;
 use harness::{Options, Shop, World, eventually, hurried};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, PayOptions, Release};
-use worker::{Patience, Restraint};
+use worker::Patience;
 
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 const PAYABLE: [&str; 2] = ["created by shop", "payable by reply"];
 const FOUND: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
-
-/// Many orders of one merchant fail on purpose at once, each for itself: that is no reason to pause.
-fn unpaused() -> Option<Restraint> {
-    Some(Restraint { failures_max: u32::MAX, ..Restraint::default() })
-}
 
 async fn hurried_world() -> World {
     World::start_with(Options { patience: Some(hurried()), ..Options::default() }).await
@@ -152,8 +147,7 @@ async fn what_is_closed_at_wechat_is_closed() {
 
 #[tokio::test]
 async fn an_unknown_outcome_is_told_as_such_and_one_look_settles_it() {
-    let options = Options { restraint: unpaused(), ..Options::default() };
-    let world = World::start_with(options).await;
+    let world = World::start().await;
     let shops = [world.shop(), world.hmac_shop()];
     let cases = shops.iter().flat_map(|shop| no_answers().into_iter().map(move |it| (shop, it)));
     let settle = async |(shop, fault): (&Shop, Fault)| {
@@ -187,7 +181,7 @@ async fn an_unknown_outcome_is_told_as_such_and_one_look_settles_it() {
 #[tokio::test]
 async fn unknown_outcomes_heal_by_themselves() {
     let patience = Some(hurried());
-    let options = Options { patience, restraint: unpaused(), ..Options::default() };
+    let options = Options { patience, ..Options::default() };
     let world = World::start_with(options).await;
     let shops = [world.shop(), world.hmac_shop()];
     let cases = shops.iter().flat_map(|shop| no_answers().into_iter().map(move |it| (shop, it)));
@@ -285,8 +279,7 @@ async fn a_number_that_is_closed_at_wechat_is_refused_for_good() {
 
 #[tokio::test]
 async fn a_query_that_fails_moves_nothing_and_is_asked_again() {
-    let options = Options { restraint: unpaused(), ..Options::default() };
-    let world = World::start_with(options).await;
+    let world = World::start().await;
     let shops = [world.shop(), world.hmac_shop()];
     let mut faults = no_answers();
     faults
@@ -318,7 +311,7 @@ async fn a_query_that_fails_moves_nothing_and_is_asked_again() {
 #[tokio::test]
 async fn queries_that_fail_are_repeated_by_themselves() {
     let patience = Some(hurried());
-    let options = Options { patience, restraint: unpaused(), ..Options::default() };
+    let options = Options { patience, ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.shop();
     let find = async |fault: Fault| {

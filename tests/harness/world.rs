@@ -59,7 +59,8 @@ pub struct Options {
     pub clients: Option<worker::Clients>,
     /// How old an order must be before the gateway closes it; of any age unless said.
     pub gateway_close_age_min: Option<Duration>,
-    /// What bounds the workers' calls, when it is not what bounds everybody's.
+    /// What bounds the workers' calls; failures never pause them unless said, so that a flow sees
+    /// each call that it makes fail.
     pub restraint: Option<Restraint>,
     /// The primary host of the gateway; the simulator is then its backup.
     pub gateway_primary: Option<String>,
@@ -84,6 +85,11 @@ struct Manner {
 fn aloof() -> Patience {
     let never = Duration::from_secs(3600);
     Patience { young_look: never, unknown_first: never, ..Patience::default() }
+}
+
+/// The guards of a flow that has many calls fail on purpose and is about something else.
+fn unpaused() -> Restraint {
+    Restraint { failures_max: u32::MAX, ..Restraint::default() }
 }
 
 /// The reconciler in a hurry: every wait is a fraction of a second.
@@ -210,7 +216,7 @@ impl World {
             patience: options.patience.unwrap_or_else(aloof),
             keys: keys.clone(),
             clients: options.clients,
-            restraint: options.restraint.unwrap_or_default(),
+            restraint: options.restraint.unwrap_or_else(unpaused),
             gateway_backup_url: options.gateway_primary.is_some().then(|| simulator.url()),
             gateway_url: options.gateway_primary.unwrap_or_else(|| simulator.url()),
         };
