@@ -37,9 +37,20 @@ struct Arguments {
     keep: bool,
 }
 
+/// As a shell tells of a program that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let campaign = campaign(Arguments::parse());
+    tokio::select! {
+        code = campaign => code,
+        // Dropping it ends its processes and its servers.
+        _ = tokio::signal::ctrl_c() => ExitCode::from(INTERRUPTED),
+    }
+}
+
+async fn campaign(arguments: Arguments) -> ExitCode {
     let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
     let orders = arguments.orders;
     let lasting = Duration::from_secs_f64(arguments.minutes * 60.0);
