@@ -7,6 +7,7 @@
 mod blow;
 mod chance;
 mod inject;
+mod payers;
 mod process;
 mod shops;
 mod system;

@@ -145,17 +145,18 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
     };
     let (answers, late) = join!(posted, cut);
 
-    let mut counts = [0; 2];
+    let mut declined = 0;
     for (status, body) in answers.into_iter().chain(late) {
         match status.as_u16() {
-            200 | 202 => counts[0] += 1,
+            200 | 202 => {}
             503 => assert_eq!(kind_of(&body), "not-accepted"),
             504 => assert_eq!(kind_of(&body), "unknown"),
             _ => panic!("{status} {body}"),
         }
-        counts[1] += usize::from(status.is_server_error());
+        declined += usize::from(status.is_server_error());
     }
-    assert!(counts[0] >= UNDER_WAY && counts[1] > 0, "{counts:?}");
+    // Of those under way the workers have the order, but the confirm may not have come through.
+    assert!(declined >= after.len(), "{declined}");
 
     proxy.open();
     world.ingress_ready().await;

@@ -1,0 +1,176 @@
+//! Payers who pay, in every way that there is, and forgers who say that somebody did.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use harness::TestMerchant;
+use simulator::{Api, Fault, Malform, PayOptions, PlannedFault, Signing};
+use tokio::time::sleep;
+use wechatpay_v2::{Fen, SignType, TransactionId};
+
+use crate::shops::Shops;
+
+/// What happens to an order after it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Paid,
+    PaidUntold,
+    PaidToldTwice,
+    PaidToldAtOnce,
+    PaidToldLate,
+    PaidTwice,
+    WrongAmountTold,
+    OtherTransactionTold,
+    OtherMerchantTold,
+    Forged,
+    Malformed,
+    LaggingQuery,
+    FailedThenPaid,
+    Closed,
+    ClosedWhilePaying,
+    PaidAfterClose,
+    Left,
+}
+
+pub(crate) const ENDINGS: [(u32, Ending); 17] = [
+    (30, Ending::Paid),
+    (8, Ending::PaidUntold),
+    (6, Ending::PaidToldTwice),
+    (6, Ending::PaidToldAtOnce),
+    (6, Ending::PaidToldLate),
+    (3, Ending::PaidTwice),
+    (3, Ending::WrongAmountTold),
+    (3, Ending::OtherTransactionTold),
+    (2, Ending::OtherMerchantTold),
+    (6, Ending::Forged),
+    (4, Ending::Malformed),
+    (4, Ending::LaggingQuery),
+    (3, Ending::FailedThenPaid),
+    (6, Ending::Closed),
+    (5, Ending::ClosedWhilePaying),
+    (3, Ending::PaidAfterClose),
+    (2, Ending::Left),
+];
+
+impl Shops<'_> {
+    /// Plays the ending of an order that WeChat knows.
+    pub(crate) async fn end(
+        &self,
+        ending: Ending,
+        merchant: &TestMerchant,
+        number: &str,
+        mut rng: Rng,
+    ) {
+        let plain = PayOptions::default;
+        let pay = |options: PayOptions| self.pay(&merchant.mch_id, number, options);
+        match ending {
+            Ending::Paid => pay(plain()),
+            Ending::PaidUntold => pay(PayOptions { state_only: true, ..plain() }),
+            Ending::PaidToldTwice => pay(PayOptions { notify: Some(2), ..plain() }),
+            Ending::PaidToldAtOnce => {
+                pay(PayOptions { notify: Some(4), concurrently: true, ..plain() });
+            }
+            Ending::PaidToldLate => {
+                pay(PayOptions { delay_ms: rng.u64(500..8000), fresh_nonce: true, ..plain() });
+            }
+            Ending::PaidTwice => {
+                // Both are told; of one that is not, only the bill knows.
+                pay(PayOptions { fresh_nonce: true, ..plain() });
+                sleep(Duration::from_millis(rng.u64(0..2000))).await;
+                pay(PayOptions { second_payment: true, ..plain() });
+            }
+            Ending::WrongAmountTold => pay(PayOptions { total_fee: Fen::new(7).ok(), ..plain() }),
+            Ending::OtherTransactionTold => {
+                pay(plain());
+                // Whoever has the key is believed: before the true one it would be the payment.
+                if !self.is_paid(&merchant.mch_id, number).await {
+                    return;
+                }
+                let other = format!("42000999{:020}", rng.u64(..));
+                let other = TransactionId::parse(other).unwrap();
+                let told = PayOptions { notify_only: true, transaction_id: Some(other), ..plain() };
+                pay(told);
+            }
+            Ending::OtherMerchantTold => {
+                let other = self.system.merchants.iter().find(|it| it.mch_id != merchant.mch_id);
+                let mch_id = other.map(|it| it.mch_id.clone());
+                pay(PayOptions { notify_only: true, mch_id, ..plain() });
+                pay(plain());
+            }
+            Ending::Forged => {
+                let signings = [
+                    Signing::Wrong,
+                    Signing::OtherKey,
+                    Signing::Missing,
+                    Signing::Empty,
+                    Signing::Md5,
+                    Signing::HmacSha256,
+                ];
+                let sign = signings[rng.usize(0..signings.len())];
+                let honest = matches!(
+                    (sign, merchant.sign_type),
+                    (Signing::Md5, SignType::Md5) | (Signing::HmacSha256, SignType::HmacSha256)
+                );
+                if !honest {
+                    pay(PayOptions { notify_only: true, notify: Some(3), sign, ..plain() });
+                }
+                sleep(Duration::from_millis(rng.u64(0..1000))).await;
+                pay(plain());
+            }
+            Ending::Malformed => {
+                let malforms = [
+                    Malform::Doctype,
+                    Malform::Duplicate,
+                    Malform::Truncated,
+                    Malform::Nested,
+                    Malform::Huge,
+                    Malform::Gbk,
+                    Malform::Trailing,
+                    Malform::NoReturnCode,
+                    Malform::ReturnFail,
+                    Malform::ResultFail,
+                ];
+                let malform = Some(malforms[rng.usize(0..malforms.len())]);
+                pay(PayOptions { notify_only: true, malform, ..plain() });
+                pay(plain());
+            }
+            Ending::LaggingQuery => {
+                self.strike(Api::Orderquery, number, Fault::Lag, 3);
+                pay(PayOptions { state_only: true, ..plain() });
+            }
+            Ending::FailedThenPaid => {
+                self.strike(Api::Orderquery, number, Fault::PayError, 2);
+                sleep(Duration::from_secs(4)).await;
+                pay(PayOptions { notify: Some(rng.u32(0..2)), ..plain() });
+            }
+            Ending::Closed => self.close(&merchant.mch_id, number, rng).await,
+            Ending::ClosedWhilePaying => {
+                tokio::join!(self.close(&merchant.mch_id, number, rng.fork()), async {
+                    sleep(Duration::from_millis(rng.u64(0..5000))).await;
+                    pay(PayOptions { force: true, ..plain() });
+                });
+            }
+            Ending::PaidAfterClose => {
+                self.close(&merchant.mch_id, number, rng.fork()).await;
+                sleep(Duration::from_secs(rng.u64(3..12))).await;
+                pay(PayOptions { force: true, notify: Some(2), ..plain() });
+            }
+            Ending::Left => {}
+        }
+    }
+
+    /// Refused where the order is closed or paid already, which is WeChat's right.
+    fn pay(&self, mch_id: &str, number: &str, options: PayOptions) {
+        if self.system.simulator.pay(mch_id, number, &options).is_err() {
+            self.note("payment refused by WeChat");
+        }
+    }
+
+    pub(crate) fn strike(&self, api: Api, number: &str, fault: Fault, times: u32) {
+        let fault = PlannedFault {
+            out_trade_no: Some(number.to_owned()),
+            ..PlannedFault::new(fault, times)
+        };
+        self.system.simulator.add_fault(api, fault).unwrap();
+    }
+}
