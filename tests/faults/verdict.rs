@@ -274,7 +274,9 @@ async fn secrets_and_panics(system: &System, pool: &PgPool) -> Vec<Breach> {
                 let what = format!("a secret in the log of {}", process.name);
                 breaches.push(Breach { out_trade_no: None, what });
             }
-            if line.contains("panicked at") && !line.contains("fail-") {
+            // As the standard library says it, and as the worker logs it.
+            let panicked = line.contains("panicked at") || line.contains("\"panicked: ");
+            if panicked && !line.contains("/fail-") {
                 let what = format!("{} panicked: {line}", process.name);
                 breaches.push(Breach { out_trade_no: None, what });
             }
