@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use orders::event;
-use orders::{Circumstances, Exception, ExceptionKind, ExceptionView, Fact, OrderKey, OrderView};
+use orders::{ApplyContext, Exception, ExceptionKind, ExceptionView, Fact, OrderKey, OrderView};
 use orders::{Pay, Source, Step};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -281,12 +281,12 @@ impl Desk {
         if let Some(holder) = learned.lease_holder {
             self.released.insert(key.clone(), holder);
         }
-        let around = Circumstances {
+        let context = ApplyContext {
             at: learned.at,
             source: learned.source,
             booked_on: booked_elsewhere(&self.booked, &learned.fact, key),
         };
-        let applied = match stored.order.apply(&learned.fact, &around) {
+        let applied = match stored.order.apply(&learned.fact, &context) {
             Ok(applied) => applied,
             Err(refusal) => {
                 let trace = learned.traceparent.clone();
