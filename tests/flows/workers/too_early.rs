@@ -105,8 +105,10 @@ async fn a_worker_mends_the_topology_and_replays_what_went_astray() {
     assert_eq!(status, StatusCode::ACCEPTED);
     let notification = world.unsent_notification(&shop, &paid, PayOptions::default());
     world.notify_ok(&shop.mch_id, &notification).await;
-    let astray = amqp.peek_all(&amqp.qualified_name("unrouted")).await;
-    assert_eq!(astray.len(), 2);
+    eventually("both to be unrouted", async || {
+        (amqp.peek_all(&amqp.qualified_name("unrouted")).await.len() == 2).then_some(())
+    })
+    .await;
     amqp.close().await;
 
     world.add_worker().await;
