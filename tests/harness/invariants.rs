@@ -177,9 +177,9 @@ impl World {
     pub async fn wait_until_idle(&self) {
         let stop = CancellationToken::new();
         let config = self.environment.broker_config("test depths");
-        let link = broker::Link::start(config, broker::Setup::Check, stop.clone());
+        let connection = broker::Connection::start(config, broker::Setup::Check, stop.clone());
         eventually("quiet", async || {
-            let depths = broker::depths(&link).await.ok()?;
+            let depths = broker::queue_depths(&connection).await.ok()?;
             let busy = depths.iter().any(|depth| {
                 let kept = depth.queue.ends_with(".parked") || depth.queue.ends_with(".unrouted");
                 depth.messages > 0 && !kept
@@ -191,7 +191,7 @@ impl World {
         })
         .await;
         stop.cancel();
-        link.closed().await;
+        connection.closed().await;
     }
 
     /// Called when everything is stopped: what is unacked then stands in its queue again.
@@ -221,10 +221,11 @@ impl World {
     async fn check_nothing_left(&self) {
         let stop = CancellationToken::new();
         let config = self.environment.broker_config("test depths");
-        let link = broker::Link::start(config, broker::Setup::Check, stop.clone());
-        let depths = eventually("depths", async || broker::depths(&link).await.ok()).await;
+        let connection = broker::Connection::start(config, broker::Setup::Check, stop.clone());
+        let depths =
+            eventually("depths", async || broker::queue_depths(&connection).await.ok()).await;
         stop.cancel();
-        link.closed().await;
+        connection.closed().await;
         let parked = |queue: &str| queue.ends_with(".parked");
         let left: Vec<_> =
             depths.iter().filter(|depth| depth.messages > 0 && !parked(&depth.queue)).collect();

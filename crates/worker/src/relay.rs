@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use broker::{Exchange, Link, Message, Publisher, Target};
+use broker::{Connection, Exchange, Message, Publisher, Target};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
@@ -59,7 +59,7 @@ impl Nudge {
 /// Publishes until `stop`, then what is still on the road.
 pub(crate) async fn run(
     store: Store,
-    link: Link,
+    connection: Connection,
     publisher: Publisher,
     Road(mut road): Road,
     stop: CancellationToken,
@@ -72,7 +72,7 @@ pub(crate) async fn run(
             biased;
             () = stop.cancelled() => break,
             _ = road.recv_many(&mut batch, BATCH_MAX) => {}
-            _ = sweep.tick() => sweep_once(&store, &link, &publisher).await,
+            _ = sweep.tick() => sweep_once(&store, &connection, &publisher).await,
         }
         publish(&store, &publisher, batch.drain(..).map(fresh).collect()).await;
     }
@@ -82,10 +82,10 @@ pub(crate) async fn run(
     }
 }
 
-async fn sweep_once(store: &Store, link: &Link, publisher: &Publisher) {
+async fn sweep_once(store: &Store, connection: &Connection, publisher: &Publisher) {
     measure(store).await;
     // Taking over what cannot be sent would only make others wait for it.
-    while link.is_up() {
+    while connection.is_up() {
         let due = match store.take_due(BATCH_MAX as i64).await {
             Ok(due) => due,
             Err(error) => {
