@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::blow::{Blow, End, Harm, Part, ServerBlow, Wire};
 use crate::chance::{Stream, stream};
+use crate::fault::{Blow, End, Harm, Part, ServerBlow, Wire};
 use crate::process::Process;
 use crate::system::{HURRY, System, mend};
 
@@ -53,13 +53,13 @@ async fn hand(
         sleep(pause).await;
         let blow = draw(&mut rng);
         let lasting = Duration::from_millis(rng.u64(200..4000));
-        strike(system, &blow, lasting).await;
+        inject_fault(system, &blow, lasting).await;
         *injected.entry(blow.kind()).or_default() += 1;
     }
 }
 
 /// Breaks it, and mends it afterwards.
-async fn strike(system: &System, blow: &Blow, lasting: Duration) {
+async fn inject_fault(system: &System, blow: &Blow, lasting: Duration) {
     match blow {
         Blow::Process(part, end) => {
             let process = match part {
@@ -68,7 +68,7 @@ async fn strike(system: &System, blow: &Blow, lasting: Duration) {
             };
             end_process(process, *end, lasting).await;
         }
-        Blow::Server(blow) => strike_server(system, *blow, lasting).await,
+        Blow::Server(blow) => fault_server(system, *blow, lasting).await,
         Blow::Wire(wire, harm) => {
             let proxies = wires(system, *wire);
             for proxy in &proxies {
@@ -125,7 +125,7 @@ async fn renew(process: &Process, failpoints: &str) {
     process.start(failpoints);
 }
 
-async fn strike_server(system: &System, blow: ServerBlow, lasting: Duration) {
+async fn fault_server(system: &System, blow: ServerBlow, lasting: Duration) {
     let servers = &system.servers;
     match blow {
         ServerBlow::RabbitKill => {
@@ -157,7 +157,7 @@ async fn strike_server(system: &System, blow: ServerBlow, lasting: Duration) {
             servers.lose_broker_data().await;
             let before = system.events.connections();
             system.servers_up().await;
-            system.events.listens_again(before).await;
+            system.events.wait_until_reconnected(before).await;
             *system.lost.lock().unwrap() = Some(OffsetDateTime::now_utc());
         }
         ServerBlow::PostgresKill => {

@@ -4,8 +4,8 @@
 //! The same seed makes the same orders, payments and blows; how they meet depends on the machine.
 #![allow(clippy::unwrap_used, reason = "what breaks the tool itself ends the run")]
 
-mod blow;
 mod chance;
+mod fault;
 mod inject;
 mod payers;
 mod process;

@@ -135,11 +135,11 @@ impl Shops<'_> {
                 pay(plain());
             }
             Ending::LaggingQuery => {
-                self.strike(Api::Orderquery, number, Fault::Lag, 3);
+                self.inject_fault(Api::Orderquery, number, Fault::Lag, 3);
                 pay(PayOptions { state_only: true, ..plain() });
             }
             Ending::FailedThenPaid => {
-                self.strike(Api::Orderquery, number, Fault::PayError, 2);
+                self.inject_fault(Api::Orderquery, number, Fault::PayError, 2);
                 sleep(Duration::from_secs(4)).await;
                 pay(PayOptions { notify: Some(rng.u32(0..2)), ..plain() });
             }
@@ -166,7 +166,7 @@ impl Shops<'_> {
         }
     }
 
-    pub(crate) fn strike(&self, api: Api, number: &str, fault: Fault, times: u32) {
+    pub(crate) fn inject_fault(&self, api: Api, number: &str, fault: Fault, times: u32) {
         let fault = PlannedFault {
             out_trade_no: Some(number.to_owned()),
             ..PlannedFault::new(fault, times)

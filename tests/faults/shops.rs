@@ -98,7 +98,7 @@ impl<'a> Shops<'a> {
         if rng.u32(0..50) == 0 {
             self.note("an answer slower than our patience");
             let api = [Api::Unifiedorder, Api::Orderquery][rng.usize(0..2)];
-            self.strike(api, &number, Fault::DelayMs(BEYOND_PATIENCE_MS), 1);
+            self.inject_fault(api, &number, Fault::DelayMs(BEYOND_PATIENCE_MS), 1);
         }
         match rng.u32(0..100) {
             0..4 => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use broker::Namespace;
 use harness::TestMerchant;
-use harness::events::Recorder;
+use harness::events::EventRecorder;
 use harness::proxy::{Proxy, Way};
 use harness::servers::{Server, Servers};
 use harness::services::through;
@@ -38,7 +38,7 @@ pub(crate) struct System {
     pub(crate) wires: Wires,
     pub(crate) http: reqwest::Client,
     pub(crate) namespace: Namespace,
-    pub(crate) events: Recorder,
+    pub(crate) events: EventRecorder,
     pub(crate) begun: OffsetDateTime,
     /// When the broker last lost messages that it had confirmed.
     pub(crate) lost: Mutex<Option<OffsetDateTime>>,
@@ -145,7 +145,7 @@ impl System {
         let (workers, ingresses) = (workers.collect::<Vec<_>>(), ingresses.collect::<Vec<_>>());
         let namespace = Namespace::parse("wxpay").unwrap();
         let shop_amqp = through(amqp, wires.shop_to_rabbit.address).to_string();
-        let events = Recorder::start(shop_amqp, &namespace);
+        let events = EventRecorder::start(shop_amqp, &namespace);
         for process in workers.iter().chain(&ingresses) {
             process.start(HURRY);
         }
@@ -166,7 +166,7 @@ impl System {
             folder,
             keep,
         };
-        system.events.listens().await;
+        system.events.wait_until_listening().await;
         system.is_ready().await;
         system
     }

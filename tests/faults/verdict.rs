@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker::{BrokerConfig, QueueDepth};
-use harness::invariants::{Audit, Breach};
+use harness::invariants::{Audit, Violation};
 use harness::servers::Server;
 use sqlx::{PgPool, Row};
 use time::OffsetDateTime;
@@ -27,7 +27,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10);
 const STORIES_MAX: usize = 5;
 
 pub(crate) struct Found {
-    breaches: Vec<Breach>,
+    violations: Vec<Violation>,
     stories: Vec<String>,
     facts: Vec<String>,
     gateway_faults: u32,
@@ -36,15 +36,15 @@ pub(crate) struct Found {
 
 impl Found {
     pub(crate) fn is_clean(&self) -> bool {
-        self.breaches.is_empty()
+        self.violations.is_empty()
     }
 
     pub(crate) fn lost(&self) -> usize {
-        self.breaches.len() - self.doubled()
+        self.violations.len() - self.doubled()
     }
 
     pub(crate) fn doubled(&self) -> usize {
-        self.breaches.iter().filter(|breach| breach.what.starts_with("doubled")).count()
+        self.violations.iter().filter(|breach| breach.what.starts_with("doubled")).count()
     }
 
     /// Prints what was injected and found; returns how many faults there were.
@@ -62,7 +62,7 @@ impl Found {
         for fact in &self.facts {
             println!("  {fact}");
         }
-        for breach in &self.breaches {
+        for breach in &self.violations {
             let number = breach.out_trade_no.as_deref().unwrap_or("-");
             println!("  BREACH {number}: {}", breach.what);
         }
@@ -78,11 +78,11 @@ impl Found {
 pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
     let pool = system.pool().await;
     let mut facts = Vec::new();
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
 
     // What only a lost broker knew, its shops ask for again.
     let lost_at = *system.lost.lock().unwrap();
-    quiet(system, &pool).await;
+    wait_until_idle(system, &pool).await;
     if lost_at.is_some() {
         let unknown = unknown(&pool, shops).await;
         let repeated = shops.repeat(&unknown).await;
@@ -92,8 +92,8 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
         let said = system.operator(&["order", "requery-closed", "--since", &since]).await;
         facts.push(format!("operator: {}", said.trim()));
     }
-    let undecided = quiet(system, &pool).await;
-    breaches.extend(undecided);
+    let undecided = wait_until_idle(system, &pool).await;
+    violations.extend(undecided);
 
     // Every event once without help, but those that were under way when the broker lost its data.
     let accepted = shops.accepted();
@@ -103,40 +103,44 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
         accepted: &accepted,
         broker_was_lost: lost_at.is_some(),
     };
-    breaches.extend(audit.breaches().await);
-    breaches.extend(audit.booked_here_and_not_paid_there().await);
-    let untold = told(system, &audit).await;
-    if let (Some(lost_at), false) = (lost_at, untold.is_empty()) {
-        let late = written_after(&pool, &untold, lost_at).await;
-        breaches.extend(late);
+    violations.extend(audit.violations().await);
+    violations.extend(audit.booked_but_not_paid().await);
+    let unpublished = unpublished_events(system, &audit).await;
+    if let (Some(lost_at), false) = (lost_at, unpublished.is_empty()) {
+        let late = written_after(&pool, &unpublished, lost_at).await;
+        violations.extend(late);
         let since = system.begun.format(&Rfc3339).unwrap();
         let said = system.operator(&["events", "replay", "--since", &since]).await;
-        facts.push(format!("{} events were gone with the broker; {}", untold.len(), said.trim()));
+        facts.push(format!(
+            "{} events were gone with the broker; {}",
+            unpublished.len(),
+            said.trim()
+        ));
         let deadline = Instant::now() + QUIET_WITHIN;
-        let mut untold = told(system, &audit).await;
-        while !untold.is_empty() && Instant::now() < deadline {
-            println!("  {} events are missed, such as {:?}", untold.len(), untold[0]);
+        let mut unpublished = unpublished_events(system, &audit).await;
+        while !unpublished.is_empty() && Instant::now() < deadline {
+            println!("  {} events are missed, such as {:?}", unpublished.len(), unpublished[0]);
             sleep(TOLD_WITHIN).await;
-            untold = told(system, &audit).await;
+            unpublished = unpublished_events(system, &audit).await;
         }
-        breaches.extend(untold);
+        violations.extend(unpublished);
     } else {
-        breaches.extend(untold);
+        violations.extend(unpublished);
     }
 
     let (made, there) = (shops.orders as usize, system.simulator.orders().len());
     if there < made {
         let what = format!("lost: {made} orders were made, WeChat knows {there}");
-        breaches.push(Breach { out_trade_no: None, what });
+        violations.push(Violation { out_trade_no: None, what });
     }
-    breaches.extend(secrets_and_panics(system, &pool).await);
-    breaches.extend(ends_well(system).await);
-    breaches.extend(left(system, shops, lost_at.is_some(), &mut facts).await);
+    violations.extend(secrets_and_panics(system, &pool).await);
+    violations.extend(ends_well(system).await);
+    violations.extend(left(system, shops, lost_at.is_some(), &mut facts).await);
 
     facts.extend(counts(&pool).await);
     let mut stories = Vec::new();
     let keys: BTreeSet<(String, String)> = accepted;
-    for breach in breaches.iter().filter(|it| it.out_trade_no.is_some()).take(STORIES_MAX) {
+    for breach in violations.iter().filter(|it| it.out_trade_no.is_some()).take(STORIES_MAX) {
         let number = breach.out_trade_no.clone().unwrap();
         let mch_id = keys.iter().find(|(_, it)| *it == number).map(|(mch_id, _)| mch_id.clone());
         let mch_id = mch_id.unwrap_or_else(|| system.merchants[0].mch_id.clone());
@@ -146,11 +150,11 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
         stories.extend(most_troubled(system, &pool).await);
     }
     let oddities = shops.oddities.lock().unwrap().clone();
-    Found { breaches, stories, facts, gateway_faults: bad_answers(system), oddities }
+    Found { violations, stories, facts, gateway_faults: bad_answers(system), oddities }
 }
 
 /// Waits until nothing is queued, unpublished or undecided; returns what is in the end.
-async fn quiet(system: &System, pool: &PgPool) -> Vec<Breach> {
+async fn wait_until_idle(system: &System, pool: &PgPool) -> Vec<Violation> {
     let deadline = Instant::now() + QUIET_WITHIN;
     let mut last = Instant::now();
     loop {
@@ -173,13 +177,13 @@ async fn quiet(system: &System, pool: &PgPool) -> Vec<Breach> {
     }
 }
 
-async fn unsettled(system: &System, pool: &PgPool) -> Vec<Breach> {
+async fn unsettled(system: &System, pool: &PgPool) -> Vec<Violation> {
     let mut left = Vec::new();
     for depth in depths(system).await {
         let kept = depth.queue.ends_with(".parked") || depth.queue.ends_with(".unrouted");
         if depth.messages > 0 && !kept {
             let what = format!("undecided: {} messages in {}", depth.messages, depth.queue);
-            left.push(Breach { out_trade_no: None, what });
+            left.push(Violation { out_trade_no: None, what });
         }
     }
     let undecided = "select out_trade_no, 'undecided: ' || state from orders
@@ -187,18 +191,18 @@ async fn unsettled(system: &System, pool: &PgPool) -> Vec<Breach> {
         union all select out_trade_no, 'undecided: an event is unpublished' from outbox";
     let undecided = sqlx::query(undecided).fetch_all(pool).await.unwrap();
     left.extend(
-        undecided.iter().map(|row| Breach { out_trade_no: Some(row.get(0)), what: row.get(1) }),
+        undecided.iter().map(|row| Violation { out_trade_no: Some(row.get(0)), what: row.get(1) }),
     );
     let nobody = BTreeSet::new();
     let (simulator, accepted) = (&system.simulator, &nobody);
     let audit = Audit { pool, simulator, accepted, broker_was_lost: true };
-    left.extend(audit.breaches().await);
+    left.extend(audit.violations().await);
     let deliveries = system.simulator.orders().into_iter().flat_map(|order| order.notifications);
     let waiting = deliveries.filter(|told| told.state == simulator::NotificationState::Pending);
     let waiting = waiting.count();
     if waiting > 0 {
         let what = format!("undecided: {waiting} notifications are on their way");
-        left.push(Breach { out_trade_no: None, what });
+        left.push(Violation { out_trade_no: None, what });
     }
     left
 }
@@ -229,29 +233,33 @@ async fn unknown(pool: &PgPool, shops: &Shops<'_>) -> BTreeSet<(String, String)>
 }
 
 /// What the recorder has not heard of, after a moment for what is on its way.
-async fn told(system: &System, audit: &Audit<'_>) -> Vec<Breach> {
+async fn unpublished_events(system: &System, audit: &Audit<'_>) -> Vec<Violation> {
     let deadline = Instant::now() + TOLD_WITHIN;
     loop {
-        let untold = audit.untold(&system.events.bodies()).await;
-        if untold.is_empty() || Instant::now() > deadline {
-            return untold;
+        let unpublished = audit.unpublished(&system.events.bodies()).await;
+        if unpublished.is_empty() || Instant::now() > deadline {
+            return unpublished;
         }
         sleep(BETWEEN_LOOKS).await;
     }
 }
 
 /// Events that were written when the broker had its data and their listener again.
-async fn written_after(pool: &PgPool, untold: &[Breach], lost_at: OffsetDateTime) -> Vec<Breach> {
+async fn written_after(
+    pool: &PgPool,
+    unpublished: &[Violation],
+    lost_at: OffsetDateTime,
+) -> Vec<Violation> {
     let later = "select event_id::text from order_transitions where at > $1
         union all select event_id::text from exceptions where opened_at > $1
         union all select event_id::text from rejections where at > $1";
     let later: Vec<String> = sqlx::query_scalar(later).bind(lost_at).fetch_all(pool).await.unwrap();
-    let is_later = |breach: &&Breach| later.iter().any(|id| breach.what.contains(id.as_str()));
-    untold.iter().filter(is_later).cloned().collect()
+    let is_later = |breach: &&Violation| later.iter().any(|id| breach.what.contains(id.as_str()));
+    unpublished.iter().filter(is_later).cloned().collect()
 }
 
 /// No key, payer or signature in any log, and nobody panicked but where we made them.
-async fn secrets_and_panics(system: &System, pool: &PgPool) -> Vec<Breach> {
+async fn secrets_and_panics(system: &System, pool: &PgPool) -> Vec<Violation> {
     let mut secrets: Vec<String> = Vec::new();
     for merchant in &system.merchants {
         secrets.extend([merchant.key.clone(), merchant.openid.clone()]);
@@ -265,37 +273,37 @@ async fn secrets_and_panics(system: &System, pool: &PgPool) -> Vec<Breach> {
         secrets.extend(sign.filter(|sign| sign.len() >= 32));
     }
     let secrets: std::collections::HashSet<&str> = secrets.iter().map(String::as_str).collect();
-    let mut breaches = Vec::new();
+    let mut violations = Vec::new();
     for process in system.processes() {
         for line in process.log().lines() {
             // Every secret is a run of letters and digits.
             let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
             if words.into_iter().any(|word| secrets.contains(word)) {
                 let what = format!("a secret in the log of {}", process.name);
-                breaches.push(Breach { out_trade_no: None, what });
+                violations.push(Violation { out_trade_no: None, what });
             }
             // As the standard library says it, and as the worker logs it.
             let panicked = line.contains("panicked at") || line.contains("\"panicked: ");
             if panicked && !line.contains("/fail-") {
                 let what = format!("{} panicked: {line}", process.name);
-                breaches.push(Breach { out_trade_no: None, what });
+                violations.push(Violation { out_trade_no: None, what });
             }
         }
     }
-    breaches
+    violations
 }
 
 /// SIGTERM ends everybody in good order.
-async fn ends_well(system: &System) -> Vec<Breach> {
-    let mut breaches = Vec::new();
+async fn ends_well(system: &System) -> Vec<Violation> {
+    let mut violations = Vec::new();
     system.processes().for_each(|process| process.signal("TERM"));
     for process in system.processes() {
         if !process.ends().await {
             let what = format!("{} does not end", process.name);
-            breaches.push(Breach { out_trade_no: None, what });
+            violations.push(Violation { out_trade_no: None, what });
         }
     }
-    breaches
+    violations
 }
 
 /// What stands in queues when nobody holds anything.
@@ -304,15 +312,15 @@ async fn left(
     shops: &Shops<'_>,
     broker_was_lost: bool,
     facts: &mut Vec<String>,
-) -> Vec<Breach> {
-    let mut breaches = Vec::new();
+) -> Vec<Violation> {
+    let mut violations = Vec::new();
     let mut parked = 0;
     for depth in depths(system).await {
         if depth.queue.ends_with("orders.parked") {
             parked = depth.messages;
         } else if depth.messages > 0 {
             let what = format!("left: {} messages in {}", depth.messages, depth.queue);
-            breaches.push(Breach { out_trade_no: None, what });
+            violations.push(Violation { out_trade_no: None, what });
         }
     }
     let garbage = shops.garbage.load(Ordering::Relaxed);
@@ -320,9 +328,9 @@ async fn left(
     let right = if broker_was_lost { parked <= garbage } else { parked == garbage };
     if !right {
         let what = format!("{parked} messages are parked, but {garbage} were garbage");
-        breaches.push(Breach { out_trade_no: None, what });
+        violations.push(Violation { out_trade_no: None, what });
     }
-    breaches
+    violations
 }
 
 /// The story of the paid order that met the most trouble.

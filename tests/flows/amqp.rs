@@ -54,17 +54,21 @@ fn key(shop: &Shop, number: &str) -> Value {
 
 /// Pays, and waits until everything was told.
 async fn ends_paid(world: &World, shop: &Shop, number: &str) {
-    world.told(number, "order.payable").await;
+    world.wait_for_event(number, "order.payable").await;
     world.pay(shop, number, &PayOptions::default());
-    world.told(number, "order.paid").await;
-    assert_eq!(world.events.moves(number), STORY);
+    world.wait_for_event(number, "order.paid").await;
+    assert_eq!(world.events.transition_types(number), STORY);
 }
 
 /// Waits until so many messages wait in one of our queues, and returns them.
-async fn waiting(amqp: &Amqp, queue: &str, count: usize) -> Vec<lapin::message::Delivery> {
-    let name = amqp.ours(queue);
+async fn wait_for_messages(
+    amqp: &Amqp,
+    queue: &str,
+    count: usize,
+) -> Vec<lapin::message::Delivery> {
+    let name = amqp.qualified_name(queue);
     eventually(&format!("{count} messages in {queue}"), async || {
-        let found = amqp.look_into(&name).await;
+        let found = amqp.peek_all(&name).await;
         (found.len() == count).then_some(found)
     })
     .await
@@ -74,7 +78,7 @@ async fn waiting(amqp: &Amqp, queue: &str, count: usize) -> Vec<lapin::message::
 async fn an_order_is_answered_on_a_queue_of_the_shops_own() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let asked = question(&new_id(), &answers, "cart-17");
     amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), asked).await;
@@ -101,7 +105,7 @@ async fn an_order_is_answered_on_a_queue_of_the_shops_own() {
 async fn an_order_is_answered_by_direct_reply_to() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
     let asked = question(&new_id(), &answers, &"c".repeat(255));
     amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), asked).await;
@@ -121,11 +125,11 @@ async fn an_order_is_answered_by_direct_reply_to() {
 async fn an_order_without_reply_to_is_heard_of_by_its_events() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));
     amqp.command(CREATE, &order, properties(&new_id())).await;
-    world.told(&number, "order.payable").await;
-    let payable = &world.events.about(&number)[1];
+    world.wait_for_event(&number, "order.payable").await;
+    let payable = &world.events.for_order(&number)[1];
     assert!(payable["order"]["pay"]["paySign"].is_string(), "{payable}");
     ends_paid(&world, &shop, &number).await;
     amqp.close().await;
@@ -136,13 +140,13 @@ async fn an_order_without_reply_to_is_heard_of_by_its_events() {
 async fn a_question_is_answered_with_the_order_as_it_stands() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
     world.create_payable(&shop.order(&number, 9900)).await;
     let rejected = Shop::number();
     let order = bytes(&wrong_order(&shop, &rejected));
     amqp.command(CREATE, &order, properties(&new_id())).await;
-    world.told(&rejected, "order.rejected").await;
+    world.wait_for_event(&rejected, "order.rejected").await;
 
     let mut ask = async |body: &[u8]| {
         let id = new_id();
@@ -175,7 +179,7 @@ async fn a_question_is_answered_with_the_order_as_it_stands() {
         assert!((400..500).contains(&status), "{reply}");
         assert!(reply["problem"].is_object(), "{reply}");
     }
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     assert_eq!(books.len(), 3, "an order and its two moves: {books:#?}");
     amqp.close().await;
     world.finish().await;
@@ -185,7 +189,7 @@ async fn a_question_is_answered_with_the_order_as_it_stands() {
 async fn a_command_that_comes_twice_is_rejected_once_and_answered_twice() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let id = new_id();
     let order = bytes(&wrong_order(&shop, &number));
@@ -196,14 +200,14 @@ async fn a_command_that_comes_twice_is_rejected_once_and_answered_twice() {
     assert_eq!(replies[0], replies[1]);
     assert_eq!(replies[0]["status"], 422);
     assert_eq!(wrong_fields(&replies[0]["problem"]), ["total_fee"]);
-    world.told(&number, "order.rejected").await;
+    world.wait_for_event(&number, "order.rejected").await;
 
     // Another command of the same content is told as one of its own.
     let asked = question(&new_id(), &answers, "another");
     amqp.command(CREATE, &order, asked).await;
     answers.next_json().await;
     let events = eventually("the second rejection", async || {
-        let events = world.events.once(&number);
+        let events = world.events.distinct(&number);
         (events.len() > 1).then_some(events)
     })
     .await;
@@ -224,7 +228,7 @@ async fn a_command_that_comes_twice_is_rejected_once_and_answered_twice() {
 async fn a_good_command_that_comes_twice_is_one_order() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let id = new_id();
     let order = bytes(&shop.order(&number, 9900));
@@ -247,7 +251,7 @@ async fn a_good_command_that_comes_twice_is_one_order() {
 async fn a_command_without_message_id_works_and_twice_is_one_rejection() {
     let world = World::start().await;
     let (shop, good, wrong) = (world.shop(), Shop::number(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let nameless = || BasicProperties::default().with_reply_to(answers.name.as_str().into());
     let bare = BasicProperties::default();
@@ -261,10 +265,13 @@ async fn a_command_without_message_id_works_and_twice_is_one_rejection() {
         let reply = answers.next_json().await;
         assert_eq!(reply["status"], 422, "{reply}");
     }
-    world.told(&wrong, "order.rejected").await;
+    world.wait_for_event(&wrong, "order.rejected").await;
     let rejections = "select count(*) from rejections where out_trade_no = $1";
-    let rejections: i64 =
-        sqlx::query_scalar(rejections).bind(&wrong).fetch_one(&world.place.pool).await.unwrap();
+    let rejections: i64 = sqlx::query_scalar(rejections)
+        .bind(&wrong)
+        .fetch_one(&world.environment.pool)
+        .await
+        .unwrap();
     assert_eq!(rejections, 1);
     amqp.close().await;
     world.finish().await;
@@ -273,14 +280,14 @@ async fn a_command_without_message_id_works_and_twice_is_one_rejection() {
 #[tokio::test]
 async fn two_shops_may_count_their_messages_alike() {
     let world = World::start().await;
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();
         let asked = question("1", &answers, "1");
         amqp.command(CREATE, &bytes(&wrong_order(&shop, &number)), asked).await;
         assert_eq!(answers.next_json().await["status"], 422);
-        world.told(&number, "order.rejected").await;
+        world.wait_for_event(&number, "order.rejected").await;
         let (status, _) = world.get(&shop, &number).await;
         assert_eq!(status.as_u16(), 422);
     }
@@ -292,19 +299,19 @@ async fn two_shops_may_count_their_messages_alike() {
 async fn an_answer_into_one_of_our_own_queues_is_refused() {
     let world = World::start().await;
     let shop = world.shop();
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     for queue in ["orders", "notifications", "orders.parked", "queries", "new"] {
         let number = Shop::number();
-        let asked = properties(&new_id()).with_reply_to(amqp.ours(queue).into());
+        let asked = properties(&new_id()).with_reply_to(amqp.qualified_name(queue).into());
         amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), asked).await;
-        world.told(&number, "order.rejected").await;
-        let event = &world.events.about(&number)[0];
+        world.wait_for_event(&number, "order.rejected").await;
+        let event = &world.events.for_order(&number)[0];
         assert_eq!(wrong_fields(&event["problem"]), ["reply_to"]);
 
-        let asked = properties(&new_id()).with_reply_to(amqp.ours(queue).into());
+        let asked = properties(&new_id()).with_reply_to(amqp.qualified_name(queue).into());
         amqp.command(QUERY, &bytes(&key(&shop, &number)), asked).await;
     }
-    assert!(world.books().await.is_empty());
+    assert!(world.ledger_rows().await.is_empty());
     amqp.close().await;
     world.finish().await;
 }
@@ -313,7 +320,7 @@ async fn an_answer_into_one_of_our_own_queues_is_refused() {
 async fn the_routing_key_decides_what_a_message_is_whatever_else_it_says() {
     let world = World::start().await;
     let shop = world.shop();
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let headers = |name: &str, value: AMQPValue| {
         let mut headers = FieldTable::default();
         headers.insert(name.into(), value);
@@ -335,8 +342,8 @@ async fn the_routing_key_decides_what_a_message_is_whatever_else_it_says() {
         let number = Shop::number();
         let order = bytes(&shop.order(&number, 9900));
         amqp.command(CREATE, &order, strange).await;
-        world.told(&number, "order.payable").await;
-        assert_eq!(world.events.moves(&number), STORY[..2]);
+        world.wait_for_event(&number, "order.payable").await;
+        assert_eq!(world.events.transition_types(&number), STORY[..2]);
     }
     amqp.close().await;
     world.finish().await;
@@ -346,7 +353,7 @@ async fn the_routing_key_decides_what_a_message_is_whatever_else_it_says() {
 async fn a_message_id_may_be_any_text() {
     let world = World::start().await;
     let shop = world.shop();
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let ids = ["", "1", "a b", "\0", "订单-1", "\n", "'; --", &"i".repeat(255)];
     for id in ids {
@@ -365,8 +372,8 @@ async fn a_message_id_may_be_any_text() {
             let expected = if number == &wrong { 422 } else { 200 };
             assert_eq!(reply["status"], expected, "{id:?}: {reply}");
         }
-        world.told(&wrong, "order.rejected").await;
-        world.told(&good, "order.payable").await;
+        world.wait_for_event(&wrong, "order.rejected").await;
+        world.wait_for_event(&good, "order.payable").await;
     }
     amqp.close().await;
     world.finish().await;
@@ -376,7 +383,7 @@ async fn a_message_id_may_be_any_text() {
 async fn an_answer_that_nobody_takes_costs_nothing() {
     let world = World::start().await;
     let shop = world.shop();
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     for reply_to in ["nowhere", "amq.rabbitmq.reply-to.of-nobody", "amq.topic"] {
         let number = Shop::number();
         let asked = properties(&new_id()).with_reply_to(reply_to.into());
@@ -394,7 +401,7 @@ async fn an_answer_that_nobody_takes_costs_nothing() {
 async fn garbage_is_parked_with_its_reason_and_holds_nobody_up() {
     let mut world = World::start().await;
     let shop = world.shop();
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut without_merchant = shop.order(&Shop::number(), 9900);
     without_merchant.as_object_mut().unwrap().remove("mch_id");
     let garbage = [
@@ -418,10 +425,10 @@ async fn garbage_is_parked_with_its_reason_and_holds_nobody_up() {
         numbers.push(number);
     }
     for number in &numbers {
-        world.told(number, "order.payable").await;
+        world.wait_for_event(number, "order.payable").await;
     }
 
-    let parked = waiting(&amqp, "orders.parked", garbage.len()).await;
+    let parked = wait_for_messages(&amqp, "orders.parked", garbage.len()).await;
     for (body, id) in garbage.iter().zip(&ids) {
         let is_it = |found: &&lapin::message::Delivery| {
             let message_id = found.properties.message_id().as_ref();
@@ -435,7 +442,7 @@ async fn garbage_is_parked_with_its_reason_and_holds_nobody_up() {
         assert!(!reason.contains("138"), "quotes the body: {reason}");
         assert!(header(found, "parked_at").is_some());
     }
-    assert_eq!(world.books().await.len(), 3 * numbers.len());
+    assert_eq!(world.ledger_rows().await.len(), 3 * numbers.len());
     world.expect_parked(u32::try_from(garbage.len()).unwrap());
     amqp.close().await;
     world.finish().await;
@@ -445,25 +452,25 @@ async fn garbage_is_parked_with_its_reason_and_holds_nobody_up() {
 async fn a_command_of_no_kind_of_ours_is_parked_or_kept_as_unrouted() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));
     // Straight into the queue, past the exchange that knows its keys.
-    let orders = amqp.ours("orders");
+    let orders = amqp.qualified_name("orders");
     amqp.publish("", &orders, &order, properties(&new_id())).await;
-    let parked = waiting(&amqp, "orders.parked", 1).await;
+    let parked = wait_for_messages(&amqp, "orders.parked", 1).await;
     assert!(header(&parked[0], "parked_reason").is_some());
     world.expect_parked(1);
 
     let id = new_id();
     amqp.command("order.explode", &order, properties(&id)).await;
-    waiting(&amqp, "unrouted", 1).await;
-    let unrouted = amqp.empty(&amqp.ours("unrouted")).await;
+    wait_for_messages(&amqp, "unrouted", 1).await;
+    let unrouted = amqp.take_all(&amqp.qualified_name("unrouted")).await;
     assert_eq!(unrouted[0].routing_key.as_str(), "order.explode");
     assert_eq!(unrouted[0].data, order);
     let message_id = unrouted[0].properties.message_id().as_ref().unwrap();
     assert_eq!(message_id.as_str(), id);
 
-    assert!(world.books().await.is_empty());
+    assert!(world.ledger_rows().await.is_empty());
     amqp.close().await;
     world.finish().await;
 }
@@ -472,10 +479,10 @@ async fn a_command_of_no_kind_of_ours_is_parked_or_kept_as_unrouted() {
 async fn an_event_says_in_its_properties_what_it_is() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
     amqp.command(CREATE, &bytes(&wrong_order(&shop, &number)), properties("7")).await;
-    world.told(&number, "order.rejected").await;
+    world.wait_for_event(&number, "order.rejected").await;
     world.create_payable(&shop.order(&number, 9900)).await;
     ends_paid(&world, &shop, &number).await;
 
@@ -506,19 +513,19 @@ async fn a_shops_own_queue_holds_its_merchants_events_and_no_others() {
     let world = World::start().await;
     let (mine, theirs) = (world.shop(), world.hmac_shop());
     let (my_number, their_number) = (Shop::number(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let queue = format!("shop-{}", Shop::number());
     amqp.durable_queue(&queue, &format!("order.*.{}", mine.mch_id)).await;
     for (shop, number) in [(&theirs, &their_number), (&mine, &my_number)] {
         let id = new_id();
         amqp.command(CREATE, &bytes(&wrong_order(shop, number)), properties(&id)).await;
-        world.told(number, "order.rejected").await;
+        world.wait_for_event(number, "order.rejected").await;
         world.create_payable(&shop.order(number, 9900)).await;
         ends_paid(&world, shop, number).await;
     }
     // Nobody has consumed so far: it waits as long as the shop is away.
     let found = eventually("the shop's events", async || {
-        let found = amqp.look_into(&queue).await;
+        let found = amqp.peek_all(&queue).await;
         (found.len() == 4).then_some(found)
     })
     .await;
@@ -544,7 +551,7 @@ fn traced(message_id: &str, trace: &str) -> BasicProperties {
 async fn the_trace_of_a_create_arrives_on_the_events_that_it_causes() {
     let world = World::start().await;
     let shop = world.shop();
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
     let (by_http, by_amqp) = (Shop::number(), Shop::number());
     let headers =
@@ -569,7 +576,7 @@ async fn the_trace_of_a_create_arrives_on_the_events_that_it_causes() {
 async fn the_trace_of_a_rejected_create_arrives_on_its_event() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
     let order = bytes(&wrong_order(&shop, &number));
     amqp.command(CREATE, &order, traced(&new_id(), TRACE)).await;
@@ -585,7 +592,7 @@ async fn the_trace_of_a_rejected_create_arrives_on_its_event() {
 async fn what_is_no_trace_is_not_carried_on() {
     let world = World::start().await;
     let shop = world.shop();
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("order.created.*").await;
     for trace in ["", "who?", "\0", "00-<script>", &"0".repeat(10_000)] {
         let number = Shop::number();
@@ -594,7 +601,7 @@ async fn what_is_no_trace_is_not_carried_on() {
         let found = events.next().await;
         let carried = header(&found, "traceparent").unwrap_or_default();
         assert!(carried.is_empty(), "{carried:?}");
-        world.told(&number, "order.payable").await;
+        world.wait_for_event(&number, "order.payable").await;
     }
     amqp.close().await;
     world.finish().await;

@@ -136,15 +136,15 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
 
 /// Nothing in the tables that are about orders, nothing at the gateway.
 async fn nothing_happened(world: &World) {
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     assert!(books.is_empty(), "{books:#?}");
     assert!(world.simulator.requests().orders.is_empty());
 }
 
 /// The problems that were told of a number.
-async fn told(world: &World, number: &str, count: usize) -> Vec<Value> {
+async fn wait_for_rejections(world: &World, number: &str, count: usize) -> Vec<Value> {
     eventually(&format!("{count} rejections of {number:?}"), async || {
-        let events = world.events.once(number);
+        let events = world.events.distinct(number);
         assert!(events.iter().all(|event| event["type"] == "order.rejected"));
         let problems = events.iter().map(|event| event["problem"].clone());
         (events.len() == count).then(|| problems.collect())
@@ -329,7 +329,7 @@ async fn an_expiry_that_wechat_would_refuse_is_refused_here() {
         let problem = declined(world.post(order.to_string(), &[JSON, WAIT]).await).await;
         assert_eq!(problem["status"], 422, "{problem}");
         assert_eq!(wrong_fields(&problem), ["time_expire"], "{minutes}");
-        assert_eq!(told(&world, &number, 1).await[0], problem);
+        assert_eq!(wait_for_rejections(&world, &number, 1).await[0], problem);
         let (status, found) = world.get(&shop, &number).await;
         assert_eq!((status.as_u16(), found), (422, problem));
     }
@@ -345,7 +345,7 @@ async fn a_rejection_can_be_looked_up_by_whoever_did_not_wait() {
     order["time_expire"] = json!("2020-01-01T00:00:00Z");
     let (status, accepted) = world.create(&order, None).await;
     assert_eq!(status.as_u16(), 202, "{accepted}");
-    let problems = told(&world, &number, 1).await;
+    let problems = wait_for_rejections(&world, &number, 1).await;
     let (status, found) = world.get(&shop, &number).await;
     assert_eq!((status.as_u16(), &found), (422, &problems[0]));
     assert_eq!(wrong_fields(&found), ["time_expire"]);
@@ -368,8 +368,8 @@ async fn a_merchant_or_an_app_that_is_not_ours_is_refused() {
         let problem = declined(world.post(order.to_string(), &[JSON, WAIT]).await).await;
         assert_eq!(problem["status"], 422, "{problem}");
         assert_eq!(wrong_fields(&problem), [field]);
-        assert_eq!(told(&world, &number, 1).await[0], problem);
-        assert_eq!(world.events.about(&number)[0]["mch_id"], order["mch_id"]);
+        assert_eq!(wait_for_rejections(&world, &number, 1).await[0], problem);
+        assert_eq!(world.events.for_order(&number)[0]["mch_id"], order["mch_id"]);
     }
     nothing_happened(&world).await;
     world.finish().await;
@@ -379,7 +379,7 @@ async fn a_merchant_or_an_app_that_is_not_ours_is_refused() {
 async fn an_order_that_is_wrong_by_amqp_is_answered_and_told() {
     let mut world = World::start().await;
     let shop = world.shop();
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let mut parked = 0;
     for (n, (field, value)) in wrong_values().into_iter().enumerate() {
@@ -402,7 +402,7 @@ async fn an_order_that_is_wrong_by_amqp_is_answered_and_told() {
             // Told under the number as it was given, as far as it can be printed.
             "out_trade_no" => {}
             _ => {
-                let problems = told(&world, &number, 1).await;
+                let problems = wait_for_rejections(&world, &number, 1).await;
                 assert_eq!(problems[0], reply["problem"]);
                 let (status, found) = world.get(&shop, &number).await;
                 assert_eq!((status.as_u16(), &found), (422, &problems[0]));
@@ -412,7 +412,8 @@ async fn an_order_that_is_wrong_by_amqp_is_answered_and_told() {
     let numbers = wrong_values().into_iter();
     let numbers = numbers.filter(|(field, _)| *field == "out_trade_no").count();
     let rejected = "select count(*) from rejections where out_trade_no !~ '^[0-9a-f]{32}$'";
-    let rejected: i64 = sqlx::query_scalar(rejected).fetch_one(&world.place.pool).await.unwrap();
+    let rejected: i64 =
+        sqlx::query_scalar(rejected).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(rejected, i64::try_from(numbers).unwrap());
     nothing_happened(&world).await;
     amqp.close().await;
@@ -446,14 +447,14 @@ async fn what_wechat_refuses_for_good_has_failed() {
         assert_eq!(problem["state"], "failed");
         assert_eq!(problem["detail"], "微信支付说：不行");
 
-        world.told(&number, "order.failed").await;
-        assert_eq!(world.events.moves(&number), ["order.created", "order.failed"]);
+        world.wait_for_event(&number, "order.failed").await;
+        assert_eq!(world.events.transition_types(&number), ["order.created", "order.failed"]);
         let (status, view) = world.get(&shop, &number).await;
         assert_eq!((status.as_u16(), &view["state"]), (200, &json!("failed")));
         let failure = json!({"err_code": err_code, "err_code_des": "微信支付说：不行"});
         assert_eq!(view["failure"], failure);
-        assert_eq!(world.events.once(&number)[1]["order"]["failure"], failure);
-        assert_eq!(world.history(&number).await, ["created by shop", "failed by reply"]);
+        assert_eq!(world.events.distinct(&number)[1]["order"]["failure"], failure);
+        assert_eq!(world.transitions(&number).await, ["created by shop", "failed by reply"]);
     }
     world.finish().await;
 }

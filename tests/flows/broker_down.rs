@@ -75,16 +75,16 @@ async fn an_ingress_without_a_broker_takes_nothing_and_recovers_by_itself() {
     // What is wrong is told without a broker.
     let problem = declined(world.post("[]", &[JSON]).await).await;
     assert_eq!(problem["status"], 400);
-    assert!(world.books().await.is_empty());
+    assert!(world.ledger_rows().await.is_empty());
 
     proxy.open();
-    world.ingress_ready().await;
+    world.wait_until_ingress_ready().await;
     let (status, missing) = world.get(&shop, &number).await;
     assert_eq!(status, 404, "nothing was written: {missing}");
     world.create_payable(&order).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.told(&number, "order.paid").await;
-    assert_eq!(world.events.moves(&number), STORY);
+    world.wait_for_event(&number, "order.paid").await;
+    assert_eq!(world.events.transition_types(&number), STORY);
     world.finish().await;
 }
 
@@ -92,7 +92,7 @@ async fn an_ingress_without_a_broker_takes_nothing_and_recovers_by_itself() {
 async fn a_notification_that_finds_no_broker_is_repeated_by_wechat_until_it_does() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
-    world.ingress_ready().await;
+    world.wait_until_ingress_ready().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
     proxy.shut();
@@ -105,11 +105,11 @@ async fn a_notification_that_finds_no_broker_is_repeated_by_wechat_until_it_does
     eventually("a refused attempt", async || attempts().next()).await;
     let first = attempts().next().unwrap();
     assert_eq!((first.status, first.verdict), (Some(503), AttemptVerdict::Status));
-    assert_eq!(world.state_now(&shop, &number).await.unwrap(), "payable");
+    assert_eq!(world.order_state(&shop, &number).await.unwrap(), "payable");
 
     proxy.open();
-    world.told(&number, "order.paid").await;
-    assert_eq!(world.events.moves(&number), STORY);
+    world.wait_for_event(&number, "order.paid").await;
+    assert_eq!(world.events.transition_types(&number), STORY);
     let successes = || attempts().filter(|it| it.verdict == AttemptVerdict::Success);
     eventually("the SUCCESS", async || successes().next()).await;
     assert_eq!(successes().count(), 1, "it ends the repeats");
@@ -121,7 +121,7 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
     const UNDER_WAY: usize = 5;
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
-    world.ingress_ready().await;
+    world.wait_until_ingress_ready().await;
     let shop = world.shop();
     let plan =
         FaultPlan { unifiedorder: vec![PlannedFault::new(Fault::Hold, 5)], ..FaultPlan::default() };
@@ -159,14 +159,14 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
     assert!(declined >= after.len(), "{declined}");
 
     proxy.open();
-    world.ingress_ready().await;
+    world.wait_until_ingress_ready().await;
     for order in &orders {
         settles(&world, order).await;
     }
     for order in &orders {
         let number = order["out_trade_no"].as_str().unwrap();
-        world.told(number, "order.payable").await;
-        assert_eq!(world.events.moves(number), STORY[..2]);
+        world.wait_for_event(number, "order.payable").await;
+        assert_eq!(world.events.transition_types(number), STORY[..2]);
         let (_, view) = world.get(&shop, number).await;
         assert_eq!(view["total_fee"], order["total_fee"]);
     }
@@ -177,11 +177,11 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
 async fn an_order_whose_confirm_is_lost_is_unknown_and_the_same_number_settles_it() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
-    world.ingress_ready().await;
+    world.wait_until_ingress_ready().await;
     let shop = world.shop();
     let first = Shop::number();
     world.create_payable(&shop.order(&first, 100)).await;
-    let notification = world.held(&shop, &first, PayOptions::default());
+    let notification = world.unsent_notification(&shop, &first, PayOptions::default());
 
     proxy.silence();
     let orders = [1, 2].map(|fee| shop.order(&Shop::number(), fee));
@@ -204,17 +204,17 @@ async fn an_order_whose_confirm_is_lost_is_unknown_and_the_same_number_settles_i
     assert!(is_fail(&body), "{body}");
 
     // The broker had them all the time.
-    world.told(&first, "order.paid").await;
+    world.wait_for_event(&first, "order.paid").await;
     for order in &orders {
         let number = order["out_trade_no"].as_str().unwrap();
-        world.state(&shop, number, "payable").await;
+        world.wait_for_state(&shop, number, "payable").await;
     }
     proxy.open();
-    world.ingress_ready().await;
+    world.wait_until_ingress_ready().await;
     for order in &orders {
         settles(&world, order).await;
         let number = order["out_trade_no"].as_str().unwrap();
-        assert_eq!(world.events.moves(number), STORY[..2]);
+        assert_eq!(world.events.transition_types(number), STORY[..2]);
         let calls = world.simulator.calls(&shop.mch_id, number);
         assert_eq!(calls.unifiedorder, 1);
     }

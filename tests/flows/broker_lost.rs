@@ -50,7 +50,7 @@ async fn answered(world: &World, shop: &Shop, number: &str) {
 async fn stored(world: &World, number: &str) -> HashSet<String> {
     let ids = "select event_id::text from order_transitions where out_trade_no = $1";
     let ids: Vec<String> =
-        sqlx::query_scalar(ids).bind(number).fetch_all(&world.place.pool).await.unwrap();
+        sqlx::query_scalar(ids).bind(number).fetch_all(&world.environment.pool).await.unwrap();
     ids.into_iter().collect()
 }
 
@@ -67,19 +67,19 @@ async fn a_broker_that_has_lost_everything_costs_no_order_and_no_payment() {
     })
     .await;
     let shop = world.shop();
-    let begun = world.says_now().await;
+    let begun = world.database_time().await;
 
     // One that is done, and one in each state in which something is left to do.
     let done = payable(&world, &shop).await;
     world.pay(&shop, &done, &PayOptions::default());
-    world.hears(&done, &STORY).await;
+    world.expect_events(&done, &STORY).await;
     let (notified, found) = (payable(&world, &shop).await, payable(&world, &shop).await);
     let closing = payable(&world, &shop).await;
-    world.strike(Api::Closeorder, &closing, Fault::SystemError, ALWAYS);
+    world.inject_fault(Api::Closeorder, &closing, Fault::SystemError, ALWAYS);
     let (status, view) = world.close(&shop.mch_id, &closing, Some(20)).await;
     assert_eq!((status, &view["state"]), (StatusCode::OK, &Value::from("closing")));
     let created = Shop::number();
-    world.strike(Api::Unifiedorder, &created, Fault::SystemErrorAfterCommit, ALWAYS);
+    world.inject_fault(Api::Unifiedorder, &created, Fault::SystemErrorAfterCommit, ALWAYS);
     let (status, view) = world.create(&shop.order(&created, 9900), Some(20)).await;
     assert_eq!((status, &view["state"]), (StatusCode::ACCEPTED, &Value::from("created")));
 
@@ -92,43 +92,44 @@ async fn a_broker_that_has_lost_everything_costs_no_order_and_no_payment() {
     assert_eq!(world.create(&accepted, None).await.0, StatusCode::ACCEPTED);
 
     servers.lose_broker_data().await;
-    world.expect_forgotten_notifications();
+    world.expect_lost_notifications();
     // Workers without a broker still ask WeChat, and keep what they have to tell.
     for _ in 0..2 {
-        world.begin_worker();
+        world.spawn_worker();
     }
     world.pay(&shop, &found, &PayOptions { state_only: true, ..PayOptions::default() });
-    world.state(&shop, &found, "paid").await;
-    world.state(&shop, &notified, "paid").await;
-    let untold: i64 = sqlx::query_scalar("select count(*) from outbox where out_trade_no = $1")
-        .bind(&found)
-        .fetch_one(&world.place.pool)
-        .await
-        .unwrap();
-    assert_eq!(untold, 1, "nobody can be told yet");
+    world.wait_for_state(&shop, &found, "paid").await;
+    world.wait_for_state(&shop, &notified, "paid").await;
+    let unpublished: i64 =
+        sqlx::query_scalar("select count(*) from outbox where out_trade_no = $1")
+            .bind(&found)
+            .fetch_one(&world.environment.pool)
+            .await
+            .unwrap();
+    assert_eq!(unpublished, 1, "nobody can be told yet");
 
     let before = world.events.connections();
     world.simulator.set_faults(FaultPlan::default()).unwrap();
     servers.up().await;
     proxy.aim(servers.address(Server::RabbitMq));
-    world.workers_ready().await;
-    world.ingress_ready().await;
-    world.events.listens_again(before).await;
+    world.wait_until_workers_ready().await;
+    world.wait_until_ingress_ready().await;
+    world.events.wait_until_reconnected(before).await;
 
     // Everything that Postgres knows goes on by itself.
-    world.state(&shop, &created, "payable").await;
-    world.state(&shop, &closing, "closed").await;
+    world.wait_for_state(&shop, &created, "payable").await;
+    world.wait_for_state(&shop, &closing, "closed").await;
     world.pay(&shop, &created, &PayOptions::default());
-    world.state(&shop, &created, "paid").await;
+    world.wait_for_state(&shop, &created, "paid").await;
     // What was accepted and not yet written is gone, and the shop can see it.
     assert_eq!(world.get(&shop, accepted_number).await.0, StatusCode::NOT_FOUND);
     world.create_payable(&accepted).await;
 
     // The shops' queues were in the broker, too. What they had not consumed is sent again.
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut again = amqp.events(&format!("order.*.{}", shop.mch_id)).await;
     let program = Program::of(&world);
-    world.quiet().await;
+    world.wait_until_idle().await;
     let said = program.does(&world, &["events", "replay", "--since", &begun]).await;
     assert!(said.ends_with("stored events are sent again\n"), "{said}");
     let mut missing = HashSet::new();

@@ -66,7 +66,7 @@ async fn the_ingress_is_trusted_because_it_has_checked() {
 #[tokio::test]
 async fn a_client_acts_for_its_own_merchant_and_for_no_other() {
     let world = world(&one_merchant("1900000109"), None).await;
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let user = user();
 
@@ -85,8 +85,8 @@ async fn a_client_acts_for_its_own_merchant_and_for_no_other() {
         let answer = asked(&amqp, &mut answers, routing_key, body, Some(&user)).await;
         assert_eq!(answer["status"], 403, "{routing_key}: {answer}");
     }
-    assert_eq!(world.state_now(&other, &foreign).await, None);
-    world.told(&foreign, "order.rejected").await;
+    assert_eq!(world.order_state(&other, &foreign).await, None);
+    world.wait_for_event(&foreign, "order.rejected").await;
     amqp.close().await;
     world.finish().await;
 }
@@ -94,13 +94,13 @@ async fn a_client_acts_for_its_own_merchant_and_for_no_other() {
 #[tokio::test]
 async fn whoever_gives_no_name_may_ask_for_nothing() {
     let world = world(&one_merchant("1900000109"), None).await;
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
     let answer = asked(&amqp, &mut answers, CREATE, &order, None).await;
     assert_eq!(answer["status"], 403, "{answer}");
-    assert_eq!(world.state_now(&shop, &number).await, None);
+    assert_eq!(world.order_state(&shop, &number).await, None);
     amqp.close().await;
     world.finish().await;
 }
@@ -109,7 +109,7 @@ async fn whoever_gives_no_name_may_ask_for_nothing() {
 #[tokio::test]
 async fn a_delayed_command_keeps_its_sender() {
     let world = world(&one_merchant("1900000109"), None).await;
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let (shop, number, user) = (world.shop(), Shop::number(), user());
 
@@ -123,7 +123,7 @@ async fn a_delayed_command_keeps_its_sender() {
     let order = shop.order(&number, 9900);
     asked(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
 
-    world.told(&number, "order.closing").await;
+    world.wait_for_event(&number, "order.closing").await;
     amqp.close().await;
     world.finish().await;
 }

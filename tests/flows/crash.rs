@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::{Options, Shop, World, eventually, hurried};
+use harness::{Options, Shop, World, eventually, fast_schedule};
 use serde_json::Value;
 use simulator::{Api, ControlError, Fault, PayOptions, Release};
 use worker::Patience;
@@ -22,7 +22,7 @@ async fn leases_end(world: &World) {
     let end = "update orders set call_lease_until = now() - interval '1 second',
             next_check_at = now()
         where call_lease_until is not null";
-    sqlx::query(end).execute(&world.place.pool).await.unwrap();
+    sqlx::query(end).execute(&world.environment.pool).await.unwrap();
 }
 
 /// Another worker comes, and what the dead one held is free.
@@ -32,7 +32,7 @@ async fn another_comes(world: &mut World) {
 }
 
 async fn count(world: &World, what: &'static str) -> i64 {
-    sqlx::query_scalar(what).fetch_one(&world.place.pool).await.unwrap()
+    sqlx::query_scalar(what).fetch_one(&world.environment.pool).await.unwrap()
 }
 
 async fn waits_for_a_lock(world: &World) {
@@ -55,14 +55,14 @@ async fn posted(world: &World, shop: &Shop, count: usize) -> Vec<String> {
 async fn payable(world: &World, shop: &Shop, count: usize) -> Vec<String> {
     let numbers = posted(world, shop, count).await;
     for number in &numbers {
-        world.told(number, "order.payable").await;
+        world.wait_for_event(number, "order.payable").await;
     }
     numbers
 }
 
 /// The payer pays what became payable, and everything is told once.
 async fn ends_paid(world: &World, shop: &Shop, number: &str) {
-    world.state(shop, number, "payable").await;
+    world.wait_for_state(shop, number, "payable").await;
     let gateway = world.simulator.order(&shop.mch_id, number).unwrap();
     let (_, view) = world.get(shop, number).await;
     assert_eq!(view["prepay_id"], gateway.prepay_ids.last().unwrap().as_str());
@@ -71,11 +71,11 @@ async fn ends_paid(world: &World, shop: &Shop, number: &str) {
 }
 
 async fn is_paid_once(world: &World, number: &str) {
-    world.hears(number, &STORY).await;
-    let history = world.history(number).await;
+    world.expect_events(number, &STORY).await;
+    let history = world.transitions(number).await;
     assert_eq!(history[..2], ["created by shop".to_owned(), "payable by reply".to_owned()]);
     assert_eq!(history.len(), 3, "{history:?}");
-    assert_eq!(world.exceptions(number).await, Vec::<String>::new());
+    assert_eq!(world.exception_kinds(number).await, Vec::<String>::new());
 }
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
@@ -91,19 +91,19 @@ async fn it_dies_during_the_first_call() {
         let shop = world.hmac_shop();
         let numbers: Vec<String> = (0..5).map(|_| Shop::number()).collect();
         for number in &numbers {
-            world.strike(Api::Unifiedorder, number, fault.clone(), 1);
+            world.inject_fault(Api::Unifiedorder, number, fault.clone(), 1);
             world.create(&shop.order(number, 9900), None).await;
         }
-        world.held_calls(numbers.len()).await;
+        world.wait_for_held_calls(numbers.len()).await;
         dies(&mut world);
         another_comes(&mut world).await;
         for number in &numbers {
-            world.state(&shop, number, "payable").await;
+            world.wait_for_state(&shop, number, "payable").await;
         }
         // What the dead one asked for may also happen now.
         world.simulator.release(&Release::default());
         for number in &numbers {
-            world.state(&shop, number, "payable").await;
+            world.wait_for_state(&shop, number, "payable").await;
             world.pay(&shop, number, &PayOptions::default());
             is_paid_once(&world, number).await;
         }
@@ -117,9 +117,9 @@ async fn it_dies_during_the_first_call() {
 async fn what_a_dead_worker_had_is_free_after_half_a_minute() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    world.strike(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
+    world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
     world.create(&shop.order(&number, 9900), None).await;
-    world.held_calls(1).await;
+    world.wait_for_held_calls(1).await;
     dies(&mut world);
     world.add_worker().await;
     assert_eq!(world.calls(&shop, &number).unifiedorder, 1, "the lease of the dead one holds");
@@ -132,16 +132,16 @@ async fn what_a_dead_worker_had_is_free_after_half_a_minute() {
 async fn it_dies_with_wechats_answer_in_its_hands() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
-    world.strike(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
+    world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
     world.create(&shop.order(&number, 9900), None).await;
-    world.held_calls(1).await;
-    let mut lock = world.place.pool.begin().await.unwrap();
+    world.wait_for_held_calls(1).await;
+    let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select from orders for update").execute(&mut *lock).await.unwrap();
     world.simulator.release(&Release::default());
     waits_for_a_lock(&world).await;
     dies(&mut world);
     lock.rollback().await.unwrap();
-    assert_eq!(world.history(&number).await, ["created by shop"]);
+    assert_eq!(world.transitions(&number).await, ["created by shop"]);
     another_comes(&mut world).await;
     ends_paid(&world, &shop, &number).await;
     never_differed(&world);
@@ -153,7 +153,7 @@ async fn it_dies_with_notifications_in_its_hands() {
     let mut world = World::start().await;
     let shop = world.shop();
     let numbers = payable(&world, &shop, 30).await;
-    let mut lock = world.place.pool.begin().await.unwrap();
+    let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select from orders for update").execute(&mut *lock).await.unwrap();
     for number in &numbers {
         world.pay(&shop, number, &PayOptions::default());
@@ -184,14 +184,14 @@ async fn it_dies_between_a_commit_and_its_ack() {
         dies(&mut world);
         another_comes(&mut world).await;
         for number in &numbers {
-            world.state(&shop, number, "payable").await;
+            world.wait_for_state(&shop, number, "payable").await;
             world.pay(&shop, number, &PayOptions { notify: Some(2), ..PayOptions::default() });
         }
         eventually("the first payments", async || {
             let first = "select count(*) from orders where state = 'paid'
                 and out_trade_no = any($1)";
             let first = sqlx::query_scalar(first).bind(&numbers);
-            let first: i64 = first.fetch_one(&world.place.pool).await.unwrap();
+            let first: i64 = first.fetch_one(&world.environment.pool).await.unwrap();
             (first >= 3).then_some(())
         })
         .await;
@@ -208,7 +208,7 @@ async fn it_dies_between_a_commit_and_its_ack() {
 #[tokio::test]
 async fn it_dies_while_it_closes() {
     let mut world = World::start_with(Options {
-        patience: Some(Patience { close_age_min: Duration::ZERO, ..hurried() }),
+        patience: Some(Patience { close_age_min: Duration::ZERO, ..fast_schedule() }),
         ..Options::default()
     })
     .await;
@@ -220,21 +220,21 @@ async fn it_dies_while_it_closes() {
     ] {
         let numbers = payable(&world, &shop, 5).await;
         for number in &numbers {
-            world.strike(api, number, fault.clone(), 1);
+            world.inject_fault(api, number, fault.clone(), 1);
             let (status, _) = world.close(&shop.mch_id, number, None).await;
             assert_eq!(status.as_u16(), 202);
         }
         for number in &numbers {
-            world.state(&shop, number, "closing").await;
+            world.wait_for_state(&shop, number, "closing").await;
         }
-        world.held_calls(numbers.len()).await;
+        world.wait_for_held_calls(numbers.len()).await;
         dies(&mut world);
         another_comes(&mut world).await;
         for number in &numbers {
             let closed = ["order.created", "order.payable", "order.closing", "order.closed"];
-            world.hears(number, &closed).await;
-            assert_eq!(world.history(number).await.len(), 4);
-            assert_eq!(world.exceptions(number).await, Vec::<String>::new());
+            world.expect_events(number, &closed).await;
+            assert_eq!(world.transitions(number).await.len(), 4);
+            assert_eq!(world.exception_kinds(number).await, Vec::<String>::new());
         }
         world.simulator.release(&Release::default());
     }
@@ -248,10 +248,10 @@ async fn it_dies_during_a_look_that_finds_a_payment() {
     let numbers = payable(&world, &shop, 5).await;
     for number in &numbers {
         world.pay(&shop, number, &PayOptions { state_only: true, ..PayOptions::default() });
-        world.strike(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
-        world.alter(number, "next_check_at = now()").await;
+        world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
+        world.update_order_row(number, "next_check_at = now()").await;
     }
-    world.held_calls(numbers.len()).await;
+    world.wait_for_held_calls(numbers.len()).await;
     dies(&mut world);
     another_comes(&mut world).await;
     for number in &numbers {
@@ -276,12 +276,12 @@ const HESITATE: &str = "
 async fn it_dies_before_it_learns_that_its_commit_has_succeeded() {
     let mut world = World::start().await;
     let shop = world.shop();
-    sqlx::raw_sql(HESITATE).execute(&world.place.pool).await.unwrap();
+    sqlx::raw_sql(HESITATE).execute(&world.environment.pool).await.unwrap();
     let numbers = payable(&world, &shop, 20).await;
     let paid = "select count(*) from orders where state = 'paid'";
-    let untold = "select count(*) from outbox";
+    let unpublished = "select count(*) from outbox";
 
-    let mut lock = world.place.pool.begin().await.unwrap();
+    let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select pg_advisory_xact_lock(17)").execute(&mut *lock).await.unwrap();
     for number in &numbers {
         world.pay(&shop, number, &PayOptions::default());
@@ -291,8 +291,8 @@ async fn it_dies_before_it_learns_that_its_commit_has_succeeded() {
     assert_eq!(count(&world, paid).await, 0);
     lock.rollback().await.unwrap();
     eventually("the commit", async || (count(&world, paid).await > 0).then_some(())).await;
-    assert!(count(&world, untold).await > 0);
-    let told = numbers.iter().filter(|it| world.events.moves(it).len() > 2);
+    assert!(count(&world, unpublished).await > 0);
+    let told = numbers.iter().filter(|it| world.events.transition_types(it).len() > 2);
     assert_eq!(told.count(), 0);
 
     another_comes(&mut world).await;
@@ -308,8 +308,8 @@ async fn it_dies_before_it_learns_that_its_commit_has_succeeded() {
 async fn it_dies_before_it_learns_that_an_order_is_accepted() {
     let mut world = World::start().await;
     let shop = world.hmac_shop();
-    sqlx::raw_sql(HESITATE).execute(&world.place.pool).await.unwrap();
-    let mut lock = world.place.pool.begin().await.unwrap();
+    sqlx::raw_sql(HESITATE).execute(&world.environment.pool).await.unwrap();
+    let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select pg_advisory_xact_lock(17)").execute(&mut *lock).await.unwrap();
     let numbers = posted(&world, &shop, 5).await;
     waits_for_a_lock(&world).await;
@@ -337,12 +337,12 @@ async fn it_dies_again_and_again_while_it_tells() {
         for number in &numbers {
             world.pay(&shop, number, &PayOptions::default());
         }
-        world.state(&shop, &numbers[0], "paid").await;
+        world.wait_for_state(&shop, &numbers[0], "paid").await;
         dies(&mut world);
         another_comes(&mut world).await;
         for number in &numbers {
             is_paid_once(&world, number).await;
-            assert_eq!(world.events.once(number).len(), 3, "one id for each move");
+            assert_eq!(world.events.distinct(number).len(), 3, "one id for each move");
         }
     }
     world.finish().await;
@@ -363,7 +363,8 @@ async fn pays_if_possible(world: &World, shop: &Shop, number: &str) -> bool {
 
 #[tokio::test]
 async fn two_workers_create_close_and_settle_one_order_at_once() {
-    let options = Options { workers: Some(2), patience: Some(hurried()), ..Options::default() };
+    let options =
+        Options { workers: Some(2), patience: Some(fast_schedule()), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.hmac_shop();
     let race = async |round: usize| {
@@ -372,7 +373,7 @@ async fn two_workers_create_close_and_settle_one_order_at_once() {
         let close = async {
             // Now with the create, now when there is something to close.
             if round % 2 == 1 {
-                eventually("the order", async || world.state_now(&shop, &number).await).await;
+                eventually("the order", async || world.order_state(&shop, &number).await).await;
             }
             let (status, problem) = world.close(&shop.mch_id, &number, None).await;
             assert_eq!(status.as_u16(), 202, "{problem}");
@@ -382,7 +383,7 @@ async fn two_workers_create_close_and_settle_one_order_at_once() {
             if round % 4 == 3 {
                 let begun = "closing or closed";
                 eventually(begun, async || {
-                    let state = world.state_now(&shop, &number).await?;
+                    let state = world.order_state(&shop, &number).await?;
                     (state == "closing" || state == "closed").then_some(())
                 })
                 .await;
@@ -391,29 +392,29 @@ async fn two_workers_create_close_and_settle_one_order_at_once() {
         };
         let (_, (), paid) = tokio::join!(world.create(&order, None), close, pay);
         let end = if paid { "paid" } else { "closed" };
-        world.state(&shop, &number, end).await;
+        world.wait_for_state(&shop, &number, end).await;
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(gateway.payments.len(), usize::from(paid));
         if !paid {
             assert_eq!(gateway.trade_state, "CLOSED");
         }
-        let history = world.history(&number).await;
+        let history = world.transitions(&number).await;
         assert_eq!(history[0], "created by shop");
         assert!(history.len() <= 5, "{history:?}");
-        let found = world.exceptions(&number).await;
+        let found = world.exception_kinds(&number).await;
         assert!(found.is_empty() || (paid && found == ["late_payment"]), "{found:?} {history:?}");
         (number, end)
     };
     let ends = join_all((0..20).map(race)).await;
     for (number, end) in ends {
-        let told = world.events.moves(&number);
-        let history = world.history(&number).await;
+        let told = world.events.transition_types(&number);
+        let history = world.transitions(&number).await;
         let moves: Vec<String> = history
             .iter()
             .map(|it| format!("order.{}", it.split(' ').next().unwrap_or_default()))
             .collect();
         eventually(&format!("the events of {number}"), async || {
-            (world.events.moves(&number) == moves).then_some(())
+            (world.events.transition_types(&number) == moves).then_some(())
         })
         .await;
         assert!(moves.last().unwrap().ends_with(end), "{moves:?} {told:?}");

@@ -46,18 +46,18 @@ impl Day {
             .await;
         }
         world.pay(&self.shop, &self.notified, &PayOptions::default());
-        let untold = PayOptions { state_only: true, ..PayOptions::default() };
-        world.pay(&self.shop, &self.found, &untold);
+        let unpublished = PayOptions { state_only: true, ..PayOptions::default() };
+        world.pay(&self.shop, &self.found, &unpublished);
         let (status, view) = world.close(mch_id, &self.closed, None).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{view}");
     }
 
     async fn ends(&self, world: &World) {
-        world.state(&self.shop, &self.notified, "paid").await;
-        world.state(&self.shop, &self.found, "paid").await;
-        world.state(&self.shop, &self.closed, "closed").await;
+        world.wait_for_state(&self.shop, &self.notified, "paid").await;
+        world.wait_for_state(&self.shop, &self.found, "paid").await;
+        world.wait_for_state(&self.shop, &self.closed, "closed").await;
         for number in [&self.notified, &self.found, &self.closed] {
-            assert_eq!(world.exceptions(number).await, [""; 0]);
+            assert_eq!(world.exception_kinds(number).await, [""; 0]);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use harness::amqp::Amqp;
 use harness::program::Program;
-use harness::services::{Place, amqp_text};
+use harness::services::{TestEnvironment, amqp_text};
 use harness::{Shop, World, eventually};
 use lapin::BasicProperties;
 use serde_json::Value;
@@ -71,7 +71,7 @@ async fn examine(program: &Program, world: &World) -> Examined {
     let text = program.run(world, &["doctor"]).await;
     assert_eq!(json.code, text.code, "{json:?} {text:?}");
     assert_eq!((json.err.as_str(), text.err.as_str()), ("", ""));
-    for url in [world.place.database_url.expose(), &amqp_text()] {
+    for url in [world.environment.database_url.expose(), &amqp_text()] {
         let url = reqwest::Url::parse(url).unwrap();
         let login = format!("{}:{}@", url.username(), url.password().unwrap_or_default());
         assert!(!text.out.contains(&login) && !json.out.contains(&login), "{}", text.out);
@@ -104,8 +104,8 @@ async fn a_healthy_system_is_well_and_stays_as_it_is() {
     let world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
-    world.quiet().await;
-    let books = world.books().await;
+    world.wait_until_idle().await;
+    let books = world.ledger_rows().await;
     let mut program = Program::of(&world);
     let clients = "[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\"]\namqp_user = \"shop\"";
     let file = program.write("clients.toml", clients);
@@ -149,9 +149,9 @@ async fn a_healthy_system_is_well_and_stays_as_it_is() {
         assert_eq!(examined.verdict(name), "ok", "{name}: {}", examined.text);
     }
     assert!(examined.text.contains(&number), "the oldest payable order: {}", examined.text);
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
     let done = "select count(*) from operator_actions";
-    let done: i64 = sqlx::query_scalar(done).fetch_one(&world.place.pool).await.unwrap();
+    let done: i64 = sqlx::query_scalar(done).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(done, 0, "looking is no deed");
     world.finish().await;
 }
@@ -238,8 +238,8 @@ async fn clients_are_held_against_the_rules_and_the_merchants() {
 async fn what_drifts_and_what_waits_on_the_broker_is_named() {
     let mut world = World::start().await;
     let program = Program::of(&world);
-    let amqp = Amqp::connect(&world.place).await;
-    let missing = amqp.ours("orders.delay.2m");
+    let amqp = Amqp::connect(&world.environment).await;
+    let missing = amqp.qualified_name("orders.delay.2m");
     amqp.delete(&missing).await;
     // Twice: looking did not put it back.
     for _ in 0..2 {
@@ -259,7 +259,13 @@ async fn what_drifts_and_what_waits_on_the_broker_is_named() {
     let id = Uuid::now_v7().to_string();
     let properties = BasicProperties::default().with_message_id(id.as_str().into());
     let body = world.shop().order(&Shop::number(), 9900).to_string();
-    amqp.publish(&amqp.ours("orders.parked"), "order.create", body.as_bytes(), properties).await;
+    amqp.publish(
+        &amqp.qualified_name("orders.parked"),
+        "order.create",
+        body.as_bytes(),
+        properties,
+    )
+    .await;
     let waits = async || {
         let examined = examine(&program, &world).await;
         (examined.verdict("parked.orders") != "ok").then_some(examined)
@@ -280,9 +286,9 @@ async fn money_that_waits_is_named_with_the_command_that_shows_it() {
     let shop = world.shop();
     let program = Program::of(&world);
     let number = payable(&world, &shop).await;
-    world.quiet().await;
+    world.wait_until_idle().await;
     let run = async |statement: &'static str| {
-        sqlx::query(statement).execute(&world.place.pool).await.unwrap();
+        sqlx::query(statement).execute(&world.environment.pool).await.unwrap();
     };
 
     // It is due later: no relay takes it.
@@ -296,7 +302,7 @@ async fn money_that_waits_is_named_with_the_command_that_shows_it() {
     let finding = "events that wait for the broker: 1, the oldest for 60 min";
     examined.blames_only("outbox", "bad", finding, "a worker runs and reaches the broker");
     run("update outbox set next_attempt_at = now()").await;
-    world.quiet().await;
+    world.wait_until_idle().await;
 
     run("update orders set time_expire = time_expire - interval '4 hours'").await;
     let examined = examine(&program, &world).await;
@@ -310,8 +316,8 @@ async fn money_that_waits_is_named_with_the_command_that_shows_it() {
         notify_only: true,
         ..PayOptions::default()
     };
-    let body = world.held(&shop, &number, wrong);
-    world.notify_taken(&shop.mch_id, &body).await;
+    let body = world.unsent_notification(&shop, &number, wrong);
+    world.notify_ok(&shop.mch_id, &body).await;
     world.exception_events(&number, 1).await;
     let examined = examine(&program, &world).await;
     let remedy = "wxpay-worker exceptions list";
@@ -344,7 +350,7 @@ async fn servers_that_are_away_make_one_bad_line_each() {
     }
     assert_eq!(examined.verdict("broker.topology"), "ok", "the others are judged");
 
-    let empty = Place::make(None).await;
+    let empty = TestEnvironment::make(None).await;
     program.set("WXPAY_DATABASE_URL", empty.database_url.expose());
     let examined = examine(&program, &world).await;
     let finding = "migrations of this version not applied";

@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use harness::program::Program;
-use harness::{Kept, Options, Shop, World, eventually, hurried};
+use harness::{Options, Shop, StoredNotification, World, eventually, fast_schedule};
 use serde_json::json;
 use simulator::{Fault, FaultPlan, PayOptions, PlannedFault, Signing};
 use sqlx::Row;
@@ -23,7 +23,7 @@ async fn rows(world: &World, shop: &Shop, number: &str) -> Vec<Row4> {
     let rows = "select kind, transaction_id, found_count, resolved_at is null as open
         from exceptions where mch_id = $1 and out_trade_no = $2 order by 1, 2";
     let rows = sqlx::query(rows).bind(&shop.mch_id).bind(number);
-    let rows = rows.fetch_all(&world.place.pool).await.unwrap();
+    let rows = rows.fetch_all(&world.environment.pool).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()
 }
 
@@ -79,7 +79,7 @@ async fn looked_at(world: &World) {
     let busy = "select count(*) from orders
         where next_check_at <= now() or call_lease_holder is not null";
     eventually("every look to be over", async || {
-        let busy: i64 = sqlx::query_scalar(busy).fetch_one(&world.place.pool).await.unwrap();
+        let busy: i64 = sqlx::query_scalar(busy).fetch_one(&world.environment.pool).await.unwrap();
         (busy == 0).then_some(())
     })
     .await;
@@ -88,7 +88,7 @@ async fn looked_at(world: &World) {
 /// Whether the order is looked at by itself again.
 async fn is_polled(world: &World, number: &str) -> bool {
     let polled = "select next_check_at is not null from orders where out_trade_no = $1";
-    sqlx::query_scalar(polled).bind(number).fetch_one(&world.place.pool).await.unwrap()
+    sqlx::query_scalar(polled).bind(number).fetch_one(&world.environment.pool).await.unwrap()
 }
 
 async fn payable(world: &World, shop: &Shop) -> String {
@@ -106,20 +106,22 @@ async fn a_mismatch_opens_once_however_often_it_is_told_and_has_wechat_asked() {
     for shop in [world.shop(), world.hmac_shop()] {
         for (options, kind) in [(&amount, "amount_mismatch"), (&app, "identity_mismatch")] {
             let number = payable(&world, &shop).await;
-            let body = world.held(&shop, &number, options.clone());
+            let body = world.unsent_notification(&shop, &number, options.clone());
             for _ in 0..3 {
-                world.notify_taken(&shop.mch_id, &body).await;
+                world.notify_ok(&shop.mch_id, &body).await;
             }
-            world.keeps_about(&number, &[Kept::new("exception", 2)]).await;
+            world
+                .expect_stored_notifications(&number, &[StoredNotification::new("exception", 2)])
+                .await;
             asked(&world, &shop, &number, 1).await;
             told.push((shop.clone(), number, kind, transaction_of(&body)));
         }
     }
-    world.dealt_with().await;
+    world.process_queues().await;
     looked_at(&world).await;
     for (shop, number, kind, id) in &told {
         stands(&world, shop, number, kind, id).await;
-        assert_eq!(world.state_now(shop, number).await.as_deref(), Some("payable"));
+        assert_eq!(world.order_state(shop, number).await.as_deref(), Some("payable"));
         // The query says that nobody has paid, so it is looked at further.
         assert!(is_polled(&world, number).await);
     }
@@ -133,10 +135,10 @@ async fn another_payment_that_does_not_fit_is_another_exception() {
     let shop = world.shop();
     let number = payable(&world, &shop).await;
     let amount = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
-    let one = world.held(&shop, &number, amount.clone());
-    let other = world.held(&shop, &number, amount);
+    let one = world.unsent_notification(&shop, &number, amount.clone());
+    let other = world.unsent_notification(&shop, &number, amount);
     for body in [&one, &other, &one, &other] {
-        world.notify_taken(&shop.mch_id, body).await;
+        world.notify_ok(&shop.mch_id, body).await;
     }
     world.exception_events(&number, 2).await;
     let mut ids = [transaction_of(&one), transaction_of(&other)];
@@ -156,19 +158,19 @@ async fn a_payment_behind_a_forged_or_wrong_notification_is_found_by_the_query()
     for shop in [world.shop(), world.hmac_shop()] {
         for options in [forged(), wrong.clone()] {
             let number = payable(&world, &shop).await;
-            let untold = PayOptions { state_only: true, ..PayOptions::default() };
-            let paid = world.pay(&shop, &number, &untold);
+            let unpublished = PayOptions { state_only: true, ..PayOptions::default() };
+            let paid = world.pay(&shop, &number, &unpublished);
             let id = Some(paid.transaction_id.clone());
             let options = PayOptions { transaction_id: id, ..options };
-            let body = world.held(&shop, &number, options);
-            world.notify_taken(&shop.mch_id, &body).await;
+            let body = world.unsent_notification(&shop, &number, options);
+            world.notify_ok(&shop.mch_id, &body).await;
             hidden.push((shop.clone(), number, paid.transaction_id));
         }
     }
     for (shop, number, id) in &hidden {
-        world.state(shop, number, "paid").await;
+        world.wait_for_state(shop, number, "paid").await;
         let history = ["created by shop", "payable by reply", "paid by query"];
-        assert_eq!(world.history(number).await, history);
+        assert_eq!(world.transitions(number).await, history);
         let (_, view) = world.get(shop, number).await;
         assert_eq!(view["transaction_id"], id.as_str());
     }
@@ -179,7 +181,7 @@ async fn a_payment_behind_a_forged_or_wrong_notification_is_found_by_the_query()
 async fn booked_twice(world: &World, shop: &Shop) -> (String, String) {
     let (first, second) = (payable(world, shop).await, payable(world, shop).await);
     let paid = world.pay(shop, &first, &PayOptions::default());
-    world.state(shop, &first, "paid").await;
+    world.wait_for_state(shop, &first, "paid").await;
     let again = PayOptions {
         transaction_id: Some(paid.transaction_id.clone()),
         state_only: true,
@@ -198,7 +200,7 @@ async fn a_mismatch_that_the_query_confirms_waits_for_a_person() {
     let shop = world.shop();
     let (number, id) = booked_twice(&world, &shop).await;
     stands(&world, &shop, &number, "identity_mismatch", &id).await;
-    assert_eq!(world.state_now(&shop, &number).await.as_deref(), Some("payable"));
+    assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("payable"));
     let before = queries(&world, &shop, &number);
     let said = resolve(&world, &shop, &number, "identity_mismatch").await;
     assert!(said.contains("is asked about the order again"), "{said}");
@@ -231,7 +233,7 @@ async fn resolve(world: &World, shop: &Shop, number: &str, kind: &str) -> String
 }
 
 fn in_a_hurry() -> Options {
-    Options { patience: Some(hurried()), ..Options::default() }
+    Options { patience: Some(fast_schedule()), ..Options::default() }
 }
 
 /// The next calls for a new order fail, all in one way.
@@ -248,10 +250,10 @@ async fn a_late_payment_and_a_second_one_open_once_each() {
     let number = payable(&world, &shop).await;
     let (status, view) = world.close(&shop.mch_id, &number, None).await;
     assert_eq!(status, 202, "{view}");
-    world.state(&shop, &number, "closed").await;
+    world.wait_for_state(&shop, &number, "closed").await;
     let late = PayOptions { force: true, notify: Some(3), ..PayOptions::default() };
     let late = world.pay(&shop, &number, &late);
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     stands(&world, &shop, &number, "late_payment", late.transaction_id.as_str()).await;
 
     let second = PayOptions {
@@ -282,15 +284,17 @@ async fn an_unknown_order_is_asked_about_and_opens_once() {
     let world = World::start().await;
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();
-        let body = world.held(&shop, &number, untrue());
+        let body = world.unsent_notification(&shop, &number, untrue());
         for _ in 0..3 {
-            world.notify_taken(&shop.mch_id, &body).await;
+            world.notify_ok(&shop.mch_id, &body).await;
         }
-        world.keeps_about(&number, &[Kept::new("exception", 2)]).await;
+        world
+            .expect_stored_notifications(&number, &[StoredNotification::new("exception", 2)])
+            .await;
         asked(&world, &shop, &number, 1).await;
         stands(&world, &shop, &number, "unknown_order", &transaction_of(&body)).await;
     }
-    assert_eq!(world.books().await, [""; 0]);
+    assert_eq!(world.ledger_rows().await, [""; 0]);
     world.finish().await;
 }
 
@@ -301,9 +305,9 @@ async fn a_paid_order_of_which_wechat_says_that_it_is_closed_is_a_contradiction(
     let program = Program::of(&world);
     let number = payable(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     world.simulator.set_state(&shop.mch_id, &number, "REVOKED").unwrap();
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     for times in 1..=3 {
         program.does(&world, &["order", "requery", &shop.mch_id, &number]).await;
         asked(&world, &shop, &number, times).await;
@@ -312,7 +316,7 @@ async fn a_paid_order_of_which_wechat_says_that_it_is_closed_is_a_contradiction(
     stands(&world, &shop, &number, "contradiction", "").await;
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["exception"]["differs"][0]["ours"], "paid");
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
     world.finish().await;
 }
 
@@ -327,18 +331,18 @@ async fn an_order_that_wechat_never_answers_for_is_unsettled_until_a_person_asks
     assert!(view["gateway_message"].as_str().unwrap().contains("系统繁忙"), "{view}");
 
     eventually("unsettled", async || {
-        let open = world.exceptions(&number).await;
+        let open = world.exception_kinds(&number).await;
         (open == ["unsettled"]).then_some(())
     })
     .await;
     stands(&world, &shop, &number, "unsettled", "").await;
-    assert_eq!(world.state_now(&shop, &number).await.as_deref(), Some("created"));
+    assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("created"));
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 5);
 
     resolve(&world, &shop, &number, "unsettled").await;
-    world.state(&shop, &number, "payable").await;
+    world.wait_for_state(&shop, &number, "payable").await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     world.exception_events(&number, 1).await;
     world.finish().await;
 }
@@ -386,16 +390,17 @@ async fn a_flood_of_garbage_is_a_bounded_sample_and_one_exception_with_a_count()
     let mut world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     let begun = OffsetDateTime::now_utc();
-    let bodies: Vec<_> = (0..300).map(|_| world.held(&shop, &number, forged())).collect();
-    join_all(bodies.iter().map(|body| world.notify_taken(&shop.mch_id, body))).await;
+    let bodies: Vec<_> =
+        (0..300).map(|_| world.unsent_notification(&shop, &number, forged())).collect();
+    join_all(bodies.iter().map(|body| world.notify_ok(&shop.mch_id, body))).await;
     eventually("all to be counted", async || {
         let all: i64 = rows(&world, &shop, "-").await.iter().map(|row| row.2).sum();
         (all == 300).then_some(())
     })
     .await;
-    world.dealt_with().await;
+    world.process_queues().await;
     looked_at(&world).await;
 
     // One an hour, and while this runs an hour can end.
@@ -405,15 +410,15 @@ async fn a_flood_of_garbage_is_a_bounded_sample_and_one_exception_with_a_count()
     assert!(opened.iter().all(|row| row.0 == "bad_signature" && row.3), "{opened:?}");
     let told = world.exception_events("-", opened.len()).await;
     assert!(told.iter().all(|event| event["mch_id"] == shop.mch_id.as_str()));
-    let kept = world.verdicts("bad_signature").await;
+    let kept = world.count_notifications("bad_signature").await;
     assert!((SAMPLE..=SAMPLE * hours).contains(&kept), "{kept}");
     assert_eq!(rows(&world, &world.hmac_shop(), "-").await, []);
 
     // It names a real order, which WeChat is asked about, but not three hundred times.
     let asked = i64::try_from(queries(&world, &shop, &number)).unwrap();
     assert!((1..=BUDGET * periods(begun, 60)).contains(&asked), "{asked}");
-    assert_eq!(world.books().await, books);
-    assert_eq!(world.exceptions(&number).await, [""; 0]);
+    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
 
@@ -432,16 +437,17 @@ async fn forgeries_about_many_orders_share_one_budget_of_questions() {
     join_all(orders.iter().map(|order| world.create_payable(order))).await;
     let elsewhere = payable(&world, &other).await;
     let begun = OffsetDateTime::now_utc();
-    let bodies: Vec<_> = numbers.iter().map(|number| world.held(&shop, number, forged())).collect();
-    join_all(bodies.iter().map(|body| world.notify_taken(&shop.mch_id, body))).await;
+    let bodies: Vec<_> =
+        numbers.iter().map(|number| world.unsent_notification(&shop, number, forged())).collect();
+    join_all(bodies.iter().map(|body| world.notify_ok(&shop.mch_id, body))).await;
     eventually("all to be counted", async || {
         let all: i64 = rows(&world, &shop, "-").await.iter().map(|row| row.2).sum();
         (all == 40).then_some(())
     })
     .await;
     // Another merchant's questions are not used up by it; in the queue it comes last.
-    let body = world.held(&other, &elsewhere, forged());
-    world.notify_taken(&other.mch_id, &body).await;
+    let body = world.unsent_notification(&other, &elsewhere, forged());
+    world.notify_ok(&other.mch_id, &body).await;
     asked(&world, &other, &elsewhere, 1).await;
     looked_at(&world).await;
     let minutes = periods(begun, 60);
@@ -459,17 +465,17 @@ async fn forgeries_about_invented_orders_use_no_question_up() {
     let number = payable(&world, &shop).await;
     let invented = (0..3 * BUDGET).map(|_| {
         let options = PayOptions { out_trade_no: Some(Shop::number()), ..forged() };
-        world.held(&shop, &number, options)
+        world.unsent_notification(&shop, &number, options)
     });
     let invented: Vec<_> = invented.collect();
-    join_all(invented.iter().map(|body| world.notify_taken(&shop.mch_id, body))).await;
+    join_all(invented.iter().map(|body| world.notify_ok(&shop.mch_id, body))).await;
     eventually("all to be counted", async || {
         let all: i64 = rows(&world, &shop, "-").await.iter().map(|row| row.2).sum();
         (all == 3 * BUDGET).then_some(())
     })
     .await;
-    let body = world.held(&shop, &number, forged());
-    world.notify_taken(&shop.mch_id, &body).await;
+    let body = world.unsent_notification(&shop, &number, forged());
+    world.notify_ok(&shop.mch_id, &body).await;
     asked(&world, &shop, &number, 1).await;
     looked_at(&world).await;
     world.finish().await;
@@ -480,18 +486,18 @@ async fn what_is_posted_to_a_foreign_merchant_leaves_nothing() {
     let mut world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     for options in [untrue(), forged()] {
-        let body = world.held(&shop, &number, options);
-        world.notify_taken("1999999999", &body).await;
-        world.notify_taken(&world.hmac_shop().mch_id, &body).await;
+        let body = world.unsent_notification(&shop, &number, options);
+        world.notify_ok("1999999999", &body).await;
+        world.notify_ok(&world.hmac_shop().mch_id, &body).await;
     }
-    world.dealt_with().await;
+    world.process_queues().await;
     looked_at(&world).await;
     let rows = "select (select count(*) from notifications) + (select count(*) from exceptions)";
-    let rows: i64 = sqlx::query_scalar(rows).fetch_one(&world.place.pool).await.unwrap();
+    let rows: i64 = sqlx::query_scalar(rows).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(rows, 0);
     assert_eq!(queries(&world, &shop, &number), 0);
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
     world.finish().await;
 }

@@ -5,7 +5,7 @@ mod altered;
 mod forgery;
 
 use futures_util::future::join_all;
-use harness::{Kept, Shop, World};
+use harness::{Shop, StoredNotification, World};
 use simulator::{Malform, PayOptions, Signing};
 
 use forgery::{Forgery, TAKEN, change_nothing, untrue};
@@ -152,20 +152,20 @@ async fn of_many_forgeries_a_sample_is_kept() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     let wrong = PayOptions { sign: Signing::Wrong, ..PayOptions::default() };
     let bodies = (0..120).map(|_| untrue(&world, &shop, &number, &wrong));
     let bodies: Vec<_> = bodies.collect();
-    let posts = bodies.iter().map(|body| world.notify_taken(&shop.mch_id, body));
+    let posts = bodies.iter().map(|body| world.notify_ok(&shop.mch_id, body));
     join_all(posts).await;
-    world.dealt_with().await;
+    world.process_queues().await;
     // Fifty in an hour, and while this runs an hour can end.
-    let kept = world.verdicts("bad_signature").await;
+    let kept = world.count_notifications("bad_signature").await;
     assert!((50..=100).contains(&kept), "{kept}");
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
 
     world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     world.finish().await;
 }
 
@@ -177,9 +177,9 @@ async fn a_signature_in_lower_case_is_right() {
         world.create_payable(&shop.order(&number, 9900)).await;
         let options = PayOptions { sign: Signing::Lowercase, ..PayOptions::default() };
         world.pay(&shop, &number, &options);
-        world.state(&shop, &number, "paid").await;
-        let applied = [Kept::new("applied", 0)];
-        world.keeps_about(&number, &applied).await;
+        world.wait_for_state(&shop, &number, "paid").await;
+        let applied = [StoredNotification::new("applied", 0)];
+        world.expect_stored_notifications(&number, &applied).await;
     }
     world.finish().await;
 }

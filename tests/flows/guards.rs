@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::{Options, Shop, TestMerchant, World, eventually, hurried, world};
+use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, world};
 use serde_json::{Value, json};
 use simulator::{Fault, FaultPlan, PayOptions, PlannedFault, Release};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -31,12 +31,12 @@ fn narrow() -> Restraint {
 }
 
 async fn world_with(restraint: Restraint) -> World {
-    let (patience, restraint) = (Some(hurried()), Some(restraint));
+    let (patience, restraint) = (Some(fast_schedule()), Some(restraint));
     World::start_with(Options { patience, restraint, ..Options::default() }).await
 }
 
 /// Strikes every call of this merchant until further notice.
-fn strike_all(world: &World, shop: &Shop, fault: Fault) {
+fn fail_all_calls(world: &World, shop: &Shop, fault: Fault) {
     let mch_id = Some(MchId::parse(&*shop.mch_id).unwrap());
     let every = || {
         vec![PlannedFault { mch_id: mch_id.clone(), ..PlannedFault::new(fault.clone(), 100_000) }]
@@ -90,15 +90,15 @@ async fn paid(world: &World, shop: &Shop, count: usize) {
 async fn all_end_paid(world: &World, shop: &Shop, numbers: &[String]) {
     for number in numbers {
         eventually(&format!("{number} to be payable"), async || {
-            let state = world.state_now(shop, number).await?;
+            let state = world.order_state(shop, number).await?;
             (state == "payable").then_some(())
         })
         .await;
         world.pay(shop, number, &PayOptions::default());
     }
     for number in numbers {
-        world.state(shop, number, "paid").await;
-        assert_eq!(world.exceptions(number).await, [""; 0], "{number}");
+        world.wait_for_state(shop, number, "paid").await;
+        assert_eq!(world.exception_kinds(number).await, [""; 0], "{number}");
     }
 }
 
@@ -123,20 +123,20 @@ fn held_of(world: &World, shop: &Shop) -> usize {
 async fn attempts(world: &World, shop: &Shop) -> i64 {
     let sum = "select sum(unknown_count)::bigint from orders where mch_id = $1";
     let sum = sqlx::query_scalar(sum).bind(&shop.mch_id);
-    sum.fetch_one(&world.place.pool).await.unwrap()
+    sum.fetch_one(&world.environment.pool).await.unwrap()
 }
 
 async fn count(world: &World, shop: &Shop, which: &str) -> i64 {
     let count = format!("select count(*) from orders where mch_id = $1 and {which}");
     let count = sqlx::query_scalar(sqlx::AssertSqlSafe(count)).bind(&shop.mch_id);
-    count.fetch_one(&world.place.pool).await.unwrap()
+    count.fetch_one(&world.environment.pool).await.unwrap()
 }
 
 #[tokio::test]
 async fn calls_that_never_end_hold_no_more_than_their_merchants_places() {
     let world = world_with(narrow()).await;
     let (broken, sound) = (world.shop(), world.hmac_shop());
-    strike_all(&world, &broken, Fault::Hold);
+    fail_all_calls(&world, &broken, Fault::Hold);
     let numbers = accepted(&world, &broken, 200).await;
     let all = CREATES_OF_ONE + CHECKS_OF_ONE;
     eventually("every place to be held", async || (held_of(&world, &broken) == all).then_some(()))
@@ -191,7 +191,7 @@ async fn a_wrong_key_costs_a_few_calls_and_no_order_of_anybody() {
     assert!(attempts(&world, &broken).await <= bound as i64, "what was put off was counted");
 
     world.keys.replace(&world::keys(&world.merchants, world.public));
-    world.state(&broken, &lost, "paid").await;
+    world.wait_for_state(&broken, &lost, "paid").await;
     all_end_paid(&world, &broken, &numbers).await;
     world.finish().await;
 }
@@ -203,7 +203,7 @@ async fn calls_that_fail_pause_one_probes_and_all_are_made_when_it_works() {
         Restraint { failures_max: 3, pause_first: pause, pause_max: pause * 3, ..narrow() };
     let world = world_with(restraint).await;
     let (broken, sound) = (world.shop(), world.hmac_shop());
-    strike_all(&world, &broken, Fault::SystemError);
+    fail_all_calls(&world, &broken, Fault::SystemError);
     let mut numbers = accepted(&world, &broken, 40).await;
     // More calls than the first wave makes: they are probes.
     let first_wave = (3 + CREATES_OF_ONE + CHECKS_OF_ONE) as u64;
@@ -213,7 +213,7 @@ async fn calls_that_fail_pause_one_probes_and_all_are_made_when_it_works() {
     .await;
 
     // The next probe gets no answer, and as long as that is so no other call is made.
-    strike_all(&world, &broken, Fault::Hold);
+    fail_all_calls(&world, &broken, Fault::Hold);
     eventually("a probe", async || (held_of(&world, &broken) == 1).then_some(())).await;
     let before = calls(&world, &broken, &numbers);
     for _ in 0..5 {
@@ -264,11 +264,11 @@ async fn many_due_orders_of_one_merchant_hide_no_payment_of_another() {
     let orders = orders.iter().map(|order| world.create(order, Some(20)));
     assert!(join_all(orders).await.iter().all(|(status, _)| status.is_success()));
     for number in &numbers {
-        world.state(&broken, number, "payable").await;
+        world.wait_for_state(&broken, number, "payable").await;
     }
-    strike_all(&world, &broken, Fault::Hold);
+    fail_all_calls(&world, &broken, Fault::Hold);
     let due = "update orders set next_check_at = now() - interval '1 hour' where mch_id = $1";
-    sqlx::query(due).bind(&broken.mch_id).execute(&world.place.pool).await.unwrap();
+    sqlx::query(due).bind(&broken.mch_id).execute(&world.environment.pool).await.unwrap();
     eventually("its checks to be held", async || {
         (held_of(&world, &broken) == CHECKS_OF_ONE).then_some(())
     })
@@ -278,7 +278,7 @@ async fn many_due_orders_of_one_merchant_hide_no_payment_of_another() {
     world.create_payable(&sound.order(&lost, 9900)).await;
     let options = PayOptions { state_only: true, ..PayOptions::default() };
     world.pay(&sound, &lost, &options);
-    world.state(&sound, &lost, "paid").await;
+    world.wait_for_state(&sound, &lost, "paid").await;
     assert_eq!(held_of(&world, &broken), CHECKS_OF_ONE);
     let overdue = "next_check_at < now() - interval '10 minutes'";
     assert!(count(&world, &broken, overdue).await >= (100 - CHECKS_OF_ONE) as i64);
@@ -294,7 +294,7 @@ async fn what_is_to_be_closed_while_calls_pause_is_closed_later() {
     let world = world_with(restraint).await;
     let (shop, closing) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&closing, 9900)).await;
-    strike_all(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));
+    fail_all_calls(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));
     let numbers = accepted(&world, &shop, 5).await;
     eventually("failures", async || (failures(&world) >= 3).then_some(())).await;
     let (status, view) = world.close(&shop.mch_id, &closing, Some(20)).await;
@@ -305,14 +305,14 @@ async fn what_is_to_be_closed_while_calls_pause_is_closed_later() {
     // The file with the same key is no reason to try again; one with another key is, and it is wrong.
     world.keys.replace(&world::keys(&world.merchants, world.public));
     let before = failures(&world);
-    world.alter(&closing, "next_check_at = now()").await;
+    world.update_order_row(&closing, "next_check_at = now()").await;
     paid(&world, &world.hmac_shop(), 5).await;
-    assert_eq!(world.state_now(&shop, &closing).await.as_deref(), Some("closing"));
+    assert_eq!(world.order_state(&shop, &closing).await.as_deref(), Some("closing"));
     let other = || ApiKey::parse(&Shop::number()).unwrap();
     world.keys.replace(&changed(&world, |_, merchant| Merchant { key: other(), ..merchant }));
     eventually("another try", async || (failures(&world) > before).then_some(())).await;
     world.keys.replace(&world::keys(&world.merchants, world.public));
-    world.state(&shop, &closing, "closed").await;
+    world.wait_for_state(&shop, &closing, "closed").await;
     all_end_paid(&world, &shop, &numbers).await;
     world.finish().await;
 }
@@ -326,19 +326,19 @@ async fn a_prepay_that_cannot_be_renewed_now_is_told_as_it_is() {
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
     let first = world.create_payable(&order).await;
-    strike_all(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));
+    fail_all_calls(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));
     for _ in 0..3 {
         let (status, view) = world.create(&shop.order(&Shop::number(), 9900), Some(20)).await;
         assert_eq!(status, 202, "{view}");
     }
-    world.alter(&number, "prepay_issued_at = now() - interval '110 minutes'").await;
-    let look: String = world.says(&number, "next_check_at::text").await;
+    world.update_order_row(&number, "prepay_issued_at = now() - interval '110 minutes'").await;
+    let look: String = world.select_order(&number, "next_check_at::text").await;
     let (status, again) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &again["prepay_id"]), (200, &first["prepay_id"]), "{again}");
     assert!(again["pay"].is_object(), "{again}");
     assert_eq!(again.get("gateway_message"), None, "{again}");
-    assert!(world.says::<bool>(&number, "call_lease_until is null").await);
-    assert_eq!(world.says::<String>(&number, "next_check_at::text").await, look);
+    assert!(world.select_order::<bool>(&number, "call_lease_until is null").await);
+    assert_eq!(world.select_order::<String>(&number, "next_check_at::text").await, look);
     assert_eq!(world.calls(&shop, &number).unifiedorder, 1);
     heal(&world);
     world.finish().await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use harness::program::Program;
-use harness::{Options, Shop, TestMerchant, World, eventually, hurried, world};
+use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, world};
 use serde_json::json;
 use simulator::PayOptions;
 use wechatpay_v2::{ApiKey, AppId, MchId};
@@ -21,7 +21,7 @@ fn right(world: &World) -> Merchants {
 /// A key that nobody had before.
 fn new_key(world: &World) -> String {
     let key = Shop::number();
-    world.hide(&key);
+    world.add_secret(&key);
     key
 }
 
@@ -80,10 +80,10 @@ async fn the_previous_key_still_verifies() {
     world.keys.replace(&ahead(&world));
     for (shop, number) in &orders {
         world.pay(shop, number, &PayOptions::default());
-        world.state(shop, number, "paid").await;
-        assert_eq!(world.history(number).await, PAID_BY_NOTIFY);
+        world.wait_for_state(shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, PAID_BY_NOTIFY);
     }
-    assert_eq!(world.verdicts("bad_signature").await, 0);
+    assert_eq!(world.count_notifications("bad_signature").await, 0);
     world.finish().await;
 }
 
@@ -102,12 +102,12 @@ async fn with_a_wrong_key_an_order_waits_and_its_view_says_why() {
         assert_eq!(world.simulator.order(&shop.mch_id, &number), None);
 
         world.keys.replace(&right(&world));
-        world.state(&shop, &number, "payable").await;
+        world.wait_for_state(&shop, &number, "payable").await;
         let (_, view) = world.get(&shop, &number).await;
         assert_eq!(view.get("gateway_message"), None, "{view}");
         world.pay(&shop, &number, &PayOptions::default());
-        world.state(&shop, &number, "paid").await;
-        assert_eq!(world.history(&number).await, PAID_BY_NOTIFY);
+        world.wait_for_state(&shop, &number, "paid").await;
+        assert_eq!(world.transitions(&number).await, PAID_BY_NOTIFY);
     }
     world.finish().await;
 }
@@ -124,23 +124,23 @@ async fn a_payment_that_was_told_while_the_key_was_wrong_is_found_when_it_is_rig
     }
     world.keys.replace(&wrong(&world));
     for (shop, number) in &orders {
-        let body = world.held(shop, number, PayOptions::default());
-        world.notify_taken(&shop.mch_id, &body).await;
+        let body = world.unsent_notification(shop, number, PayOptions::default());
+        world.notify_ok(&shop.mch_id, &body).await;
     }
     eventually("bad signatures", async || {
-        (world.verdicts("bad_signature").await == 2).then_some(())
+        (world.count_notifications("bad_signature").await == 2).then_some(())
     })
     .await;
     let told = world.exception_events("-", 2).await;
     assert!(told.iter().all(|event| event["exception"]["kind"] == "bad_signature"));
     for (shop, number) in &orders {
-        assert_eq!(world.state_now(shop, number).await.as_deref(), Some("payable"));
+        assert_eq!(world.order_state(shop, number).await.as_deref(), Some("payable"));
     }
     world.keys.replace(&right(&world));
     for (shop, number) in &orders {
-        world.state(shop, number, "paid").await;
-        assert_eq!(world.history(number).await, PAID_BY_QUERY);
-        assert_eq!(world.exceptions(number).await, [""; 0]);
+        world.wait_for_state(shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, PAID_BY_QUERY);
+        assert_eq!(world.exception_kinds(number).await, [""; 0]);
     }
     world.finish().await;
 }
@@ -149,7 +149,7 @@ async fn a_payment_that_was_told_while_the_key_was_wrong_is_found_when_it_is_rig
 #[tokio::test]
 async fn a_key_that_stays_wrong_makes_orders_unsettled_and_nothing_is_lost() {
     let world =
-        World::start_with(Options { patience: Some(hurried()), ..Options::default() }).await;
+        World::start_with(Options { patience: Some(fast_schedule()), ..Options::default() }).await;
     let shop = world.shop();
     let program = Program::of(&world);
     let paid = Shop::number();
@@ -157,20 +157,21 @@ async fn a_key_that_stays_wrong_makes_orders_unsettled_and_nothing_is_lost() {
     world.keys.replace(&wrong(&world));
     let new = Shop::number();
     world.create(&shop.order(&new, 9900), Some(20)).await;
-    let body = world.held(&shop, &paid, PayOptions::default());
-    world.notify_taken(&shop.mch_id, &body).await;
+    let body = world.unsent_notification(&shop, &paid, PayOptions::default());
+    world.notify_ok(&shop.mch_id, &body).await;
     for number in [&paid, &new] {
-        let unsettled = async || (world.exceptions(number).await == ["unsettled"]).then_some(());
+        let unsettled =
+            async || (world.exception_kinds(number).await == ["unsettled"]).then_some(());
         eventually("unsettled", unsettled).await;
     }
     world.keys.replace(&right(&world));
     for number in [&paid, &new] {
         program.does(&world, &["order", "requery", &shop.mch_id, number]).await;
     }
-    world.state(&shop, &paid, "paid").await;
-    world.state(&shop, &new, "payable").await;
+    world.wait_for_state(&shop, &paid, "paid").await;
+    world.wait_for_state(&shop, &new, "payable").await;
     world.pay(&shop, &new, &PayOptions::default());
-    world.state(&shop, &new, "paid").await;
+    world.wait_for_state(&shop, &new, "paid").await;
     for number in [&paid, &new] {
         world.exception_events(number, 1).await;
         let (_, view) = world.get(&shop, number).await;
@@ -181,7 +182,8 @@ async fn a_key_that_stays_wrong_makes_orders_unsettled_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_key_that_changes_in_mid_flight_loses_none_of_twenty_orders() {
-    let options = Options { workers: Some(2), patience: Some(hurried()), ..Options::default() };
+    let options =
+        Options { workers: Some(2), patience: Some(fast_schedule()), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.hmac_shop();
     let (early, late): (Vec<_>, Vec<_>) =
@@ -195,15 +197,15 @@ async fn a_key_that_changes_in_mid_flight_loses_none_of_twenty_orders() {
     let accepted = join_all(late.iter().map(async |(_, number)| {
         let (status, _) = world.create(&shop.order(number, 9900), None).await;
         assert_eq!(status, 202);
-        world.state(&shop, number, "created").await;
+        world.wait_for_state(&shop, number, "created").await;
     }));
     for (_, number) in &early {
         world.pay(&shop, number, &PayOptions::default());
     }
     accepted.await;
     for (_, number) in &early {
-        world.state(&shop, number, "paid").await;
-        assert_eq!(world.history(number).await, PAID_BY_NOTIFY);
+        world.wait_for_state(&shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, PAID_BY_NOTIFY);
     }
     world.keys.replace(&after(&world));
     for (_, number) in &late {
@@ -217,9 +219,9 @@ async fn a_key_that_changes_in_mid_flight_loses_none_of_twenty_orders() {
         world.pay(&shop, number, &PayOptions::default());
     }
     for (_, number) in &late {
-        world.state(&shop, number, "paid").await;
+        world.wait_for_state(&shop, number, "paid").await;
     }
-    assert_eq!(world.verdicts("bad_signature").await, 0);
+    assert_eq!(world.count_notifications("bad_signature").await, 0);
     world.finish().await;
 }
 
@@ -243,7 +245,7 @@ async fn a_file_that_cannot_be_used_changes_no_key_and_one_that_can_does() {
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
 
     std::fs::write(&file, new_key(&world)).unwrap();
     worker.signal("HUP");
@@ -257,7 +259,7 @@ async fn a_file_that_cannot_be_used_changes_no_key_and_one_that_can_does() {
     says("the merchants file was reread", 2).await;
     world.create_payable(&shop.order(&number, 9900)).await;
     let log = worker.stop().await;
-    let guilty = world.guilty(log.lines()).await;
+    let guilty = world.lines_with_secrets(log.lines()).await;
     assert!(guilty.is_empty(), "{guilty:#?}");
     world.finish().await;
 }

@@ -1,17 +1,17 @@
 //! WeChat's query does not know of a payment yet, or tells of one that failed: nothing is concluded
 //! from that, and the payment is booked when it shows.
 
-use harness::{Options, Shop, World, hurried};
+use harness::{Options, Shop, World, fast_schedule};
 use reqwest::StatusCode;
 use simulator::{Api, Fault, PayOptions};
 
 const PAID: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
 async fn world() -> World {
-    World::start_with(Options { patience: Some(hurried()), ..Options::default() }).await
+    World::start_with(Options { patience: Some(fast_schedule()), ..Options::default() }).await
 }
 
-fn untold() -> PayOptions {
+fn unpublished() -> PayOptions {
     PayOptions { state_only: true, ..PayOptions::default() }
 }
 
@@ -20,11 +20,11 @@ async fn a_query_that_lags_behind_a_payment_is_asked_again() {
     let world = world().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
-    world.strike(Api::Orderquery, &number, Fault::Lag, 3);
-    world.pay(&shop, &number, &untold());
-    world.hears(&number, &PAID).await;
+    world.inject_fault(Api::Orderquery, &number, Fault::Lag, 3);
+    world.pay(&shop, &number, &unpublished());
+    world.expect_events(&number, &PAID).await;
     assert!(world.calls(&shop, &number).orderquery >= 4);
-    assert_eq!(world.exceptions(&number).await, [""; 0]);
+    assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
 
@@ -32,16 +32,16 @@ async fn a_query_that_lags_behind_a_payment_is_asked_again() {
 async fn an_attempt_that_failed_does_not_end_an_order() {
     let world = world().await;
     let (shop, number) = (world.shop(), Shop::number());
-    world.strike(Api::Orderquery, &number, Fault::PayError, 3);
+    world.inject_fault(Api::Orderquery, &number, Fault::PayError, 3);
     world.create_payable(&shop.order(&number, 9900)).await;
     harness::eventually("three looks at the failed attempt", async || {
         (world.calls(&shop, &number).orderquery >= 3).then_some(())
     })
     .await;
-    assert_eq!(world.state_now(&shop, &number).await.unwrap(), "payable");
+    assert_eq!(world.order_state(&shop, &number).await.unwrap(), "payable");
     world.pay(&shop, &number, &PayOptions::default());
-    world.hears(&number, &PAID).await;
-    assert_eq!(world.exceptions(&number).await, [""; 0]);
+    world.expect_events(&number, &PAID).await;
+    assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
 
@@ -51,16 +51,18 @@ async fn a_close_between_a_payment_and_the_query_that_lags_ends_paid() {
     let world = world().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
-    world.strike(Api::Orderquery, &number, Fault::Lag, 1_000);
-    world.pay(&shop, &number, &untold());
+    world.inject_fault(Api::Orderquery, &number, Fault::Lag, 1_000);
+    world.pay(&shop, &number, &unpublished());
     let (status, view) = world.close(&shop.mch_id, &number, Some(20)).await;
     assert_eq!(status, StatusCode::OK, "{view}");
     harness::eventually("closeorder to be declined twice", async || {
         (world.calls(&shop, &number).closeorder >= 2).then_some(())
     })
     .await;
-    assert_eq!(world.state_now(&shop, &number).await.unwrap(), "closing");
+    assert_eq!(world.order_state(&shop, &number).await.unwrap(), "closing");
     world.simulator.set_faults(simulator::FaultPlan::default()).unwrap();
-    world.hears(&number, &["order.created", "order.payable", "order.closing", "order.paid"]).await;
+    world
+        .expect_events(&number, &["order.created", "order.payable", "order.closing", "order.paid"])
+        .await;
     world.finish().await;
 }

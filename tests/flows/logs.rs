@@ -25,7 +25,7 @@ async fn no_program_logs_a_secret_however_much_it_is_told_to_log() {
     let mut world = World::start().await;
     world.stop_workers().await;
     world.stop_ingress().await;
-    world.hide(TOKEN);
+    world.add_secret(TOKEN);
     world.http = with_a_token();
     let mut program = Program::of(&world);
     program.set("WXPAY_LOG", EVERYTHING);
@@ -49,14 +49,15 @@ async fn no_program_logs_a_secret_however_much_it_is_told_to_log() {
 
         let untrue = PayOptions { notify_only: true, ..PayOptions::default() };
         for sign in [Signing::Wrong, Signing::OtherKey, Signing::Missing] {
-            let forged = world.held(&shop, &paid, PayOptions { sign, ..untrue.clone() });
-            world.notify_taken(&shop.mch_id, &forged).await;
+            let forged =
+                world.unsent_notification(&shop, &paid, PayOptions { sign, ..untrue.clone() });
+            world.notify_ok(&shop.mch_id, &forged).await;
             let (status, _) =
                 world.notify(&shop.mch_id, [&b"<!DOCTYPE"[..], &forged].concat()).await;
             assert_eq!(status, 400);
         }
         world.pay(&shop, &paid, &PayOptions::default());
-        world.state(&shop, &paid, "paid").await;
+        world.wait_for_state(&shop, &paid, "paid").await;
         assert!(world.close(&shop.mch_id, &closed, Some(20)).await.0.is_success());
         assert_eq!(world.get(&shop, &closed).await.0, 200);
 
@@ -64,7 +65,7 @@ async fn no_program_logs_a_secret_however_much_it_is_told_to_log() {
         // notifications.
         let file = program.key_file(&shop.mch_id);
         let key = Shop::number();
-        world.hide(&key);
+        world.add_secret(&key);
         std::fs::write(&file, &key).unwrap();
         let reread = worker.log().matches("was reread").count();
         worker.signal("HUP");
@@ -82,7 +83,7 @@ async fn no_program_logs_a_secret_however_much_it_is_told_to_log() {
         assert!(worker.contains(number) || ingress.contains(number), "{number} is in no line");
     }
     for log in [&worker, &ingress] {
-        let guilty = world.guilty(log.lines()).await;
+        let guilty = world.lines_with_secrets(log.lines()).await;
         assert!(guilty.is_empty(), "{guilty:#?}");
     }
     world.finish().await;

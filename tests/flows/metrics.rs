@@ -64,7 +64,7 @@ async fn the_counts_of_five_paid_orders_and_some_trouble_are_exact() {
     for number in &numbers {
         world.create_payable(&shop.order(number, 9900)).await;
         world.pay(&shop, number, &PayOptions::default());
-        world.told(number, "order.paid").await;
+        world.wait_for_event(number, "order.paid").await;
     }
     let open = Shop::number();
     world.create_payable(&shop.order(&open, 9900)).await;
@@ -77,13 +77,17 @@ async fn the_counts_of_five_paid_orders_and_some_trouble_are_exact() {
     };
     let forged = PayOptions { sign: Signing::Wrong, notify_only: true, ..PayOptions::default() };
     for options in [wrong, forged] {
-        let body = world.held(&shop, &open, options);
-        world.notify_taken(&shop.mch_id, &body).await;
+        let body = world.unsent_notification(&shop, &open, options);
+        world.notify_ok(&shop.mch_id, &body).await;
     }
     let (status, problem) = world.create(&shop.order(&open, 1), Some(20)).await;
     assert_eq!(status, 409, "{problem}");
-    let body = world.held(&shop, &open, PayOptions { notify_only: true, ..PayOptions::default() });
-    world.notify_taken("1999999999", &body).await;
+    let body = world.unsent_notification(
+        &shop,
+        &open,
+        PayOptions { notify_only: true, ..PayOptions::default() },
+    );
+    world.notify_ok("1999999999", &body).await;
 
     let samples = becomes(
         &world,
@@ -118,8 +122,9 @@ async fn the_counts_of_five_paid_orders_and_some_trouble_are_exact() {
     let born = samples.get(r#"wxpay_transitions_total{from="none",to="created"}"#);
     assert_eq!(born, Some(&6.0));
     assert!(samples[r#"wxpay_oldest_unsettled_seconds{state="payable"}"#] > 0.0);
-    let queue =
-        |name: &str| format!("wxpay_queue_messages{{queue=\"{}.{name}\"}}", world.place.namespace);
+    let queue = |name: &str| {
+        format!("wxpay_queue_messages{{queue=\"{}.{name}\"}}", world.environment.namespace)
+    };
     for name in ["orders", "notifications", "orders.parked", "notifications.parked", "unrouted"] {
         assert_eq!(samples.get(&queue(name)), Some(&0.0), "{name}: {samples:#?}");
     }
@@ -195,7 +200,7 @@ async fn a_guard_that_holds_calls_back_is_seen_and_no_other() {
     worker.signal("HUP");
     becomes(&world, &worker, &[(&of("breaker_state", &shop), 0.0)]).await;
     for number in &numbers {
-        world.state(&shop, number, "payable").await;
+        world.wait_for_state(&shop, number, "payable").await;
     }
     worker.stop().await;
     world.finish().await;
@@ -218,7 +223,8 @@ async fn before_anything_happens_the_gauges_are_there() {
     )
     .await;
     assert!(is_there(&samples, "wxpay_build_info"), "{samples:#?}");
-    let depth = format!("wxpay_queue_messages{{queue=\"{}.unrouted\"}}", world.place.namespace);
+    let depth =
+        format!("wxpay_queue_messages{{queue=\"{}.unrouted\"}}", world.environment.namespace);
     becomes(&world, &worker, &[(&depth, 0.0)]).await;
     let log = worker.stop().await;
     assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));

@@ -5,7 +5,7 @@ mod mismatches;
 mod refunds;
 
 use futures_util::future::join_all;
-use harness::{Kept, Options, Shop, World, eventually};
+use harness::{Options, Shop, StoredNotification, World, eventually};
 use serde_json::json;
 use simulator::{AttemptVerdict, Fault, FaultPlan, NotificationState, PayOptions};
 use simulator::{PlannedFault, Release};
@@ -21,7 +21,7 @@ async fn told_five_times(concurrently: bool) {
     world.create_payable(&shop.order(&number, 9900)).await;
     let options = PayOptions { notify: Some(5), concurrently, ..PayOptions::default() };
     let paid = world.pay(&shop, &number, &options);
-    world.keeps_about(&number, &[Kept::new("applied", 4)]).await;
+    world.expect_stored_notifications(&number, &[StoredNotification::new("applied", 4)]).await;
     let told = eventually("five answers", async || {
         let told = world.simulator.notifications(&shop.mch_id, &number);
         (told[0].attempts.len() == 5).then_some(told)
@@ -35,8 +35,8 @@ async fn told_five_times(concurrently: bool) {
     assert_eq!(view["seq"], 3);
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
     assert_eq!(view["exceptions"], json!([]));
-    assert_eq!(world.history(&number).await, HISTORY);
-    world.hears(&number, &STORY).await;
+    assert_eq!(world.transitions(&number).await, HISTORY);
+    world.expect_events(&number, &STORY).await;
     world.finish().await;
 }
 
@@ -55,19 +55,22 @@ async fn the_same_payment_under_a_fresh_signature_moves_the_order_once() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
     world.create_payable(&shop.order(&number, 100)).await;
-    let first = world.held(&shop, &number, PayOptions::default());
+    let first = world.unsent_notification(&shop, &number, PayOptions::default());
     let again = PayOptions { notify_only: true, ..PayOptions::default() };
-    let second = world.held(&shop, &number, again);
+    let second = world.unsent_notification(&shop, &number, again);
     assert_ne!(first, second);
 
-    world.notify_taken(&shop.mch_id, &first).await;
-    world.state(&shop, &number, "paid").await;
-    world.notify_taken(&shop.mch_id, &second).await;
-    let each_once = [Kept::new("already", 0), Kept::new("applied", 0)];
-    world.keeps_about(&number, &each_once).await;
-    assert_eq!(world.kept(&second).await, Some(Kept::new("already", 0)));
-    assert_eq!(world.history(&number).await, HISTORY);
-    assert_eq!(world.exceptions(&number).await, [""; 0]);
+    world.notify_ok(&shop.mch_id, &first).await;
+    world.wait_for_state(&shop, &number, "paid").await;
+    world.notify_ok(&shop.mch_id, &second).await;
+    let each_once = [StoredNotification::new("already", 0), StoredNotification::new("applied", 0)];
+    world.expect_stored_notifications(&number, &each_once).await;
+    assert_eq!(
+        world.stored_notification(&second).await,
+        Some(StoredNotification::new("already", 0))
+    );
+    assert_eq!(world.transitions(&number).await, HISTORY);
+    assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
 
@@ -85,9 +88,9 @@ async fn two_workers_pay_each_of_twenty_orders_once_however_often_they_are_told(
         world.pay(&shop, number, &options);
     }
     for number in &numbers {
-        world.keeps_about(number, &[Kept::new("applied", 3)]).await;
-        assert_eq!(world.history(number).await, HISTORY);
-        world.hears(number, &STORY).await;
+        world.expect_stored_notifications(number, &[StoredNotification::new("applied", 3)]).await;
+        assert_eq!(world.transitions(number).await, HISTORY);
+        world.expect_events(number, &STORY).await;
     }
     world.finish().await;
 }
@@ -107,7 +110,7 @@ async fn a_payment_that_is_told_before_the_reply_to_its_order_is_booked_at_once(
         })
         .await;
         let paid = world.pay(&shop, &number, &PayOptions::default());
-        world.state(&shop, &number, "paid").await;
+        world.wait_for_state(&shop, &number, "paid").await;
         world.simulator.release(&Release::default());
         paid
     };
@@ -118,8 +121,8 @@ async fn a_payment_that_is_told_before_the_reply_to_its_order_is_booked_at_once(
     assert_eq!(view.get("pay"), None, "nobody shall pay twice");
     assert_eq!(view["exceptions"], json!([]));
     let straight = ["created by shop", "paid by notify"];
-    assert_eq!(world.history(&number).await, straight);
-    world.hears(&number, &["order.created", "order.paid"]).await;
+    assert_eq!(world.transitions(&number).await, straight);
+    world.expect_events(&number, &["order.created", "order.paid"]).await;
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
     world.finish().await;
 }
@@ -175,7 +178,7 @@ async fn coupons_and_unknown_and_empty_fields_are_an_ordinary_payment() {
             let number = Shop::number();
             world.create_payable(&shop.order(&number, 9900)).await;
             world.pay(&shop, &number, options);
-            world.state(&shop, &number, "paid").await;
+            world.wait_for_state(&shop, &number, "paid").await;
             let (_, view) = world.get(&shop, &number).await;
             assert_eq!(view["total_fee"], 9900);
             assert_eq!(&view["cash_fee"], cash_fee, "{options:?}");
@@ -196,7 +199,7 @@ async fn a_notification_may_name_its_algorithm() {
             ..PayOptions::default()
         };
         world.pay(&shop, &number, &options);
-        world.state(&shop, &number, "paid").await;
+        world.wait_for_state(&shop, &number, "paid").await;
     }
     world.finish().await;
 }
@@ -216,12 +219,12 @@ async fn a_notification_that_arrives_while_no_worker_runs_is_booked_later() {
     .await;
     assert_eq!(told[0].state, NotificationState::Delivered);
     assert_eq!(told[0].attempts.len(), 1, "SUCCESS at the first attempt");
-    let now = world.state_now(&shop, &number).await;
+    let now = world.order_state(&shop, &number).await;
     assert_eq!(now.as_deref(), Some("payable"));
 
     world.add_worker().await;
-    world.state(&shop, &number, "paid").await;
-    assert_eq!(world.history(&number).await, HISTORY);
+    world.wait_for_state(&shop, &number, "paid").await;
+    assert_eq!(world.transitions(&number).await, HISTORY);
     world.finish().await;
 }
 
@@ -248,10 +251,10 @@ async fn a_service_providers_order_is_paid_for_its_sub_merchant_only() {
         ..PayOptions::default()
     };
     for options in [stranger, nobody] {
-        let body = world.held(&shop, &number, options);
-        world.notify_taken(&shop.mch_id, &body).await;
-        let kept = eventually("its verdict", async || world.kept(&body).await).await;
-        assert_eq!(kept, Kept::new("exception", 0));
+        let body = world.unsent_notification(&shop, &number, options);
+        world.notify_ok(&shop.mch_id, &body).await;
+        let kept = eventually("its verdict", async || world.stored_notification(&body).await).await;
+        assert_eq!(kept, StoredNotification::new("exception", 0));
     }
     let mut theirs = Vec::new();
     for event in world.exception_events(&number, 2).await {
@@ -265,11 +268,11 @@ async fn a_service_providers_order_is_paid_for_its_sub_merchant_only() {
     }
     theirs.sort_by_key(ToString::to_string);
     assert_eq!(theirs, ["", "1900000998"]);
-    let now = world.state_now(&shop, &number).await;
+    let now = world.order_state(&shop, &number).await;
     assert_eq!(now.as_deref(), Some("payable"));
 
     world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
-    assert_eq!(world.history(&number).await, HISTORY);
+    world.wait_for_state(&shop, &number, "paid").await;
+    assert_eq!(world.transitions(&number).await, HISTORY);
     world.finish().await;
 }

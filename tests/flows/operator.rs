@@ -4,7 +4,7 @@
 use broker::{Exchange, Queue, exchange_name};
 use harness::amqp::Amqp;
 use harness::program::Program;
-use harness::{Options, Shop, World, eventually, hurried, world};
+use harness::{Options, Shop, World, eventually, fast_schedule, world};
 use lapin::BasicProperties;
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use wechatpay_v2::Fen;
 /// Who did what and why, the oldest first.
 async fn actions(world: &World, verb: &str) -> Vec<(String, String, Option<String>)> {
     let rows = "select operator, subject, reason from operator_actions where verb = $1 order by id";
-    let rows = sqlx::query(rows).bind(verb).fetch_all(&world.place.pool).await.unwrap();
+    let rows = sqlx::query(rows).bind(verb).fetch_all(&world.environment.pool).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
 }
 
@@ -40,7 +40,7 @@ async fn payable(world: &World, shop: &Shop) -> String {
 async fn paid(world: &World, shop: &Shop) -> String {
     let number = payable(world, shop).await;
     world.pay(shop, &number, &PayOptions::default());
-    world.told(&number, "order.paid").await;
+    world.wait_for_event(&number, "order.paid").await;
     number
 }
 
@@ -49,7 +49,7 @@ fn untrue() -> PayOptions {
 }
 
 fn in_a_hurry() -> Options {
-    Options { patience: Some(hurried()), ..Options::default() }
+    Options { patience: Some(fast_schedule()), ..Options::default() }
 }
 
 /// The lines of a story that are of this kind and hold this text.
@@ -67,27 +67,27 @@ async fn the_story_of_an_order_holds_all_that_happened_in_the_order_of_time() {
     let plan = FaultPlan { unifiedorder: vec![lost], ..FaultPlan::default() };
     world.simulator.set_faults(plan).unwrap();
     world.create(&shop.order(&number, 9900), Some(20)).await;
-    world.state(&shop, &number, "payable").await;
+    world.wait_for_state(&shop, &number, "payable").await;
 
     let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
-    let wrong = world.held(&shop, &number, wrong);
-    world.notify_taken(&shop.mch_id, &wrong).await;
-    world.notify_taken(&shop.mch_id, &wrong).await;
+    let wrong = world.unsent_notification(&shop, &number, wrong);
+    world.notify_ok(&shop.mch_id, &wrong).await;
+    world.notify_ok(&shop.mch_id, &wrong).await;
     eventually("its repeat", async || {
-        let kept = world.kept(&wrong).await?;
+        let kept = world.stored_notification(&wrong).await?;
         (kept.repeats == 1).then_some(())
     })
     .await;
     let close = ["order", "close", &shop.mch_id, &number, "--reason", "sold out"];
     program.does(&world, &close).await;
     program.does(&world, &["order", "requery", &shop.mch_id, &number]).await;
-    world.state(&shop, &number, "closed").await;
+    world.wait_for_state(&shop, &number, "closed").await;
     let late = world.pay(&shop, &number, &PayOptions { force: true, ..PayOptions::default() });
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     let second = PayOptions { second_payment: true, force: true, ..PayOptions::default() };
     let second = world.pay(&shop, &number, &second);
     world.exception_events(&number, 3).await;
-    world.quiet().await;
+    world.wait_until_idle().await;
 
     let explain = ["order", "explain", &shop.mch_id, &number];
     let story = program.tells(&world, &[&explain[..], &["--json"]].concat()).await;
@@ -157,8 +157,8 @@ async fn a_forgery_and_its_question_stand_in_the_story_of_the_order_it_names() {
     let before = program.tells(&world, &explain).await;
     assert_eq!(lines(&before, "call", "orderquery").len(), 0);
     let forged = PayOptions { sign: Signing::Wrong, ..untrue() };
-    let body = world.held(&shop, &number, forged);
-    world.notify_taken(&shop.mch_id, &body).await;
+    let body = world.unsent_notification(&shop, &number, forged);
+    world.notify_ok(&shop.mch_id, &body).await;
     eventually("the question in the story", async || {
         let story = program.tells(&world, &explain).await;
         (lines(&story, "call", "NOTPAY").len() == 1).then_some(())
@@ -191,21 +191,22 @@ async fn a_rejection_is_shown_where_there_is_no_order() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let program = Program::of(&world);
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let mut order = shop.order(&number, 9900);
     order["total_fee"] = json!(0);
     let id = Uuid::now_v7().to_string();
     amqp.command("order.create", order.to_string().as_bytes(), command(&id)).await;
-    world.told(&number, "order.rejected").await;
-    world.quiet().await;
+    world.wait_for_event(&number, "order.rejected").await;
+    world.wait_until_idle().await;
     for verb in ["show", "explain"] {
         let said = program.run(&world, &["order", verb, &shop.mch_id, &number]).await;
         assert!(said.out.contains("total_fee") && said.out.contains("422"), "{said:?}");
     }
     let again = ["events", "replay", "--order", &format!("{}/{number}", shop.mch_id)];
     program.does(&world, &again).await;
-    eventually("it again", async || (world.events.about(&number).len() == 2).then_some(())).await;
-    assert_eq!(world.events.once(&number).len(), 1);
+    eventually("it again", async || (world.events.for_order(&number).len() == 2).then_some(()))
+        .await;
+    assert_eq!(world.events.distinct(&number).len(), 1);
     amqp.close().await;
     world.finish().await;
 }
@@ -237,7 +238,7 @@ async fn what_is_not_known_is_said_and_changes_nothing() {
     assert_eq!(program.does(&world, &["parked", "list"]).await, "nothing is parked\n");
     let rows = "select (select count(*) from operator_actions) + (select count(*) from exceptions)
         + (select count(*) from orders)";
-    let rows: i64 = sqlx::query_scalar(rows).fetch_one(&world.place.pool).await.unwrap();
+    let rows: i64 = sqlx::query_scalar(rows).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(rows, 0);
     world.finish().await;
 }
@@ -250,11 +251,14 @@ async fn requery_closed_finds_the_late_payments_that_nobody_told() {
     for number in [&paid, &left] {
         world.create_payable(&shop.order(number, 9900)).await;
         program.does(&world, &["order", "close", &shop.mch_id, number, "--reason", "sold"]).await;
-        world.alter(number, "created_at = created_at - interval '5 minutes'").await;
-        world.look_at(&shop, number).await;
-        world.state(&shop, number, "closed").await;
+        world.update_order_row(number, "created_at = created_at - interval '5 minutes'").await;
+        world.check_order_now(&shop, number).await;
+        world.wait_for_state(&shop, number, "closed").await;
         world
-            .alter(number, "next_check_at = null, closed_at = closed_at - interval '2 hours'")
+            .update_order_row(
+                number,
+                "next_check_at = null, closed_at = closed_at - interval '2 hours'",
+            )
             .await;
     }
     let late = PayOptions { state_only: true, force: true, ..PayOptions::default() };
@@ -266,7 +270,7 @@ async fn requery_closed_finds_the_late_payments_that_nobody_told() {
     };
     let since = |expression: String| {
         let (world, left) = (&world, &left);
-        async move { world.says::<String>(left, &expression).await }
+        async move { world.select_order::<String>(left, &expression).await }
     };
     let verb = ["order", "requery-closed", "--since"];
     let hour = since(ago(1)).await;
@@ -275,9 +279,9 @@ async fn requery_closed_finds_the_late_payments_that_nobody_told() {
     let day = since(ago(24)).await;
     let said = program.does(&world, &[&verb[..], &[&day]].concat()).await;
     assert_eq!(said, "WeChat is asked about 2 closed orders now\n");
-    world.state(&shop, &paid, "paid").await;
-    assert_eq!(world.exceptions(&paid).await, ["late_payment"]);
-    assert_eq!(world.state_now(&shop, &left).await.unwrap(), "closed");
+    world.wait_for_state(&shop, &paid, "paid").await;
+    assert_eq!(world.exception_kinds(&paid).await, ["late_payment"]);
+    assert_eq!(world.order_state(&shop, &left).await.unwrap(), "closed");
     assert_eq!(actions(&world, "order requery-closed").await.len(), 2);
     world.finish().await;
 }
@@ -290,7 +294,7 @@ async fn requery_finds_a_payment_that_nobody_told() {
     let number = payable(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions { state_only: true, ..PayOptions::default() });
     program.does(&world, &["order", "requery", &shop.mch_id, &number]).await;
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     is_audited(&world, "order requery", &format!("{}/{number}", shop.mch_id), None).await;
     world.finish().await;
 }
@@ -308,15 +312,17 @@ async fn an_operator_closes_what_is_not_paid_and_only_that() {
     let said = close(&settled).await;
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("is paid and stays so"), "{said:?}");
-    assert_eq!(world.state_now(&shop, &settled).await.as_deref(), Some("paid"));
+    assert_eq!(world.order_state(&shop, &settled).await.as_deref(), Some("paid"));
 
     let said = close(&open).await;
     assert!(said.code == 0 && said.out.contains("is closing (seq 3)"), "{said:?}");
     program.does(&world, &["order", "requery", &shop.mch_id, &open]).await;
-    world.state(&shop, &open, "closed").await;
+    world.wait_for_state(&shop, &open, "closed").await;
     let history = ["created by shop", "payable by reply", "closing by operator", "closed by reply"];
-    assert_eq!(world.history(&open).await, history);
-    world.hears(&open, &["order.created", "order.payable", "order.closing", "order.closed"]).await;
+    assert_eq!(world.transitions(&open).await, history);
+    world
+        .expect_events(&open, &["order.created", "order.payable", "order.closing", "order.closed"])
+        .await;
     is_audited(&world, "order close", &format!("{}/{open}", shop.mch_id), Some("sold out")).await;
     world.finish().await;
 }
@@ -329,8 +335,8 @@ async fn an_exception_is_listed_shown_and_resolved_once() {
     let number = payable(&world, &shop).await;
     let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
     for _ in 0..2 {
-        let body = world.held(&shop, &number, wrong.clone());
-        world.notify_taken(&shop.mch_id, &body).await;
+        let body = world.unsent_notification(&shop, &number, wrong.clone());
+        world.notify_ok(&shop.mch_id, &body).await;
     }
     let events = world.exception_events(&number, 2).await;
     let ids: Vec<_> =
@@ -392,12 +398,12 @@ async fn a_notification_of_the_time_of_a_wrong_key_is_judged_again_and_settles()
         })
         .collect();
     world.keys.replace(&world::keys(&wrong, world.public));
-    let body = world.held(&shop, &number, PayOptions::default());
-    world.notify_taken(&shop.mch_id, &body).await;
-    eventually("it to be kept", async || world.kept(&body).await).await;
+    let body = world.unsent_notification(&shop, &number, PayOptions::default());
+    world.notify_ok(&shop.mch_id, &body).await;
+    eventually("it to be kept", async || world.stored_notification(&body).await).await;
     eventually("the question to be over", async || {
         let over = "select call_lease_holder is null and next_check_at > now() from orders";
-        let over: bool = sqlx::query_scalar(over).fetch_one(&world.place.pool).await.unwrap();
+        let over: bool = sqlx::query_scalar(over).fetch_one(&world.environment.pool).await.unwrap();
         let asked = world.simulator.requests().apis;
         (over && asked.contains_key(&simulator::Api::Orderquery)).then_some(())
     })
@@ -405,21 +411,21 @@ async fn a_notification_of_the_time_of_a_wrong_key_is_judged_again_and_settles()
     let listed = program.does(&world, &["notification", "list", &shop.mch_id, &number]).await;
     let digest = listed.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap();
 
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     let replay = ["notification", "replay", digest];
     let said = program.does(&world, &[&replay[..], &["--dry-run"]].concat()).await;
     assert!(said.contains("payable (seq 2) would become paid (seq 3)"), "{said}");
     assert!(said.contains("nothing: a dry run"), "{said}");
-    assert_eq!(world.books().await, books);
-    assert_eq!(world.verdicts("bad_signature").await, 1);
+    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.count_notifications("bad_signature").await, 1);
     assert_eq!(actions(&world, "notification replay").await, []);
 
     let said = program.does(&world, &replay).await;
     assert!(said.contains("payable (seq 2) became paid (seq 3)"), "{said}");
     assert!(said.contains("bad_signature") && said.contains("applied"), "{said}");
-    assert_eq!(world.state_now(&shop, &number).await.as_deref(), Some("paid"));
-    world.told(&number, "order.paid").await;
-    assert_eq!(world.verdicts("applied").await, 1);
+    assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("paid"));
+    world.wait_for_event(&number, "order.paid").await;
+    assert_eq!(world.count_notifications("applied").await, 1);
     let listed = program.does(&world, &["notification", "list", &shop.mch_id, &number]).await;
     assert!(listed.contains(digest) && listed.contains("applied"), "{listed}");
 
@@ -427,7 +433,7 @@ async fn a_notification_of_the_time_of_a_wrong_key_is_judged_again_and_settles()
     let said = program.does(&world, &replay).await;
     assert!(said.contains("paid (seq 3) as before"), "{said}");
     assert_eq!(actions(&world, "notification replay").await.len(), 2);
-    assert_eq!(world.verdicts("applied").await, 1);
+    assert_eq!(world.count_notifications("applied").await, 1);
     world.finish().await;
 }
 
@@ -439,10 +445,10 @@ async fn events_are_sent_again_under_their_ids_and_with_their_bytes() {
     let since = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
     let (one, other) = (paid(&world, &shop).await, paid(&world, &shop).await);
     let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
-    let body = world.held(&shop, &one, wrong);
-    world.notify_taken(&shop.mch_id, &body).await;
+    let body = world.unsent_notification(&shop, &one, wrong);
+    world.notify_ok(&shop.mch_id, &body).await;
     world.exception_events(&one, 1).await;
-    world.quiet().await;
+    world.wait_until_idle().await;
     let counted = |number: &str| {
         let bodies = world.events.bodies();
         let mut of: Vec<_> = bodies
@@ -458,7 +464,7 @@ async fn events_are_sent_again_under_their_ids_and_with_their_bytes() {
     let said = program.does(&world, &said).await;
     assert_eq!(said, "4 of 4 stored events are sent again\n");
     eventually("them again", async || (counted(&one).len() >= first.len() + 4).then_some(())).await;
-    world.quiet().await;
+    world.wait_until_idle().await;
 
     let said = program.does(&world, &["events", "replay", "--since", &since]).await;
     assert_eq!(said, "7 of 7 stored events are sent again\n");
@@ -470,7 +476,10 @@ async fn events_are_sent_again_under_their_ids_and_with_their_bytes() {
     let mut distinct = counted(&one);
     distinct.dedup();
     assert_eq!(distinct.len(), 4, "the bytes are those that were stored");
-    assert_eq!(world.events.moves(&one), ["order.created", "order.payable", "order.paid"]);
+    assert_eq!(
+        world.events.transition_types(&one),
+        ["order.created", "order.payable", "order.paid"]
+    );
     assert_eq!(actions(&world, "events replay").await.len(), 2);
     let empty = ["events", "replay", "--since", "2020-01-01T00:00:00Z"];
     let empty = [&empty[..], &["--until", "2020-02-01T00:00:00Z"]].concat();
@@ -486,9 +495,9 @@ fn command(message_id: &str) -> BasicProperties {
 }
 
 async fn waits(amqp: &Amqp, queue: &str, count: usize) {
-    let name = amqp.ours(queue);
+    let name = amqp.qualified_name(queue);
     eventually(&format!("{count} messages in {queue}"), async || {
-        (amqp.look_into(&name).await.len() == count).then_some(())
+        (amqp.peek_all(&name).await.len() == count).then_some(())
     })
     .await;
 }
@@ -498,7 +507,7 @@ async fn what_is_parked_is_listed_shown_replayed_and_thrown_away() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let program = Program::of(&world);
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let broken = Uuid::now_v7().to_string();
     // It names no merchant, so that nobody can be told.
     let body = json!({"openid": shop.openid, "out_trade_no": number}).to_string();
@@ -514,13 +523,13 @@ async fn what_is_parked_is_listed_shown_replayed_and_thrown_away() {
     waits(&amqp, "orders.parked", 1).await;
 
     // Nothing was mended: it comes back.
-    let first = amqp.look_into(&amqp.ours("orders.parked")).await;
+    let first = amqp.peek_all(&amqp.qualified_name("orders.parked")).await;
     let said = program.does(&world, &["parked", "replay", "orders", &broken]).await;
     assert_eq!(said, "1 sent on their way again\n");
     let parked_at =
         |found: &[lapin::message::Delivery]| harness::amqp::header(&found[0], "parked_at").unwrap();
     eventually("it to be parked again", async || {
-        let found = amqp.look_into(&amqp.ours("orders.parked")).await;
+        let found = amqp.peek_all(&amqp.qualified_name("orders.parked")).await;
         (found.len() == 1 && parked_at(&found) != parked_at(&first)).then_some(())
     })
     .await;
@@ -543,20 +552,20 @@ async fn an_order_that_was_parked_is_done_when_it_is_replayed() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let numbers: Vec<_> = (0..3).map(|_| Shop::number()).collect();
-    let parking = amqp.ours("orders.parked");
+    let parking = amqp.qualified_name("orders.parked");
     for number in &numbers {
         let body = shop.order(number, 9900).to_string();
         let id = Uuid::now_v7().to_string();
         amqp.publish(&parking, "order.create", body.as_bytes(), command(&id)).await;
     }
     waits(&amqp, "orders.parked", 3).await;
-    assert_eq!(world.books().await, [""; 0]);
+    assert_eq!(world.ledger_rows().await, [""; 0]);
     let said = program.does(&world, &["parked", "replay", "orders", "--all"]).await;
     assert_eq!(said, "3 sent on their way again\n");
     for number in &numbers {
-        world.state(&shop, number, "payable").await;
+        world.wait_for_state(&shop, number, "payable").await;
     }
     waits(&amqp, "orders.parked", 0).await;
     let done = actions(&world, "parked replay").await;
@@ -572,18 +581,18 @@ async fn what_was_sent_while_a_binding_was_missing_is_done_when_a_worker_restore
     let program = Program::of(&world);
     let paid_number = payable(&world, &shop).await;
     world.stop_workers().await;
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     let lost = [
         (Queue::Orders, Exchange::Commands, "order.create"),
         (Queue::Notifications, Exchange::Notify, "payment"),
     ];
     for (queue, exchange, key) in lost {
-        unbind(&world, &amqp.ours(queue.name()), exchange, key).await;
+        unbind(&world, &amqp.qualified_name(queue.name()), exchange, key).await;
     }
     let (status, _) = world.create(&shop.order(&number, 9900), None).await;
     assert_eq!(status, 202);
-    let body = world.held(&shop, &paid_number, PayOptions::default());
-    world.notify_taken(&shop.mch_id, &body).await;
+    let body = world.unsent_notification(&shop, &paid_number, PayOptions::default());
+    world.notify_ok(&shop.mch_id, &body).await;
     waits(&amqp, "unrouted", 2).await;
     let listed = program.does(&world, &["parked", "list", "unrouted"]).await;
     assert!(listed.contains("order.create") && listed.contains("payment"), "{listed}");
@@ -592,11 +601,11 @@ async fn what_was_sent_while_a_binding_was_missing_is_done_when_a_worker_restore
     waits(&amqp, "unrouted", 2).await;
 
     world.add_worker().await;
-    world.state(&shop, &number, "payable").await;
-    world.state(&shop, &paid_number, "paid").await;
+    world.wait_for_state(&shop, &number, "payable").await;
+    world.wait_for_state(&shop, &paid_number, "paid").await;
     waits(&amqp, "unrouted", 0).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     amqp.close().await;
     world.finish().await;
 }
@@ -605,7 +614,7 @@ async fn unbind(world: &World, queue: &str, exchange: Exchange, key: &str) {
     let url = harness::services::amqp_text();
     let connection = lapin::Connection::connect(&url, Default::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let exchange = exchange_name(&world.place.namespace, exchange);
+    let exchange = exchange_name(&world.environment.namespace, exchange);
     let (queue, exchange, key) = (queue.into(), exchange.as_str().into(), key.into());
     channel.queue_unbind(queue, exchange, key, FieldTable::default()).await.unwrap();
     connection.close(200, "OK".into()).await.unwrap();

@@ -12,7 +12,7 @@ async fn pays(world: &World, shop: &Shop, order: &Value) -> Value {
     let number = order["out_trade_no"].as_str().unwrap();
     let view = world.create_payable(order).await;
     let paid = world.pay(shop, number, &PayOptions::default());
-    assert_eq!(world.told(number, "order.paid").await, STORY);
+    assert_eq!(world.wait_for_event(number, "order.paid").await, STORY);
 
     let (status, now) = world.get(shop, number).await;
     assert_eq!(status, 200);
@@ -22,7 +22,7 @@ async fn pays(world: &World, shop: &Shop, order: &Value) -> Value {
     assert_eq!(now["cash_fee"], order["total_fee"]);
     assert_eq!(now["exceptions"], serde_json::json!([]));
 
-    let events = world.events.about(number);
+    let events = world.events.for_order(number);
     let seqs: Vec<_> = events.iter().map(|event| event["seq"].as_i64().unwrap()).collect();
     assert_eq!(seqs, [1, 2, 3]);
     assert_eq!(events[1]["previous_state"], "created");
@@ -103,6 +103,6 @@ async fn without_waiting_the_answer_is_accepted_and_the_order_follows() {
     let (shop, number) = (world.shop(), Shop::number());
     let (status, _) = world.create(&shop.order(&number, 100), None).await;
     assert_eq!(status, 202);
-    world.state(&shop, &number, "payable").await;
+    world.wait_for_state(&shop, &number, "payable").await;
     world.finish().await;
 }

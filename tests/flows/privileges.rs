@@ -8,7 +8,7 @@ mod users;
 use harness::amqp::Amqp;
 use harness::program::Program;
 use harness::servers::{Server, Servers};
-use harness::{Options, Shop, World, eventually, hurried};
+use harness::{Options, Shop, World, eventually, fast_schedule};
 use lapin::BasicProperties;
 use serde_json::json;
 use simulator::PayOptions;
@@ -45,31 +45,31 @@ async fn least(servers: &Servers) -> (World, Users, Roles) {
         database_admin_url: Some(servers.url(Server::Postgres).to_string()),
         ingress_amqp_url: Some(users.url("ingress")),
         unmigrated: true,
-        patience: Some(hurried()),
+        patience: Some(fast_schedule()),
         clients: Some(Clients::parse(clients, Some("ingress".to_owned())).unwrap()),
         ..Options::default()
     })
     .await;
     users.make(servers, &world).await;
     let roles = Roles::make(&world).await;
-    world.work_as(users.url("worker"), roles.worker.clone()).await;
+    world.restart_workers_as(users.url("worker"), roles.worker.clone()).await;
     world.add_worker().await;
-    world.ingress_ready().await;
+    world.wait_until_ingress_ready().await;
     (world, users, roles)
 }
 
-/// Over HTTP and over AMQP, told and untold, paid and closed.
+/// Over HTTP and over AMQP, told and unpublished, paid and closed.
 async fn roads(world: &World, users: &Users) {
     let shop = world.shop();
-    let [told, untold, closed, asked] = [(); 4].map(|()| Shop::number());
-    for number in [&told, &untold, &closed] {
+    let [told, unpublished, closed, asked] = [(); 4].map(|()| Shop::number());
+    for number in [&told, &unpublished, &closed] {
         world.create_payable(&shop.order(number, 9900)).await;
     }
     world.pay(&shop, &told, &PayOptions::default());
-    world.pay(&shop, &untold, &PayOptions { state_only: true, ..PayOptions::default() });
+    world.pay(&shop, &unpublished, &PayOptions { state_only: true, ..PayOptions::default() });
     assert!(world.close(&shop.mch_id, &closed, Some(20)).await.0.is_success());
 
-    let amqp = Amqp::connect_to(&world.place, &users.text("shop-a")).await;
+    let amqp = Amqp::connect_to(&world.environment, &users.text("shop-a")).await;
     let mut answers = amqp.direct_reply_to().await;
     let mut events = users.events(&amqp, &format!("*.*.{}", shop.mch_id)).await;
     let question = BasicProperties::default()
@@ -89,10 +89,10 @@ async fn roads(world: &World, users: &Users) {
     assert_eq!(heard, ["order.created", "order.payable", "order.paid"]);
     amqp.close().await;
 
-    for number in [&told, &untold] {
-        world.state(&shop, number, "paid").await;
+    for number in [&told, &unpublished] {
+        world.wait_for_state(&shop, number, "paid").await;
     }
-    world.state(&shop, &closed, "closed").await;
+    world.wait_for_state(&shop, &closed, "closed").await;
     assert_eq!(world.get(&shop, &told).await.0, 200);
 }
 
@@ -108,11 +108,11 @@ async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
         sign: simulator::Signing::OtherKey,
         ..PayOptions::default()
     };
-    let forged = world.held(&shop, &odd, forged);
-    world.notify_taken(&shop.mch_id, &forged).await;
-    world.notify_taken(&shop.mch_id, &forged).await;
+    let forged = world.unsent_notification(&shop, &odd, forged);
+    world.notify_ok(&shop.mch_id, &forged).await;
+    world.notify_ok(&shop.mch_id, &forged).await;
     world.pay(&shop, &odd, &PayOptions::default());
-    world.state(&shop, &odd, "paid").await;
+    world.wait_for_state(&shop, &odd, "paid").await;
     world.pay(&shop, &odd, &PayOptions { second_payment: true, ..PayOptions::default() });
     world.exception_events(&odd, 1).await;
 
@@ -125,18 +125,21 @@ async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
     program.does(world, &["events", "replay", "--order", &again]).await;
     let digest =
         "select encode(digest, 'hex') from notifications where verdict = 'applied' limit 1";
-    let digest: String = sqlx::query_scalar(digest).fetch_one(&world.place.pool).await.unwrap();
+    let digest: String =
+        sqlx::query_scalar(digest).fetch_one(&world.environment.pool).await.unwrap();
     program.does(world, &["notification", "replay", &digest]).await;
     program.does(world, &[&["order", "explain"], &key[..]].concat()).await;
 
-    world.quiet().await;
+    world.wait_until_idle().await;
     for age in [
         "update gateway_calls set at = at - interval '31 days'",
         "update event_confirms set confirmed_at = confirmed_at - interval '31 days'",
         "insert into rejections values ('old', '-', '-', '{}', now() - interval '91 days',
             gen_random_uuid(), '')",
     ] {
-        assert!(sqlx::query(age).execute(&world.place.pool).await.unwrap().rows_affected() > 0);
+        assert!(
+            sqlx::query(age).execute(&world.environment.pool).await.unwrap().rows_affected() > 0
+        );
     }
     let store = worker::store::Store::open(
         roles.worker.expose(),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::{Options, Shop, World, eventually, hurried};
+use harness::{Options, Shop, World, eventually, fast_schedule};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, PayOptions, Release};
 use worker::Patience;
@@ -15,11 +15,11 @@ const PAYABLE: [&str; 2] = ["created by shop", "payable by reply"];
 const FOUND: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
 
 async fn hurried_world() -> World {
-    World::start_with(Options { patience: Some(hurried()), ..Options::default() }).await
+    World::start_with(Options { patience: Some(fast_schedule()), ..Options::default() }).await
 }
 
 /// A payment of which no notification exists.
-fn untold() -> PayOptions {
+fn unpublished() -> PayOptions {
     PayOptions { state_only: true, ..PayOptions::default() }
 }
 
@@ -61,7 +61,7 @@ fn never_differed(world: &World) {
 }
 
 async fn is_untroubled(world: &World, number: &str) {
-    assert_eq!(world.exceptions(number).await, Vec::<String>::new(), "{number}");
+    assert_eq!(world.exception_kinds(number).await, Vec::<String>::new(), "{number}");
 }
 
 #[tokio::test]
@@ -70,12 +70,12 @@ async fn payments_of_which_nobody_tells_are_found() {
     let shop = world.shop();
     let numbers = payable(&world, &shop, 50).await;
     for number in &numbers {
-        world.pay(&shop, number, &untold());
+        world.pay(&shop, number, &unpublished());
     }
     for number in &numbers {
-        world.state(&shop, number, "paid").await;
-        assert_eq!(world.history(number).await, FOUND);
-        world.hears(number, &STORY).await;
+        world.wait_for_state(&shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, FOUND);
+        world.expect_events(number, &STORY).await;
         is_untroubled(&world, number).await;
     }
     world.finish().await;
@@ -87,15 +87,15 @@ async fn what_is_refunded_was_paid() {
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
-        let paid = world.pay(&shop, &number, &untold());
+        let paid = world.pay(&shop, &number, &unpublished());
         world.simulator.set_state(&shop.mch_id, &number, "REFUND").unwrap();
-        world.look_at(&shop, &number).await;
-        assert_eq!(world.history(&number).await, FOUND);
+        world.check_order_now(&shop, &number).await;
+        assert_eq!(world.transitions(&number).await, FOUND);
         let (_, view) = world.get(&shop, &number).await;
         assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
         is_untroubled(&world, &number).await;
         // Nothing more is to be learned of it.
-        assert!(world.says::<bool>(&number, "next_check_at is null").await);
+        assert!(world.select_order::<bool>(&number, "next_check_at is null").await);
     }
     world.finish().await;
 }
@@ -108,15 +108,18 @@ async fn what_proves_nothing_moves_nothing() {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         world.simulator.set_state(&shop.mch_id, &number, trade_state).unwrap();
-        let books = world.books().await;
-        world.look_at(&shop, &number).await;
-        assert_eq!(world.books().await, books, "{trade_state}");
-        assert!(world.says::<bool>(&number, "next_check_at > now()").await, "{trade_state}");
+        let books = world.ledger_rows().await;
+        world.check_order_now(&shop, &number).await;
+        assert_eq!(world.ledger_rows().await, books, "{trade_state}");
+        assert!(
+            world.select_order::<bool>(&number, "next_check_at > now()").await,
+            "{trade_state}"
+        );
         is_untroubled(&world, &number).await;
 
-        world.pay(&shop, &number, &untold());
-        world.look_at(&shop, &number).await;
-        assert_eq!(world.history(&number).await, FOUND, "{trade_state}");
+        world.pay(&shop, &number, &unpublished());
+        world.check_order_now(&shop, &number).await;
+        assert_eq!(world.transitions(&number).await, FOUND, "{trade_state}");
     }
     world.finish().await;
 }
@@ -129,16 +132,16 @@ async fn what_is_closed_at_wechat_is_closed() {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         world.simulator.set_state(&shop.mch_id, &number, trade_state).unwrap();
-        world.look_at(&shop, &number).await;
-        world.hears(&number, &["order.created", "order.payable", "order.closed"]).await;
+        world.check_order_now(&shop, &number).await;
+        world.expect_events(&number, &["order.created", "order.payable", "order.closed"]).await;
 
         let unknown = Shop::number();
-        world.strike(Api::Unifiedorder, &unknown, Fault::DropAfterCommit, 1);
+        world.inject_fault(Api::Unifiedorder, &unknown, Fault::DropAfterCommit, 1);
         let (status, _) = world.create(&shop.order(&unknown, 9900), Some(20)).await;
         assert_eq!(status.as_u16(), 202);
         world.simulator.set_state(&shop.mch_id, &unknown, trade_state).unwrap();
-        world.look_at(&shop, &unknown).await;
-        world.hears(&unknown, &["order.created", "order.closed"]).await;
+        world.check_order_now(&shop, &unknown).await;
+        world.expect_events(&unknown, &["order.created", "order.closed"]).await;
         assert_eq!(world.calls(&shop, &unknown).unifiedorder, 1, "a dead number is not replayed");
         assert_eq!(world.calls(&shop, &unknown).closeorder, 0);
     }
@@ -154,24 +157,24 @@ async fn an_unknown_outcome_is_told_as_such_and_one_look_settles_it() {
         let (case, number) = (format!("{fault:?} at {}", shop.mch_id), Shop::number());
         let mut order = shop.order(&number, 9900);
         order["attach"] = json!("a&b <c> 极");
-        world.strike(Api::Unifiedorder, &number, fault, 1);
+        world.inject_fault(Api::Unifiedorder, &number, fault, 1);
         let (status, view) = world.create(&order, Some(30)).await;
         assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{case}: {view}");
         assert!(view["gateway_message"].is_string(), "{case}: {view}");
 
-        world.look_at(shop, &number).await;
-        assert_eq!(world.history(&number).await, PAYABLE, "{case}");
+        world.check_order_now(shop, &number).await;
+        assert_eq!(world.transitions(&number).await, PAYABLE, "{case}");
         let (_, view) = world.get(shop, &number).await;
         assert_eq!(view.get("gateway_message"), None, "{case}");
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(view["prepay_id"], gateway.prepay_ids.last().unwrap().as_str(), "{case}");
         assert_eq!(world.calls(shop, &number).unifiedorder, 2, "{case}");
-        let told = world.told(&number, "order.payable").await;
+        let told = world.wait_for_event(&number, "order.payable").await;
         assert_eq!(told, STORY[..2], "{case}");
-        let payable = &world.events.about(&number)[1];
+        let payable = &world.events.for_order(&number)[1];
         assert!(payable["order"]["pay"]["paySign"].is_string(), "{case}: {payable}");
         world.pay(shop, &number, &PayOptions::default());
-        world.hears(&number, &STORY).await;
+        world.expect_events(&number, &STORY).await;
     };
     join_all(cases.map(settle)).await;
     never_differed(&world);
@@ -180,21 +183,21 @@ async fn an_unknown_outcome_is_told_as_such_and_one_look_settles_it() {
 
 #[tokio::test]
 async fn unknown_outcomes_heal_by_themselves() {
-    let patience = Some(hurried());
+    let patience = Some(fast_schedule());
     let options = Options { patience, ..Options::default() };
     let world = World::start_with(options).await;
     let shops = [world.shop(), world.hmac_shop()];
     let cases = shops.iter().flat_map(|shop| no_answers().into_iter().map(move |it| (shop, it)));
     let heal = async |(shop, fault): (&Shop, Fault)| {
         let (case, number) = (format!("{fault:?} at {}", shop.mch_id), Shop::number());
-        world.strike(Api::Unifiedorder, &number, fault, 2);
+        world.inject_fault(Api::Unifiedorder, &number, fault, 2);
         let (status, _) = world.create(&shop.order(&number, 9900), None).await;
         assert_eq!(status.as_u16(), 202, "{case}");
-        world.state(shop, &number, "payable").await;
+        world.wait_for_state(shop, &number, "payable").await;
         assert_eq!(world.calls(shop, &number).unifiedorder, 3, "{case}");
-        world.pay(shop, &number, &untold());
-        world.hears(&number, &STORY).await;
-        assert_eq!(world.history(&number).await, FOUND, "{case}");
+        world.pay(shop, &number, &unpublished());
+        world.expect_events(&number, &STORY).await;
+        assert_eq!(world.transitions(&number).await, FOUND, "{case}");
         is_untroubled(&world, &number).await;
     };
     join_all(cases.map(heal)).await;
@@ -209,19 +212,19 @@ async fn an_order_that_was_paid_before_its_replay_is_found_paid() {
     for repeated in [true, false] {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
-        world.strike(Api::Unifiedorder, &number, Fault::DropAfterCommit, 1);
+        world.inject_fault(Api::Unifiedorder, &number, Fault::DropAfterCommit, 1);
         let (status, _) = world.create(&order, Some(20)).await;
         assert_eq!(status.as_u16(), 202);
-        world.pay(&shop, &number, &untold());
+        world.pay(&shop, &number, &unpublished());
         if repeated {
             let (status, view) = world.create(&order, Some(20)).await;
             assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")));
             let message = view["gateway_message"].as_str().unwrap();
             assert!(message.contains("ORDERPAID"), "{message}");
         }
-        world.look_at(&shop, &number).await;
-        world.hears(&number, &["order.created", "order.paid"]).await;
-        assert_eq!(world.history(&number).await, ["created by shop", "paid by query"]);
+        world.check_order_now(&shop, &number).await;
+        world.expect_events(&number, &["order.created", "order.paid"]).await;
+        assert_eq!(world.transitions(&number).await, ["created by shop", "paid by query"]);
         assert_eq!(world.calls(&shop, &number).unifiedorder, 1 + u64::from(repeated));
         let (status, view) = world.create(&order, Some(20)).await;
         assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
@@ -241,19 +244,19 @@ async fn a_number_that_is_said_to_be_used_is_asked_about_and_not_given_up() {
         ("ORDERPAID", "该订单已支付"),
     ] {
         let number = Shop::number();
-        world.strike(Api::Unifiedorder, &number, refusal(err_code, text), 2);
+        world.inject_fault(Api::Unifiedorder, &number, refusal(err_code, text), 2);
         let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
         assert_eq!(status.as_u16(), 202, "{err_code}: {view}");
-        world.look_at(&shop, &number).await;
-        assert_eq!(world.history(&number).await, ["created by shop"], "{err_code}");
+        world.check_order_now(&shop, &number).await;
+        assert_eq!(world.transitions(&number).await, ["created by shop"], "{err_code}");
         let (_, view) = world.get(&shop, &number).await;
         let message = view["gateway_message"].as_str().unwrap();
         assert!(message.contains(text), "{message}");
 
-        world.look_at(&shop, &number).await;
-        assert_eq!(world.history(&number).await, PAYABLE, "{err_code}");
+        world.check_order_now(&shop, &number).await;
+        assert_eq!(world.transitions(&number).await, PAYABLE, "{err_code}");
         world.pay(&shop, &number, &PayOptions::default());
-        world.hears(&number, &STORY).await;
+        world.expect_events(&number, &STORY).await;
     }
     world.finish().await;
 }
@@ -263,17 +266,17 @@ async fn a_number_that_is_closed_at_wechat_is_refused_for_good() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
-    world.strike(Api::Unifiedorder, &number, Fault::DropAfterCommit, 1);
+    world.inject_fault(Api::Unifiedorder, &number, Fault::DropAfterCommit, 1);
     let (status, _) = world.create(&order, Some(20)).await;
     assert_eq!(status.as_u16(), 202);
     world.simulator.set_state(&shop.mch_id, &number, "CLOSED").unwrap();
     let (status, problem) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &problem["err_code"]), (422, &json!("ORDERCLOSED")));
-    world.hears(&number, &["order.created", "order.failed"]).await;
+    world.expect_events(&number, &["order.created", "order.failed"]).await;
     // Whatever happens, money that arrives is not lost.
     world.pay(&shop, &number, &PayOptions { force: true, ..PayOptions::default() });
-    world.hears(&number, &["order.created", "order.failed", "order.paid"]).await;
-    assert_eq!(world.exceptions(&number).await, ["late_payment"]);
+    world.expect_events(&number, &["order.created", "order.failed", "order.paid"]).await;
+    assert_eq!(world.exception_kinds(&number).await, ["late_payment"]);
     world.finish().await;
 }
 
@@ -289,18 +292,18 @@ async fn a_query_that_fails_moves_nothing_and_is_asked_again() {
     let ask = async |(shop, fault): (&Shop, &Fault)| {
         let (case, number) = (format!("{fault:?} at {}", shop.mch_id), Shop::number());
         world.create_payable(&shop.order(&number, 9900)).await;
-        world.pay(shop, &number, &untold());
+        world.pay(shop, &number, &unpublished());
         for _ in 0..2 {
-            world.strike(Api::Orderquery, &number, fault.clone(), 1);
-            world.look_at(shop, &number).await;
-            assert_eq!(world.history(&number).await, PAYABLE, "{case}");
-            assert!(world.says::<bool>(&number, "next_check_at > now()").await, "{case}");
+            world.inject_fault(Api::Orderquery, &number, fault.clone(), 1);
+            world.check_order_now(shop, &number).await;
+            assert_eq!(world.transitions(&number).await, PAYABLE, "{case}");
+            assert!(world.select_order::<bool>(&number, "next_check_at > now()").await, "{case}");
         }
         is_untroubled(&world, &number).await;
         assert_eq!(world.calls(shop, &number).closeorder, 0, "{case}");
         assert_eq!(world.calls(shop, &number).unifiedorder, 1, "{case}");
-        world.look_at(shop, &number).await;
-        assert_eq!(world.history(&number).await, FOUND, "{case}");
+        world.check_order_now(shop, &number).await;
+        assert_eq!(world.transitions(&number).await, FOUND, "{case}");
         let (_, view) = world.get(shop, &number).await;
         assert_eq!(view.get("gateway_message"), None, "{case}");
     };
@@ -310,17 +313,17 @@ async fn a_query_that_fails_moves_nothing_and_is_asked_again() {
 
 #[tokio::test]
 async fn queries_that_fail_are_repeated_by_themselves() {
-    let patience = Some(hurried());
+    let patience = Some(fast_schedule());
     let options = Options { patience, ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.shop();
     let find = async |fault: Fault| {
         let (case, number) = (format!("{fault:?}"), Shop::number());
-        world.strike(Api::Orderquery, &number, fault, 3);
+        world.inject_fault(Api::Orderquery, &number, fault, 3);
         world.create_payable(&shop.order(&number, 9900)).await;
-        world.pay(&shop, &number, &untold());
-        world.hears(&number, &STORY).await;
-        assert_eq!(world.history(&number).await, FOUND, "{case}");
+        world.pay(&shop, &number, &unpublished());
+        world.expect_events(&number, &STORY).await;
+        assert_eq!(world.transitions(&number).await, FOUND, "{case}");
         assert_eq!(world.calls(&shop, &number).orderquery, 4, "{case}");
         is_untroubled(&world, &number).await;
     };
@@ -335,7 +338,7 @@ fn minutes() -> Patience {
 }
 
 async fn pause(world: &World, number: &str) -> f64 {
-    world.says(number, "extract(epoch from next_check_at - now())::float8").await
+    world.select_order(number, "extract(epoch from next_check_at - now())::float8").await
 }
 
 /// Opened once, with one event.
@@ -343,7 +346,7 @@ async fn is_unsettled(world: &World, number: &str) {
     let events = world.exception_events(number, 1).await;
     assert_eq!(events[0]["exception"]["kind"], "unsettled");
     assert_eq!(events[0]["order"]["exceptions"][0]["kind"], "unsettled", "{}", events[0]);
-    assert_eq!(world.exceptions(number).await, ["unsettled"]);
+    assert_eq!(world.exception_kinds(number).await, ["unsettled"]);
 }
 
 #[tokio::test]
@@ -352,13 +355,13 @@ async fn the_same_communication_failure_again_and_again_is_for_a_person() {
         World::start_with(Options { patience: Some(minutes()), ..Options::default() }).await;
     let (shop, number) = (world.shop(), Shop::number());
     let text = "body参数格式错误";
-    world.strike(Api::Unifiedorder, &number, Fault::ReturnFail(text.to_owned()), 7);
+    world.inject_fault(Api::Unifiedorder, &number, Fault::ReturnFail(text.to_owned()), 7);
     let (status, _) = world.create(&shop.order(&number, 9900), Some(20)).await;
     assert_eq!(status.as_u16(), 202);
     let mut pauses = vec![pause(&world, &number).await];
     for _ in 2..=5 {
         is_untroubled(&world, &number).await;
-        world.look_at(&shop, &number).await;
+        world.check_order_now(&shop, &number).await;
         pauses.push(pause(&world, &number).await);
     }
     assert!(pauses.is_sorted_by(|a, b| a < b), "slower and slower: {pauses:?}");
@@ -370,20 +373,20 @@ async fn the_same_communication_failure_again_and_again_is_for_a_person() {
     assert_eq!(view["exceptions"][0]["kind"], "unsettled", "{view}");
 
     for _ in 6..=7 {
-        world.look_at(&shop, &number).await;
+        world.check_order_now(&shop, &number).await;
         assert!(pause(&world, &number).await > 20.0 * 60.0);
         is_unsettled(&world, &number).await;
     }
     // The body was mended at WeChat's side.
-    world.look_at(&shop, &number).await;
-    world.hears(&number, &STORY[..2]).await;
+    world.check_order_now(&shop, &number).await;
+    world.expect_events(&number, &STORY[..2]).await;
     let open = "select count(*) from exceptions where resolved_at is null";
-    let open: i64 = sqlx::query_scalar(open).fetch_one(&world.place.pool).await.unwrap();
+    let open: i64 = sqlx::query_scalar(open).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(open, 0, "it moved: nobody needs to look any more");
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!((&view["exceptions"], view.get("gateway_message")), (&json!([]), None));
     world.pay(&shop, &number, &PayOptions::default());
-    world.hears(&number, &STORY).await;
+    world.expect_events(&number, &STORY).await;
     world.finish().await;
 }
 
@@ -393,26 +396,26 @@ async fn an_order_that_never_gets_an_answer_is_for_a_person() {
         World::start_with(Options { patience: Some(minutes()), ..Options::default() }).await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
-    world.pay(&shop, &number, &untold());
+    world.pay(&shop, &number, &unpublished());
     // An answer in between begins anew.
-    world.strike(Api::Orderquery, &number, Fault::Status5xx, 3);
-    world.strike(Api::Orderquery, &number, refusal("ORDERNOTEXIST", "order not exist"), 1);
-    world.strike(Api::Orderquery, &number, Fault::Html, 6);
-    world.strike(Api::Orderquery, &number, Fault::BadSignature, 6);
+    world.inject_fault(Api::Orderquery, &number, Fault::Status5xx, 3);
+    world.inject_fault(Api::Orderquery, &number, refusal("ORDERNOTEXIST", "order not exist"), 1);
+    world.inject_fault(Api::Orderquery, &number, Fault::Html, 6);
+    world.inject_fault(Api::Orderquery, &number, Fault::BadSignature, 6);
     for _ in 0..15 {
-        world.look_at(&shop, &number).await;
-        assert_eq!(world.history(&number).await, PAYABLE);
+        world.check_order_now(&shop, &number).await;
+        assert_eq!(world.transitions(&number).await, PAYABLE);
         is_untroubled(&world, &number).await;
         assert!(pause(&world, &number).await < 3961.0);
     }
-    world.look_at(&shop, &number).await;
+    world.check_order_now(&shop, &number).await;
     is_unsettled(&world, &number).await;
     assert!(pause(&world, &number).await > 20.0 * 60.0);
-    world.look_at(&shop, &number).await;
-    world.hears(&number, &STORY).await;
+    world.check_order_now(&shop, &number).await;
+    world.expect_events(&number, &STORY).await;
     let resolution = "select resolution from exceptions";
     let resolution: Option<String> =
-        sqlx::query_scalar(resolution).fetch_one(&world.place.pool).await.unwrap();
+        sqlx::query_scalar(resolution).fetch_one(&world.environment.pool).await.unwrap();
     assert!(resolution.is_some());
     world.finish().await;
 }
@@ -424,12 +427,12 @@ fn held_numbers(world: &World) -> Vec<String> {
 
 async fn all_are_due(world: &World) {
     let due = "update orders set next_check_at = now()";
-    sqlx::query(due).execute(&world.place.pool).await.unwrap();
+    sqlx::query(due).execute(&world.environment.pool).await.unwrap();
 }
 
 async fn leases(world: &World) -> i64 {
     let count = "select count(call_lease_until) from orders";
-    sqlx::query_scalar(count).fetch_one(&world.place.pool).await.unwrap()
+    sqlx::query_scalar(count).fetch_one(&world.environment.pool).await.unwrap()
 }
 
 fn queries(world: &World) -> u64 {
@@ -442,32 +445,32 @@ async fn of_many_workers_one_at_a_time_looks_at_an_order() {
     let shop = world.shop();
     let mut numbers = payable(&world, &shop, 45).await;
     for number in &numbers {
-        world.strike(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
+        world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
     }
     all_are_due(&world).await;
-    world.held_calls(45).await;
+    world.wait_for_held_calls(45).await;
     assert_eq!(BTreeSet::from_iter(held_numbers(&world)).len(), 45);
 
     // They are due again, and one more is; whoever looks finds only that one.
     numbers.extend(payable(&world, &shop, 1).await);
-    world.strike(Api::Orderquery, &numbers[45], Fault::HoldAfterCommit, 1);
+    world.inject_fault(Api::Orderquery, &numbers[45], Fault::HoldAfterCommit, 1);
     all_are_due(&world).await;
-    world.held_calls(46).await;
+    world.wait_for_held_calls(46).await;
     assert_eq!(queries(&world), 46);
     for number in &numbers {
         assert_eq!(world.calls(&shop, number).orderquery, 1, "{number}");
-        world.alter(number, "next_check_at = now() + interval '1 hour'").await;
+        world.update_order_row(number, "next_check_at = now() + interval '1 hour'").await;
     }
     world.simulator.release(&Release::default());
     eventually("every lease to be given back", async || (leases(&world).await == 0).then_some(()))
         .await;
     for number in &numbers {
-        assert_eq!(world.history(number).await, PAYABLE);
-        world.pay(&shop, number, &untold());
+        assert_eq!(world.transitions(number).await, PAYABLE);
+        world.pay(&shop, number, &unpublished());
     }
     all_are_due(&world).await;
     for number in &numbers {
-        world.hears(number, &STORY).await;
+        world.expect_events(number, &STORY).await;
         assert_eq!(world.calls(&shop, number).orderquery, 2, "{number}");
     }
     world.finish().await;
@@ -481,17 +484,17 @@ async fn a_worker_looks_at_no_more_orders_at_once_than_their_merchant_has_places
     let shop = world.shop();
     let numbers = payable(&world, &shop, PLACES + 8).await;
     for number in &numbers {
-        world.strike(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
+        world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
     }
     all_are_due(&world).await;
-    world.held_calls(PLACES).await;
+    world.wait_for_held_calls(PLACES).await;
     assert_eq!(leases(&world).await, 16, "it claims no more than it can look at");
 
     // One is done and another one begun: it has looked again meanwhile, and found no other place.
     let done = held_numbers(&world).remove(0);
     world.simulator.release(&Release { out_trade_no: Some(done), ..Release::default() });
     eventually("the next query", async || (queries(&world) == 17).then_some(())).await;
-    world.held_calls(PLACES).await;
+    world.wait_for_held_calls(PLACES).await;
     assert_eq!((leases(&world).await, queries(&world)), (16, 17));
     eventually("the others", async || {
         world.simulator.release(&Release::default());
@@ -499,7 +502,7 @@ async fn a_worker_looks_at_no_more_orders_at_once_than_their_merchant_has_places
     })
     .await;
     for number in &numbers {
-        assert_eq!(world.history(number).await, PAYABLE);
+        assert_eq!(world.transitions(number).await, PAYABLE);
     }
     world.finish().await;
 }
@@ -508,10 +511,10 @@ async fn a_worker_looks_at_no_more_orders_at_once_than_their_merchant_has_places
 async fn a_payment_of_another_amount_stops_the_looking_until_a_person_decides() {
     let world = hurried_world().await;
     let (shop, number) = (world.shop(), Shop::number());
-    world.strike(Api::Orderquery, &number, Fault::SystemError, 1000);
+    world.inject_fault(Api::Orderquery, &number, Fault::SystemError, 1000);
     world.create_payable(&shop.order(&number, 9900)).await;
-    world.alter(&number, "request = jsonb_set(request, '{total_fee}', '9901')").await;
-    world.pay(&shop, &number, &untold());
+    world.update_order_row(&number, "request = jsonb_set(request, '{total_fee}', '9901')").await;
+    world.pay(&shop, &number, &unpublished());
     world.simulator.set_faults(simulator::FaultPlan::default()).unwrap();
 
     let events = world.exception_events(&number, 1).await;
@@ -520,10 +523,10 @@ async fn a_payment_of_another_amount_stops_the_looking_until_a_person_decides() 
     assert!(differs.contains("9901") && differs.contains("9900"), "{differs}");
     eventually("the looking to stop", async || {
         let stopped = "next_check_at is null and call_lease_until is null";
-        world.says::<bool>(&number, stopped).await.then_some(())
+        world.select_order::<bool>(&number, stopped).await.then_some(())
     })
     .await;
-    assert_eq!(world.history(&number).await, PAYABLE);
+    assert_eq!(world.transitions(&number).await, PAYABLE);
     let asked = world.calls(&shop, &number).orderquery;
 
     // Another order is looked at many times, this one never.
@@ -534,7 +537,7 @@ async fn a_payment_of_another_amount_stops_the_looking_until_a_person_decides() 
     })
     .await;
     assert_eq!(world.calls(&shop, &number).orderquery, asked);
-    assert_eq!(world.exceptions(&number).await, ["amount_mismatch"]);
+    assert_eq!(world.exception_kinds(&number).await, ["amount_mismatch"]);
     world.finish().await;
 }
 
@@ -545,21 +548,24 @@ async fn a_look_without_an_outcome_leaves_no_trace_on_what_was_paid_meanwhile() 
     let shop = world.shop();
     let [looked_at, called_about] = [Shop::number(), Shop::number()];
     world.create_payable(&shop.order(&looked_at, 9900)).await;
-    world.strike(Api::Orderquery, &looked_at, Fault::HoldAfterCommit, 1);
-    world.strike(Api::Unifiedorder, &called_about, Fault::HoldAfterCommit, 1);
+    world.inject_fault(Api::Orderquery, &looked_at, Fault::HoldAfterCommit, 1);
+    world.inject_fault(Api::Unifiedorder, &called_about, Fault::HoldAfterCommit, 1);
     world.create(&shop.order(&called_about, 9900), None).await;
-    world.alter(&looked_at, "next_check_at = now()").await;
-    world.held_calls(2).await;
+    world.update_order_row(&looked_at, "next_check_at = now()").await;
+    world.wait_for_held_calls(2).await;
     for number in [&looked_at, &called_about] {
         world.pay(&shop, number, &PayOptions::default());
-        world.state(&shop, number, "paid").await;
+        world.wait_for_state(&shop, number, "paid").await;
     }
     // They are never released: the calls are given up.
     eventually("the calls to be over", async || (leases(&world).await == 0).then_some(())).await;
     for number in [&looked_at, &called_about] {
         let (_, view) = world.get(&shop, number).await;
         assert_eq!((&view["state"], view.get("gateway_message")), (&json!("paid"), None));
-        assert!(world.says::<bool>(number, "next_check_at is null").await, "nothing to look for");
+        assert!(
+            world.select_order::<bool>(number, "next_check_at is null").await,
+            "nothing to look for"
+        );
         is_untroubled(&world, number).await;
     }
     world.finish().await;

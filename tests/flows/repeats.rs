@@ -53,7 +53,7 @@ async fn conflict(world: &World, order: &Value) -> Value {
 async fn rejections(world: &World, number: &str, count: usize) -> Vec<Value> {
     let what = format!("{count} rejections of {number}");
     eventually(&what, async || {
-        let mut events = world.events.once(number);
+        let mut events = world.events.distinct(number);
         events.retain(|event| event["type"] == "order.rejected");
         assert!(events.len() <= count, "too many: {events:?}");
         let problems = events.iter().map(|event| event["problem"].clone());
@@ -69,7 +69,7 @@ async fn the_same_order_again_gets_fresh_parameters_and_no_second_call() {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
         let first = world.create_payable(&order).await;
-        let books = world.books().await;
+        let books = world.ledger_rows().await;
         let mut nonces = HashSet::from([first["pay"]["nonceStr"].to_string()]);
         for _ in 0..3 {
             let again = world.create_payable(&order).await;
@@ -80,8 +80,8 @@ async fn the_same_order_again_gets_fresh_parameters_and_no_second_call() {
             assert_eq!(pay["paySign"], pay_sign(pay, merchant));
         }
         assert_eq!(calls(&world, shop, &number), 1);
-        assert_eq!(world.books().await, books);
-        assert_eq!(world.events.moves(&number), ["order.created", "order.payable"]);
+        assert_eq!(world.ledger_rows().await, books);
+        assert_eq!(world.events.transition_types(&number), ["order.created", "order.payable"]);
     }
     world.finish().await;
 }
@@ -93,8 +93,8 @@ async fn a_paid_order_asked_for_again_is_answered_paid() {
     let order = shop.order(&number, 9900);
     world.create_payable(&order).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
-    world.told(&number, "order.paid").await;
-    let books = world.books().await;
+    world.wait_for_event(&number, "order.paid").await;
+    let books = world.ledger_rows().await;
 
     let (status, view) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
@@ -104,7 +104,7 @@ async fn a_paid_order_asked_for_again_is_answered_paid() {
     let problem = conflict(&world, &with(&order, "total_fee", 1)).await;
     assert_eq!(problem["state"], "paid");
     assert_eq!(calls(&world, &shop, &number), 1);
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
     rejections(&world, &number, 1).await;
     world.finish().await;
 }
@@ -115,7 +115,7 @@ async fn what_does_not_make_another_order() {
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
     let first = world.create_payable(&with(&order, "time_expire", in_hours(1))).await;
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
 
     let elsewhere = with(&order, "spbill_create_ip", "2001:db8::7");
     let default_given = with(&order, "trade_type", "JSAPI");
@@ -130,7 +130,7 @@ async fn what_does_not_make_another_order() {
         assert_eq!(again["time_expire"], first["time_expire"]);
     }
     assert_eq!(calls(&world, &shop, &number), 1);
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
     world.finish().await;
 }
 
@@ -140,7 +140,7 @@ async fn other_fields_under_the_same_number_are_a_conflict_that_changes_nothing(
     let (shop, number) = (world.shop(), Shop::number());
     let order = with(&shop.order(&number, 9900), "attach", "cart-17");
     world.create_payable(&order).await;
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
 
     let mut without_attach = order.clone();
     without_attach.as_object_mut().unwrap().remove("attach");
@@ -174,12 +174,12 @@ async fn other_fields_under_the_same_number_are_a_conflict_that_changes_nothing(
         assert!(told.contains(problem), "{problem} was not told");
     }
     assert_eq!(calls(&world, &shop, &number), 1);
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
     let (status, view) = world.get(&shop, &number).await;
     assert_eq!((status.as_u16(), &view["total_fee"]), (200, &json!(9900)));
 
     world.pay(&shop, &number, &PayOptions::default());
-    world.told(&number, "order.paid").await;
+    world.wait_for_event(&number, "order.paid").await;
     world.finish().await;
 }
 
@@ -213,9 +213,9 @@ async fn the_same_order_asked_for_many_times_at_once_is_one_order() {
             }
         }
         assert_eq!(prepay_ids.len(), 1, "round {round}: {prepay_ids:?}");
-        world.told(&number, "order.payable").await;
-        assert_eq!(world.history(&number).await, ["created by shop", "payable by reply"]);
-        assert_eq!(world.events.moves(&number), ["order.created", "order.payable"]);
+        world.wait_for_event(&number, "order.payable").await;
+        assert_eq!(world.transitions(&number).await, ["created by shop", "payable by reply"]);
+        assert_eq!(world.events.transition_types(&number), ["order.created", "order.payable"]);
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(gateway.unifiedorder_count, 1, "round {round}");
         assert_eq!(calls(&world, &shop, &number), 1, "round {round}");
@@ -278,7 +278,7 @@ async fn different_orders_under_one_number_at_once_leave_one_standing() {
         let (_, now) = world.get(&shop, &number).await;
         assert_eq!(now["total_fee"], gateway.total_fee);
         assert_eq!(calls(&world, &shop, &number), 1);
-        assert_eq!(world.history(&number).await, ["created by shop", "payable by reply"]);
+        assert_eq!(world.transitions(&number).await, ["created by shop", "payable by reply"]);
     }
     world.finish().await;
 }
@@ -298,7 +298,7 @@ async fn a_refused_order_asked_for_again_is_refused_again() {
 
     let headers = [("content-type", "application/json"), ("prefer", "wait=20")];
     let first = declined(world.post(order.to_string(), &headers).await).await;
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     for _ in 0..3 {
         let again = declined(world.post(order.to_string(), &headers).await).await;
         assert_eq!(again["status"], 422);
@@ -310,8 +310,8 @@ async fn a_refused_order_asked_for_again_is_refused_again() {
     assert_eq!(problem["state"], "failed");
 
     assert_eq!(calls(&world, &shop, &number), 1);
-    assert_eq!(world.books().await, books);
-    assert_eq!(world.events.moves(&number), ["order.created", "order.failed"]);
+    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.events.transition_types(&number), ["order.created", "order.failed"]);
     rejections(&world, &number, 1).await;
     world.finish().await;
 }

@@ -81,17 +81,17 @@ async fn servers_of_a_private_authority_are_believed_and_others_are_not() {
         ..Options::default()
     })
     .await;
-    let database_url = world.place.database_url.clone();
-    world.work_as(amqp_url, database_url).await;
-    world.ingress_ready().await;
+    let database_url = world.environment.database_url.clone();
+    world.restart_workers_as(amqp_url, database_url).await;
+    world.wait_until_ingress_ready().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     let plain = "select count(*) filter (where not ssl), count(*) from pg_stat_ssl
         join pg_stat_activity using (pid) where application_name = 'wxpay-worker'";
     let (plain, all): (i64, i64) =
-        sqlx::query_as(plain).fetch_one(&world.place.pool).await.unwrap();
+        sqlx::query_as(plain).fetch_one(&world.environment.pool).await.unwrap();
     assert!(plain == 0 && all > 0, "{plain} of {all} connections to Postgres are not encrypted");
     let connections = servers.ctl(&["list_connections", "client_properties", "ssl"]).await;
     let ours_are = |name: &str| {
@@ -102,7 +102,7 @@ async fn servers_of_a_private_authority_are_believed_and_others_are_not() {
     assert_eq!(ours_are("wxpay-ingress"), [true], "{connections}");
 
     let mut program = Program::of(&world);
-    program.set("WXPAY_DATABASE_URL", world.place.database_url.expose());
+    program.set("WXPAY_DATABASE_URL", world.environment.database_url.expose());
     program.set("WXPAY_AMQP_URL", broker_at(port, &ca));
     let listen = ["events", "listen", "--out-trade-no", "X", "--until", "order.paid"];
     let listen = [&listen[..], &["--timeout", "1"]].concat();
@@ -130,7 +130,7 @@ async fn servers_of_a_private_authority_are_believed_and_others_are_not() {
     assert!(said.contains("UnknownIssuer"), "{said}");
 
     // Nor can the database.
-    let here = Url::parse(world.place.database_url.expose()).unwrap();
+    let here = Url::parse(world.environment.database_url.expose()).unwrap();
     let at = |parameters: &[(&str, &str)]| named(here.clone(), parameters).to_string();
     let verified = |ca: &str| at(&[("sslmode", "verify-full"), ("sslrootcert", ca)]);
     for (certificate, url, why) in [
@@ -154,7 +154,7 @@ async fn servers_of_a_private_authority_are_believed_and_others_are_not() {
     })
     .await;
     let log = worker.stop().await;
-    let guilty = world.guilty(log.lines()).await;
+    let guilty = world.lines_with_secrets(log.lines()).await;
     assert!(guilty.is_empty(), "{guilty:#?}");
     world.finish().await;
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use simulator::{Api, Fault, FaultPlan, PayOptions, PlannedFault, Release};
 
 /// Strikes the next unifiedorder calls about each of these numbers.
-fn strike<'a>(world: &World, faults: impl IntoIterator<Item = (&'a str, Fault, u32)>) {
+fn inject_faults<'a>(world: &World, faults: impl IntoIterator<Item = (&'a str, Fault, u32)>) {
     let planned = faults.into_iter().map(|(number, fault, times)| PlannedFault {
         out_trade_no: Some(number.to_owned()),
         ..PlannedFault::new(fault, times)
@@ -45,7 +45,7 @@ async fn stays_created(world: &World, shop: &Shop, order: &Value, case: &str) ->
     assert_eq!((status.as_u16(), &now["state"]), (200, &json!("created")));
     assert_eq!(now["gateway_message"], message.as_str(), "{case}");
     assert_eq!(now["exceptions"], json!([]), "{case}");
-    assert_eq!(world.history(number).await, ["created by shop"], "{case}");
+    assert_eq!(world.transitions(number).await, ["created by shop"], "{case}");
     message
 }
 
@@ -62,9 +62,9 @@ async fn ends_paid(world: &World, shop: &Shop, order: &Value, case: &str) {
     assert_eq!(view["prepay_id"], issued.as_str(), "{case}: the last issued");
 
     world.pay(shop, number, &PayOptions::default());
-    world.told(number, "order.paid").await;
+    world.wait_for_event(number, "order.paid").await;
     assert_eq!(
-        world.events.moves(number),
+        world.events.transition_types(number),
         ["order.created", "order.payable", "order.paid"],
         "{case}"
     );
@@ -101,7 +101,7 @@ async fn an_unknown_outcome_leaves_the_order_created_and_the_same_order_again_is
             let number = Shop::number();
             let mut order = shop.order(&number, 9900);
             order["attach"] = json!("a&b <c> 极");
-            strike(&world, [(&*number, fault.clone(), 1)]);
+            inject_faults(&world, [(&*number, fault.clone(), 1)]);
             stays_created(&world, &shop, &order, &case).await;
             ends_paid(&world, &shop, &order, &case).await;
             let calls = world.simulator.calls(&shop.mch_id, &number);
@@ -126,7 +126,7 @@ async fn a_refusal_that_is_not_for_good_fails_nothing() {
     ] {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
-        strike(&world, [(&*number, refusal(err_code), 1)]);
+        inject_faults(&world, [(&*number, refusal(err_code), 1)]);
         let message = stays_created(&world, &shop, &order, err_code).await;
         assert!(message.contains(err_code), "{message}");
         assert!(message.contains("微信支付说：不知道"), "{message}");
@@ -141,7 +141,7 @@ async fn what_wechat_says_in_clear_is_passed_on_in_words() {
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
     let text = "time_expire时间过短，刷卡至少1分钟，其他5分钟";
-    strike(&world, [(&*number, Fault::ReturnFail(text.to_owned()), 1)]);
+    inject_faults(&world, [(&*number, Fault::ReturnFail(text.to_owned()), 1)]);
     let message = stays_created(&world, &shop, &order, "return_code FAIL").await;
     assert!(message.contains(text), "{message}");
     ends_paid(&world, &shop, &order, "return_code FAIL").await;
@@ -153,7 +153,7 @@ async fn however_often_the_outcome_is_unknown_the_parameters_stay_the_same() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
     let order = shop.order(&number, 9900);
-    strike(
+    inject_faults(
         &world,
         [
             (&*number, Fault::Truncated, 1),
@@ -178,15 +178,15 @@ async fn another_order_under_a_number_of_unknown_outcome_is_a_conflict_and_not_c
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
-    strike(&world, [(&*number, Fault::DropAfterCommit, 1)]);
+    inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
     stays_created(&world, &shop, &order, "dropped").await;
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
 
     let (status, problem) = world.create(&shop.order(&number, 1), Some(20)).await;
     assert_eq!((status.as_u16(), &problem["state"]), (409, &json!("created")));
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
-    world.told(&number, "order.rejected").await;
+    world.wait_for_event(&number, "order.rejected").await;
     ends_paid(&world, &shop, &order, "after the conflict").await;
     never_differed(&world);
     world.finish().await;
@@ -197,11 +197,11 @@ async fn the_payment_may_arrive_before_we_know_that_the_order_exists() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
-    strike(&world, [(&*number, Fault::DropAfterCommit, 1)]);
+    inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
     stays_created(&world, &shop, &order, "dropped").await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
-    world.told(&number, "order.paid").await;
-    assert_eq!(world.history(&number).await, ["created by shop", "paid by notify"]);
+    world.wait_for_event(&number, "order.paid").await;
+    assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
 
     let (status, view) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
@@ -215,7 +215,7 @@ async fn the_payment_may_arrive_while_we_wait_for_the_answer() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
-    strike(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
+    inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
     let asked = world.create(&order, Some(20));
     let meanwhile = async {
         eventually("the answer to be held", async || {
@@ -223,14 +223,14 @@ async fn the_payment_may_arrive_while_we_wait_for_the_answer() {
         })
         .await;
         world.pay(&shop, &number, &PayOptions::default());
-        world.state(&shop, &number, "paid").await;
+        world.wait_for_state(&shop, &number, "paid").await;
         world.simulator.release(&Release::default());
     };
     let ((status, view), ()) = futures_util::join!(asked, meanwhile);
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
     assert_eq!(view.get("pay"), None, "nobody shall pay twice");
-    world.told(&number, "order.paid").await;
-    assert_eq!(world.history(&number).await, ["created by shop", "paid by notify"]);
+    world.wait_for_event(&number, "order.paid").await;
+    assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
     let (_, now) = world.get(&shop, &number).await;
     assert_eq!(now["exceptions"], json!([]));
     world.finish().await;
@@ -241,7 +241,7 @@ async fn an_answer_that_never_comes_is_given_up_and_settled_by_the_same_order_ag
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
-    strike(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
+    inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
     stays_created(&world, &shop, &order, "held").await;
     ends_paid(&world, &shop, &order, "held").await;
     never_differed(&world);
@@ -254,7 +254,7 @@ async fn a_slow_call_holds_up_no_other_order() {
     let world = World::start().await;
     let (shop, slow) = (world.shop(), Shop::number());
     let order = shop.order(&slow, 9900);
-    strike(&world, [(&*slow, Fault::Hold, 1)]);
+    inject_faults(&world, [(&*slow, Fault::Hold, 1)]);
     let is_held = || {
         let held = world.simulator.held();
         held.iter().any(|call| call.out_trade_no.as_ref() == Some(&slow))
@@ -264,7 +264,7 @@ async fn a_slow_call_holds_up_no_other_order() {
         let orders: Vec<_> = (1..=20).map(|fee| shop.order(&Shop::number(), fee)).collect();
         join_all(orders.iter().map(|order| world.create_payable(order))).await;
         assert!(is_held(), "the others did not wait for it");
-        assert_eq!(world.state_now(&shop, &slow).await.unwrap(), "created");
+        assert_eq!(world.order_state(&shop, &slow).await.unwrap(), "created");
         world.simulator.release(&Release::default());
     };
     let ((status, view), ()) = futures_util::join!(world.create(&order, Some(20)), others);

@@ -27,7 +27,7 @@ async fn posted(world: &World, shop: &Shop, count: usize) -> Vec<String> {
 async fn how_many(world: &World, state: &str) -> i64 {
     let count = "select count(*) from orders where state = $1";
     let count = sqlx::query_scalar(count).bind(state);
-    count.fetch_one(&world.place.pool).await.unwrap()
+    count.fetch_one(&world.environment.pool).await.unwrap()
 }
 
 async fn at_least(world: &World, count: i64, state: &str) {
@@ -40,7 +40,7 @@ async fn at_least(world: &World, count: i64, state: &str) {
 /// Waits until that many messages wait for a worker: what goes back is counted a moment later.
 async fn waits(world: &World, count: u32) {
     eventually(&format!("{count} messages to wait"), async || {
-        (world.waiting().await == count).then_some(())
+        (world.queued_messages().await == count).then_some(())
     })
     .await;
 }
@@ -77,8 +77,8 @@ async fn of_two_workers_either_may_stop_in_the_middle_and_every_order_settles() 
     at_least(&world, 10, "payable").await;
     world.workers.remove(0).stop().await;
     for number in &numbers {
-        world.state(&shop, number, "payable").await;
-        assert_eq!(world.history(number).await, PAYABLE);
+        world.wait_for_state(&shop, number, "payable").await;
+        assert_eq!(world.transitions(number).await, PAYABLE);
     }
     called_once_each(&world, &shop, &numbers);
 
@@ -90,8 +90,8 @@ async fn of_two_workers_either_may_stop_in_the_middle_and_every_order_settles() 
     at_least(&world, 10, "paid").await;
     world.workers.remove(0).stop().await;
     for number in &numbers {
-        world.state(&shop, number, "paid").await;
-        assert_eq!(world.history(number).await, PAID);
+        world.wait_for_state(&shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, PAID);
     }
     world.finish().await;
 }
@@ -121,7 +121,7 @@ async fn a_worker_that_is_stopped_finishes_the_calls_that_it_has_begun() {
 
     // It has ended: what it knows stands in the database, and nothing went back to the queue.
     assert_eq!(how_many(&world, "payable").await, 30);
-    assert_eq!(world.waiting().await, 0);
+    assert_eq!(world.queued_messages().await, 0);
     called_once_each(&world, &shop, &numbers);
 
     world.add_worker().await;
@@ -131,8 +131,8 @@ async fn a_worker_that_is_stopped_finishes_the_calls_that_it_has_begun() {
         world.pay(&shop, number, &PayOptions::default());
     }
     for number in &numbers {
-        world.state(&shop, number, "paid").await;
-        assert_eq!(world.history(number).await, PAID);
+        world.wait_for_state(&shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, PAID);
     }
     called_once_each(&world, &shop, &numbers);
     world.finish().await;
@@ -163,7 +163,7 @@ async fn a_worker_that_is_stopped_leaves_what_it_has_not_begun_to_the_next() {
 async fn waiting_for_a_lock(world: &World) -> i64 {
     let count = "select count(*) from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'";
-    sqlx::query_scalar(count).fetch_one(&world.place.pool).await.unwrap()
+    sqlx::query_scalar(count).fetch_one(&world.environment.pool).await.unwrap()
 }
 
 /// The call was made and answered. Whoever calls again does it because the answer was thrown away,
@@ -175,7 +175,7 @@ async fn what_wechat_answered_outlives_a_database_that_hesitates() {
     unifiedorder_faults(&world, Fault::HoldAfterCommit, 1);
     let numbers = posted(&world, &shop, 1).await;
     held(&world, 1).await;
-    let mut lock = world.place.pool.begin().await.unwrap();
+    let mut lock = world.environment.pool.begin().await.unwrap();
     let locked = sqlx::query("select from orders for update").execute(&mut *lock).await;
     assert_eq!(locked.unwrap().rows_affected(), 1);
 
@@ -190,8 +190,8 @@ async fn what_wechat_answered_outlives_a_database_that_hesitates() {
     .await;
     lock.rollback().await.unwrap();
 
-    world.state(&shop, &numbers[0], "payable").await;
-    assert_eq!(world.history(&numbers[0]).await, PAYABLE);
+    world.wait_for_state(&shop, &numbers[0], "payable").await;
+    assert_eq!(world.transitions(&numbers[0]).await, PAYABLE);
     called_once_each(&world, &shop, &numbers);
     world.finish().await;
 }
@@ -216,7 +216,7 @@ async fn an_order_that_is_posted_again_during_its_call_is_called_about_once() {
         assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")));
         let (status, view) = first;
         assert_eq!((status.as_u16(), &view["state"]), (200, &json!("payable")));
-        assert_eq!(world.history(&number).await, PAYABLE);
+        assert_eq!(world.transitions(&number).await, PAYABLE);
         called_once_each(&world, &shop, &[number]);
     }
     world.finish().await;
@@ -245,7 +245,7 @@ async fn an_order_that_is_posted_four_times_at_once_is_one_order() {
             }
         }
         assert!(called >= 1, "whoever called knows the outcome");
-        assert_eq!(world.history(number).await, PAYABLE);
+        assert_eq!(world.transitions(number).await, PAYABLE);
     }
     called_once_each(&world, &shop, &numbers);
     world.finish().await;

@@ -14,10 +14,10 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::services::Place;
+use crate::services::TestEnvironment;
 
 /// Far beyond what a message takes that comes at all.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A connection with one channel, used by one task: what is published together is confirmed one
 /// after the other.
@@ -34,18 +34,18 @@ pub struct Inbox {
 }
 
 impl Amqp {
-    pub async fn connect(place: &Place) -> Self {
-        Self::connect_to(place, &place.amqp_text).await
+    pub async fn connect(environment: &TestEnvironment) -> Self {
+        Self::connect_to(environment, &environment.amqp_text).await
     }
 
     /// The same under the user of this URL.
-    pub async fn connect_to(place: &Place, amqp_text: &str) -> Self {
+    pub async fn connect_to(environment: &TestEnvironment, amqp_text: &str) -> Self {
         let named = ConnectionProperties::default().with_connection_name("test shop".into());
         let connection = Connection::connect(amqp_text, named).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         let confirms = ConfirmSelectOptions::default();
         channel.confirm_select(confirms).await.unwrap();
-        Self { namespace: place.namespace.clone(), connection, channel }
+        Self { namespace: environment.namespace.clone(), connection, channel }
     }
 
     /// A channel for something that may cost it.
@@ -56,7 +56,7 @@ impl Amqp {
     }
 
     /// The name of one of our queues, such as `orders.parked`.
-    pub fn ours(&self, queue: &str) -> String {
+    pub fn qualified_name(&self, queue: &str) -> String {
         format!("{}.{queue}", self.namespace)
     }
 
@@ -115,7 +115,7 @@ impl Amqp {
     }
 
     /// Everything that waits in a queue, which keeps it.
-    pub async fn look_into(&self, queue: &str) -> Vec<Delivery> {
+    pub async fn peek_all(&self, queue: &str) -> Vec<Delivery> {
         let channel = self.connection.create_channel().await.unwrap();
         let found = get_all(&channel, queue, false).await;
         // What is not acknowledged stands in the queue again.
@@ -124,7 +124,7 @@ impl Amqp {
     }
 
     /// Takes out everything that waits in a queue.
-    pub async fn empty(&self, queue: &str) -> Vec<Delivery> {
+    pub async fn take_all(&self, queue: &str) -> Vec<Delivery> {
         get_all(&self.channel, queue, true).await
     }
 
@@ -174,7 +174,7 @@ impl Inbox {
     /// # Panics
     /// When none comes.
     pub async fn next(&mut self) -> Delivery {
-        let next = timeout(PATIENCE, self.deliveries.next()).await;
+        let next = timeout(WAIT_MAX, self.deliveries.next()).await;
         let next = next.unwrap_or_else(|_| panic!("waited in vain for a message in {}", self.name));
         next.unwrap().unwrap()
     }

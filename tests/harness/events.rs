@@ -22,7 +22,7 @@ use crate::eventually;
 
 /// Records events from the moment it listens, which it can once the exchange is there. Its queue
 /// outlives its connections, as a shop's does.
-pub struct Recorder {
+pub struct EventRecorder {
     bodies: Arc<Mutex<Vec<Bytes>>>,
     connections: watch::Receiver<u64>,
     amqp_url: String,
@@ -37,7 +37,7 @@ const PREFETCH: u16 = 200;
 /// The queue of a test run that was broken off goes by itself after so many milliseconds.
 const QUEUE_UNUSED_MAX_MS: i64 = 10 * 60 * 1000;
 
-impl Recorder {
+impl EventRecorder {
     /// Listens at `amqp_url` to the events of `namespace`.
     pub fn start(amqp_url: String, namespace: &Namespace) -> Self {
         let bodies: Arc<Mutex<Vec<Bytes>>> = Arc::default();
@@ -55,8 +55,8 @@ impl Recorder {
     }
 
     /// Waits until it listens; no event is missed from then on.
-    pub async fn listens(&self) {
-        self.listens_again(0).await;
+    pub async fn wait_until_listening(&self) {
+        self.wait_until_reconnected(0).await;
     }
 
     /// How often it has begun to listen.
@@ -65,7 +65,7 @@ impl Recorder {
     }
 
     /// Waits until it has begun to listen more often than that.
-    pub async fn listens_again(&self, before: u64) {
+    pub async fn wait_until_reconnected(&self, before: u64) {
         eventually("the exchange of events", async || (self.connections() > before).then_some(()))
             .await;
     }
@@ -87,24 +87,24 @@ impl Recorder {
     }
 
     /// The events about one number, in the order of their arrival.
-    pub fn about(&self, out_trade_no: &str) -> Vec<Value> {
+    pub fn for_order(&self, out_trade_no: &str) -> Vec<Value> {
         let bodies = self.bodies();
         let events = bodies.iter().map(|body| serde_json::from_slice::<Value>(body).unwrap());
         events.filter(|event| event["out_trade_no"] == out_trade_no).collect()
     }
 
     /// The same, each event once: a relay that waits too long for a confirm sends it again.
-    pub fn once(&self, out_trade_no: &str) -> Vec<Value> {
+    pub fn distinct(&self, out_trade_no: &str) -> Vec<Value> {
         let mut seen = HashSet::new();
-        let mut events = self.about(out_trade_no);
+        let mut events = self.for_order(out_trade_no);
         events.retain(|event| seen.insert(event["id"].to_string()));
         events
     }
 
     /// The types of the moves among them, by `seq`: across workers the order of arrival says
     /// nothing.
-    pub fn moves(&self, out_trade_no: &str) -> Vec<String> {
-        let mut events = self.once(out_trade_no);
+    pub fn transition_types(&self, out_trade_no: &str) -> Vec<String> {
+        let mut events = self.distinct(out_trade_no);
         events.retain(|event| event["seq"].is_i64() && event["exception"].is_null());
         events.sort_by_key(|event| event["seq"].as_i64());
         let types = events.iter().map(|event| event["type"].as_str().unwrap());
@@ -113,7 +113,7 @@ impl Recorder {
 
     /// Their types.
     pub fn types(&self, out_trade_no: &str) -> Vec<String> {
-        let events = self.about(out_trade_no);
+        let events = self.for_order(out_trade_no);
         events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
     }
 }

@@ -12,12 +12,12 @@ use crate::{World, eventually};
 
 /// What does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Breach {
+pub struct Violation {
     pub out_trade_no: Option<String>,
     pub what: String,
 }
 
-impl Breach {
+impl Violation {
     fn of(out_trade_no: &str, what: impl Into<String>) -> Self {
         Self { out_trade_no: Some(out_trade_no.to_owned()), what: what.into() }
     }
@@ -35,15 +35,15 @@ pub struct Audit<'a> {
 
 impl Audit<'_> {
     /// 1, 2 and 4, which the tables answer.
-    pub async fn breaches(&self) -> Vec<Breach> {
-        let mut breaches = self.paid_there_and_not_here().await;
-        breaches.extend(self.broken_histories().await);
-        breaches.extend(self.answers_that_stand_for_nothing().await);
-        breaches
+    pub async fn violations(&self) -> Vec<Violation> {
+        let mut violations = self.paid_but_not_booked().await;
+        violations.extend(self.broken_histories().await);
+        violations.extend(self.acknowledged_but_lost().await);
+        violations
     }
 
     /// 1. Paid there is paid here, once, or an exception says why not.
-    async fn paid_there_and_not_here(&self) -> Vec<Breach> {
+    async fn paid_but_not_booked(&self) -> Vec<Violation> {
         let booked = "select mch_id, out_trade_no, transaction_id, total_fee from orders
             where state = 'paid'";
         let booked = sqlx::query(booked).fetch_all(self.pool).await.unwrap();
@@ -53,7 +53,7 @@ impl Audit<'_> {
         let explained = sqlx::query(explained).fetch_all(self.pool).await.unwrap();
         let explained: HashSet<(String, String)> =
             explained.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let mut breaches = Vec::new();
+        let mut violations = Vec::new();
         for order in self.simulator.orders() {
             let (mch_id, number) = (order.mch_id.clone(), order.out_trade_no.clone());
             let key = |id: &str| (mch_id.clone(), number.clone(), id.to_owned());
@@ -68,15 +68,15 @@ impl Audit<'_> {
             let is_explained = explained.contains(&(mch_id.clone(), number.clone()))
                 || (self.broker_was_lost && ids.iter().any(|id| is_booked(&id)));
             for id in ids.iter().filter(|id| !is_booked(id) && !is_explained) {
-                breaches.push(Breach::of(&number, format!("lost: {id} is not booked")));
+                violations.push(Violation::of(&number, format!("lost: {id} is not booked")));
             }
         }
-        breaches
+        violations
     }
 
     /// Booked here, and never paid there. A flow may have a payment told by whoever has the key,
     /// which is believed; where nobody does that, this must hold, too.
-    pub async fn booked_here_and_not_paid_there(&self) -> Vec<Breach> {
+    pub async fn booked_but_not_paid(&self) -> Vec<Violation> {
         let orders = self.simulator.orders().into_iter();
         let paid: HashSet<String> = orders
             .flat_map(|order| order.payments.into_iter().map(|payment| payment.transaction_id))
@@ -86,13 +86,15 @@ impl Audit<'_> {
         let booked = booked.iter().map(|row| (row.get::<String, _>(0), row.get::<String, _>(1)));
         let wrong = booked.filter(|(_, id)| !paid.contains(id));
         wrong
-            .map(|(number, id)| Breach::of(&number, format!("doubled: {id} was never paid there")))
+            .map(|(number, id)| {
+                Violation::of(&number, format!("doubled: {id} was never paid there"))
+            })
             .collect()
     }
 
     /// 2. No gap and nothing twice in a history that ends where the order stands; once to `paid`,
     ///    and never away from it.
-    async fn broken_histories(&self) -> Vec<Breach> {
+    async fn broken_histories(&self) -> Vec<Violation> {
         let broken = "select o.out_trade_no, 'its history has a gap' from orders o
             left join order_transitions t using (mch_id, out_trade_no)
             group by o.mch_id, o.out_trade_no
@@ -112,12 +114,12 @@ impl Audit<'_> {
             select min(out_trade_no), 'doubled: one transaction_id on several orders' from orders
             where transaction_id is not null group by transaction_id having count(*) > 1";
         let broken = sqlx::query(broken).fetch_all(self.pool).await.unwrap();
-        broken.iter().map(|row| Breach::of(row.get(0), row.get::<String, _>(1))).collect()
+        broken.iter().map(|row| Violation::of(row.get(0), row.get::<String, _>(1))).collect()
     }
 
     /// 4. A `SUCCESS` to WeChat and a 2xx to a shop stand for something.
-    async fn answers_that_stand_for_nothing(&self) -> Vec<Breach> {
-        let mut breaches = Vec::new();
+    async fn acknowledged_but_lost(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
         let kept = "select distinct out_trade_no from notifications where out_trade_no is not null";
         let kept: Vec<String> = sqlx::query_scalar(kept).fetch_all(self.pool).await.unwrap();
         let kept: HashSet<String> = kept.into_iter().collect();
@@ -127,7 +129,8 @@ impl Audit<'_> {
                 let success = told.attempts.iter().any(|a| a.verdict == AttemptVerdict::Success);
                 // What a lost broker had of it was found by a query; the first rule sees to that.
                 if success && !kept.contains(number) && !self.broker_was_lost {
-                    breaches.push(Breach::of(number, "lost: an answered notification is gone"));
+                    violations
+                        .push(Violation::of(number, "lost: an answered notification is gone"));
                 }
             }
         }
@@ -137,13 +140,13 @@ impl Audit<'_> {
         let stands: HashSet<(String, String)> =
             stands.iter().map(|row| (row.get(0), row.get(1))).collect();
         let gone = self.accepted.iter().filter(|key| !stands.contains(*key));
-        breaches.extend(gone.map(|(_, number)| Breach::of(number, "lost: it was accepted")));
-        breaches
+        violations.extend(gone.map(|(_, number)| Violation::of(number, "lost: it was accepted")));
+        violations
     }
 
     /// 3. Every transition, exception and rejection was told, in the stored bytes, under one id,
     ///    and nothing else was.
-    pub async fn untold(&self, told: &[Bytes]) -> Vec<Breach> {
+    pub async fn unpublished(&self, told: &[Bytes]) -> Vec<Violation> {
         let rows = "select event_id::text, event_body, out_trade_no from order_transitions
             union all select event_id::text, event_body, out_trade_no from exceptions
             union all select event_id::text, event_body, out_trade_no from rejections";
@@ -151,27 +154,29 @@ impl Audit<'_> {
         let stored: HashMap<String, (String, String)> =
             rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
         let ids: HashSet<String> = told.iter().map(id_of).collect();
-        let untold = stored.iter().filter(|(id, _)| !ids.contains(*id));
-        let untold = untold.map(|(id, (_, number))| (number, format!("lost: event {id}")));
-        let mut breaches: Vec<_> = untold.map(|(number, what)| Breach::of(number, what)).collect();
+        let unpublished = stored.iter().filter(|(id, _)| !ids.contains(*id));
+        let unpublished =
+            unpublished.map(|(id, (_, number))| (number, format!("lost: event {id}")));
+        let mut violations: Vec<_> =
+            unpublished.map(|(number, what)| Violation::of(number, what)).collect();
         for body in told {
             let id = id_of(body);
             let same = stored.get(&id).is_some_and(|(stored, _)| stored.as_bytes() == &body[..]);
             if !same {
                 let what = format!("event {id} was told and does not stand so in the tables");
-                breaches.push(Breach { out_trade_no: None, what });
+                violations.push(Violation { out_trade_no: None, what });
             }
         }
-        breaches
+        violations
     }
 }
 
 impl World {
     /// Waits until nothing is left to do: empty work and delay queues, an empty outbox, and every
     /// event seen.
-    pub async fn quiet(&self) {
+    pub async fn wait_until_idle(&self) {
         let stop = CancellationToken::new();
-        let config = self.place.broker_config("test depths");
+        let config = self.environment.broker_config("test depths");
         let link = broker::Link::start(config, broker::Setup::Check, stop.clone());
         eventually("quiet", async || {
             let depths = broker::depths(&link).await.ok()?;
@@ -180,7 +185,8 @@ impl World {
                 depth.messages > 0 && !kept
             });
             let outbox = "select count(*) from outbox";
-            let outbox: i64 = sqlx::query_scalar(outbox).fetch_one(&self.place.pool).await.unwrap();
+            let outbox: i64 =
+                sqlx::query_scalar(outbox).fetch_one(&self.environment.pool).await.unwrap();
             (!busy && outbox == 0).then_some(())
         })
         .await;
@@ -191,30 +197,30 @@ impl World {
     /// Called when everything is stopped: what is unacked then stands in its queue again.
     pub(crate) async fn check_invariants(&self) {
         let accepted = self.accepted.lock().unwrap().clone();
-        let (pool, simulator) = (&self.place.pool, &self.simulator);
+        let (pool, simulator) = (&self.environment.pool, &self.simulator);
         let broker_was_lost = self.broker_was_lost;
         let audit = Audit { pool, simulator, accepted: &accepted, broker_was_lost };
-        let breaches = audit.breaches().await;
-        if let Some(first) = breaches.first() {
+        let violations = audit.violations().await;
+        if let Some(first) = violations.first() {
             let number = first.out_trade_no.as_deref();
             let story = number.map(|number| self.logs.about(number)).unwrap_or_default();
-            panic!("{breaches:#?}\n{story}");
+            panic!("{violations:#?}\n{story}");
         }
         eventually("every event", async || {
-            let untold = audit.untold(&self.events.bodies()).await;
-            let wrong: Vec<_> = untold.iter().filter(|it| it.out_trade_no.is_none()).collect();
+            let unpublished = audit.unpublished(&self.events.bodies()).await;
+            let wrong: Vec<_> = unpublished.iter().filter(|it| it.out_trade_no.is_none()).collect();
             assert!(wrong.is_empty(), "{wrong:#?}");
-            untold.is_empty().then_some(())
+            unpublished.is_empty().then_some(())
         })
         .await;
-        self.nothing_is_left().await;
-        self.logs_hold_no_secret().await;
+        self.check_nothing_left().await;
+        self.check_logs().await;
     }
 
     /// 5. Nothing is unacked, unpublished, or parked that the test does not know of.
-    async fn nothing_is_left(&self) {
+    async fn check_nothing_left(&self) {
         let stop = CancellationToken::new();
-        let config = self.place.broker_config("test depths");
+        let config = self.environment.broker_config("test depths");
         let link = broker::Link::start(config, broker::Setup::Check, stop.clone());
         let depths = eventually("depths", async || broker::depths(&link).await.ok()).await;
         stop.cancel();
@@ -227,16 +233,16 @@ impl World {
             depths.iter().filter(|depth| parked(&depth.queue)).map(|depth| depth.messages).sum();
         assert_eq!(kept, self.parked_expected, "parked messages");
         let outbox: i64 = sqlx::query_scalar("select count(*) from outbox")
-            .fetch_one(&self.place.pool)
+            .fetch_one(&self.environment.pool)
             .await
             .unwrap();
         assert_eq!(outbox, 0, "unpublished events");
     }
 
     /// 6. No key, openid, signature or body in any log line.
-    async fn logs_hold_no_secret(&self) {
+    async fn check_logs(&self) {
         let lines = self.logs.lines();
-        let guilty = self.guilty(lines.iter().map(String::as_str)).await;
+        let guilty = self.lines_with_secrets(lines.iter().map(String::as_str)).await;
         assert!(guilty.is_empty(), "secrets in the log: {guilty:#?}");
     }
 }

@@ -7,21 +7,21 @@
 
 pub mod amqp;
 pub mod events;
-pub mod evidence;
 pub mod invariants;
 pub mod logs;
-pub mod looks;
 pub mod problem;
 pub mod program;
 pub mod proxy;
+pub mod reconciler;
 pub mod secrets;
 pub mod servers;
 pub mod services;
 pub mod shop;
+pub mod tables;
 pub mod wait;
 pub mod world;
 
-pub use evidence::Kept;
 pub use shop::Shop;
+pub use tables::StoredNotification;
 pub use wait::eventually;
-pub use world::{Options, TestMerchant, World, hurried};
+pub use world::{Options, TestMerchant, World, fast_schedule};

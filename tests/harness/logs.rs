@@ -71,7 +71,7 @@ impl MakeWriter<'_> for Line {
 }
 
 /// Has the lines down to this level kept, unless that has begun already.
-pub fn keep_down_to(level: Level) {
+pub fn capture_down_to(level: Level) {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
         let of_a_program = filter_fn(move |line| {
@@ -92,7 +92,7 @@ impl Watch {
     /// everything, and every line of the simulator, which is held to the same although it is a
     /// tool: what it prints ends in reports, too.
     pub fn start() -> Self {
-        keep_down_to(Level::TRACE);
+        capture_down_to(Level::TRACE);
         let mut kept = kept();
         let begin = kept.end();
         kept.watches.push(begin);

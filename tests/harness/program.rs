@@ -73,9 +73,9 @@ impl Program {
         let file = folder.join("merchants.toml");
         fs::write(&file, merchants).unwrap();
         let variables = vec![
-            ("WXPAY_DATABASE_URL", world.place.database_url.expose().to_owned()),
-            ("WXPAY_AMQP_URL", world.place.amqp_text.clone()),
-            ("WXPAY_NAMESPACE", world.place.namespace.to_string()),
+            ("WXPAY_DATABASE_URL", world.environment.database_url.expose().to_owned()),
+            ("WXPAY_AMQP_URL", world.environment.amqp_text.clone()),
+            ("WXPAY_NAMESPACE", world.environment.namespace.to_string()),
             ("WXPAY_MERCHANTS_FILE", file.to_str().unwrap().to_owned()),
             ("WXPAY_GATEWAY_URL", world.simulator.url()),
             ("USER", "lin".to_owned()),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::World;
-use crate::services::Place;
+use crate::services::TestEnvironment;
 
 /// Of every body: WeChat's messages are XML, and every order that a shop sends here is of this
 /// shop.
@@ -16,13 +16,13 @@ impl World {
     /// What nobody may see: keys, payers, passwords, and what the phones and the notifications
     /// were signed with so far.
     pub async fn secrets(&self) -> Vec<String> {
-        let mut secrets = self.hidden.lock().unwrap().clone();
-        secrets.extend(passwords(&self.place));
+        let mut secrets = self.test_secrets.lock().unwrap().clone();
+        secrets.extend(passwords(&self.environment));
         for merchant in &self.merchants {
             secrets.extend([merchant.key.clone(), merchant.openid.clone()]);
         }
         let raw = sqlx::query_scalar("select raw from notifications");
-        let raw: Vec<Vec<u8>> = raw.fetch_all(&self.place.pool).await.unwrap();
+        let raw: Vec<Vec<u8>> = raw.fetch_all(&self.environment.pool).await.unwrap();
         for body in raw {
             let body = String::from_utf8_lossy(&body);
             secrets.extend(["sign", "openid"].iter().filter_map(|name| element(&body, name)));
@@ -39,13 +39,16 @@ impl World {
     }
 
     /// Adds to what nobody may see something that only the test knows of.
-    pub fn hide(&self, secret: impl Into<String>) {
-        self.hidden.lock().unwrap().push(secret.into());
+    pub fn add_secret(&self, secret: impl Into<String>) {
+        self.test_secrets.lock().unwrap().push(secret.into());
     }
 
     /// The lines of a log that hold a secret, as text or as bytes: one that is known, anything of
     /// the form of a signature, whoever made it, or a part of a body.
-    pub async fn guilty<'a>(&self, log: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    pub async fn lines_with_secrets<'a>(
+        &self,
+        log: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<&'a str> {
         let mut parts = self.secrets().await;
         parts.extend(OF_BODIES.map(str::to_owned));
         let as_bytes: Vec<_> = parts.iter().filter_map(|part| printed(part.as_bytes())).collect();
@@ -67,8 +70,8 @@ fn printed(bytes: &[u8]) -> Option<String> {
 }
 
 /// Those of the servers, but for the ones that everybody knows and that are words besides.
-fn passwords(place: &Place) -> Vec<String> {
-    let urls = [place.amqp_text.as_str(), place.database_url.expose()];
+fn passwords(environment: &TestEnvironment) -> Vec<String> {
+    let urls = [environment.amqp_text.as_str(), environment.database_url.expose()];
     let passwords = urls.iter().filter_map(|url| {
         let url = reqwest::Url::parse(url).unwrap();
         url.password().map(str::to_owned)

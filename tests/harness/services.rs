@@ -9,7 +9,7 @@ use uuid::Uuid;
 use worker::DatabaseUrl;
 
 /// Where a test lives.
-pub struct Place {
+pub struct TestEnvironment {
     pub database: String,
     pub database_url: DatabaseUrl,
     /// Where databases are made.
@@ -57,7 +57,7 @@ pub fn through(mut url: reqwest::Url, address: SocketAddr) -> reqwest::Url {
     url
 }
 
-impl Place {
+impl TestEnvironment {
     /// A database with nothing in it, on the server that the environment names unless said.
     pub async fn make(admin_url: Option<String>) -> Self {
         let name = format!("t{}", Uuid::new_v4().simple());

@@ -19,9 +19,9 @@ use uuid::Uuid;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
 use worker::{DatabaseUrl, Merchant, Merchants, Patience, Restraint};
 
-use crate::events::Recorder;
+use crate::events::EventRecorder;
 use crate::logs::Watch;
-use crate::services::Place;
+use crate::services::TestEnvironment;
 use crate::{Shop, eventually};
 
 /// A merchant made for one test, its key and its payer drawn at random so that they can be
@@ -68,7 +68,7 @@ pub struct Options {
 
 /// How every worker of a world is.
 #[derive(Clone)]
-struct Manner {
+struct WorkerOptions {
     /// As whom they work, when it is not as the test does.
     amqp_url: Option<AmqpUrl>,
     database_url: Option<DatabaseUrl>,
@@ -82,18 +82,18 @@ struct Manner {
 }
 
 /// The reconciler as a flow wants it that is about something else.
-fn aloof() -> Patience {
+fn idle_schedule() -> Patience {
     let never = Duration::from_secs(3600);
     Patience { young_look: never, unknown_first: never, ..Patience::default() }
 }
 
 /// The guards of a flow that has many calls fail on purpose and is about something else.
-fn unpaused() -> Restraint {
+fn no_breaker() -> Restraint {
     Restraint { failures_max: u32::MAX, ..Restraint::default() }
 }
 
 /// The reconciler in a hurry: every wait is a fraction of a second.
-pub fn hurried() -> Patience {
+pub fn fast_schedule() -> Patience {
     Patience {
         close_age_min: Duration::from_millis(200),
         expiry_grace: Duration::ZERO,
@@ -142,10 +142,10 @@ impl Drop for Service {
 
 /// The whole system.
 pub struct World {
-    pub place: Place,
+    pub environment: TestEnvironment,
     pub simulator: Handle,
     pub merchants: Vec<TestMerchant>,
-    pub events: Recorder,
+    pub events: EventRecorder,
     pub http: reqwest::Client,
     pub public: SocketAddr,
     pub private: SocketAddr,
@@ -155,8 +155,8 @@ pub struct World {
     /// What was logged since this world began.
     pub logs: Watch,
     /// Secrets that only the test knows of.
-    pub(crate) hidden: Mutex<Vec<String>>,
-    manner: Manner,
+    pub(crate) test_secrets: Mutex<Vec<String>>,
+    worker_options: WorkerOptions,
     ingress: Option<Service>,
     /// Numbers that were answered with 2xx.
     pub(crate) accepted: Mutex<BTreeSet<(String, String)>>,
@@ -174,12 +174,12 @@ impl World {
     pub async fn start_with(options: Options) -> Self {
         let logs = Watch::start();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut place = Place::make(options.database_admin_url).await;
+        let mut environment = TestEnvironment::make(options.database_admin_url).await;
         if !options.unmigrated {
-            worker::migrate(&place.database_url).await.unwrap();
+            worker::migrate(&environment.database_url).await.unwrap();
         }
         if let Some(amqp_text) = options.amqp_text {
-            place.amqp_text = amqp_text;
+            environment.amqp_text = amqp_text;
         }
         let listeners = Listeners { public: listener().await, private: listener().await };
         let public = listeners.public.local_addr().unwrap();
@@ -193,8 +193,8 @@ impl World {
 
         let ordinary = options.ingress_amqp_url.is_none();
         let mut config = ingress::Config::new(
-            options.ingress_amqp_url.unwrap_or_else(|| place.amqp_url()),
-            place.namespace.clone(),
+            options.ingress_amqp_url.unwrap_or_else(|| environment.amqp_url()),
+            environment.namespace.clone(),
         );
         config.public_addr = public;
         config.private_addr = private;
@@ -209,18 +209,18 @@ impl World {
             false => TopologyMode::Declare,
         };
         let keys = keys(&merchants, public);
-        let manner = Manner {
+        let worker_options = WorkerOptions {
             amqp_url: None,
             database_url: None,
             topology,
-            patience: options.patience.unwrap_or_else(aloof),
+            patience: options.patience.unwrap_or_else(idle_schedule),
             keys: keys.clone(),
             clients: options.clients,
-            restraint: options.restraint.unwrap_or_else(unpaused),
+            restraint: options.restraint.unwrap_or_else(no_breaker),
             gateway_backup_url: options.gateway_primary.is_some().then(|| simulator.url()),
             gateway_url: options.gateway_primary.unwrap_or_else(|| simulator.url()),
         };
-        let first = start_worker(&place, &manner);
+        let first = start_worker(&environment, &worker_options);
         if !options.unmigrated && !options.undeclared {
             ready(&http, first.address).await;
         }
@@ -228,12 +228,12 @@ impl World {
             // It looked for the exchanges before the worker declared them, and looks again.
             ready(&http, private).await;
         }
-        let events = Recorder::start(place.amqp_text.clone(), &place.namespace);
+        let events = EventRecorder::start(environment.amqp_text.clone(), &environment.namespace);
         if !options.undeclared {
-            events.listens().await;
+            events.wait_until_listening().await;
         }
         let mut world = Self {
-            place,
+            environment,
             simulator,
             merchants,
             events,
@@ -243,8 +243,8 @@ impl World {
             workers: vec![first],
             keys,
             logs,
-            hidden: Mutex::default(),
-            manner,
+            test_secrets: Mutex::default(),
+            worker_options,
             ingress: Some(ingress),
             accepted: Mutex::default(),
             parked_expected: 0,
@@ -259,21 +259,21 @@ impl World {
 
     /// Starts one more worker and waits until it consumes.
     pub async fn add_worker(&mut self) {
-        self.begin_worker();
-        self.workers_ready().await;
+        self.spawn_worker();
+        self.wait_until_workers_ready().await;
     }
 
     /// Starts one more worker, which may have to wait for what it needs.
-    pub fn begin_worker(&mut self) {
-        self.workers.push(start_worker(&self.place, &self.manner));
+    pub fn spawn_worker(&mut self) {
+        self.workers.push(start_worker(&self.environment, &self.worker_options));
     }
 
     /// Replaces the workers by as many that use these addresses, under the users in them.
-    pub async fn work_as(&mut self, amqp_url: AmqpUrl, database_url: DatabaseUrl) {
+    pub async fn restart_workers_as(&mut self, amqp_url: AmqpUrl, database_url: DatabaseUrl) {
         let workers = self.workers.len();
         self.stop_workers().await;
-        self.manner.amqp_url = Some(amqp_url);
-        self.manner.database_url = Some(database_url);
+        self.worker_options.amqp_url = Some(amqp_url);
+        self.worker_options.database_url = Some(database_url);
         for _ in 0..workers {
             self.add_worker().await;
         }
@@ -286,20 +286,20 @@ impl World {
         }
     }
 
-    /// Stops the ingress, as SIGTERM does, for one that takes its place.
+    /// Stops the ingress, as SIGTERM does, for one that takes its environment.
     pub async fn stop_ingress(&mut self) {
         self.ingress.take().expect("an ingress that runs").stop().await;
     }
 
     /// Waits until every worker is ready.
-    pub async fn workers_ready(&self) {
+    pub async fn wait_until_workers_ready(&self) {
         for worker in &self.workers {
             ready(&self.http, worker.address).await;
         }
     }
 
     /// Waits until the ingress is ready.
-    pub async fn ingress_ready(&self) {
+    pub async fn wait_until_ingress_ready(&self) {
         ready(&self.http, self.private).await;
     }
 
@@ -377,30 +377,35 @@ impl World {
     }
 
     /// A notification that the simulator wrote and did not send.
-    pub fn held(&self, shop: &Shop, out_trade_no: &str, options: PayOptions) -> Vec<u8> {
+    pub fn unsent_notification(
+        &self,
+        shop: &Shop,
+        out_trade_no: &str,
+        options: PayOptions,
+    ) -> Vec<u8> {
         let options = PayOptions { hold: true, ..options };
         self.pay(shop, out_trade_no, &options).body.unwrap()
     }
 
     /// Waits until the order is in this state in the database.
-    pub async fn state(&self, shop: &Shop, out_trade_no: &str, state: &str) {
+    pub async fn wait_for_state(&self, shop: &Shop, out_trade_no: &str, state: &str) {
         eventually(&format!("{out_trade_no} to be {state}"), async || {
-            let now = self.state_now(shop, out_trade_no).await?;
+            let now = self.order_state(shop, out_trade_no).await?;
             (now == state).then_some(())
         })
         .await;
     }
 
     /// The order's state in the database.
-    pub async fn state_now(&self, shop: &Shop, out_trade_no: &str) -> Option<String> {
+    pub async fn order_state(&self, shop: &Shop, out_trade_no: &str) -> Option<String> {
         let state = "select state from orders where mch_id = $1 and out_trade_no = $2";
         let state = sqlx::query_scalar(state).bind(&shop.mch_id).bind(out_trade_no);
-        state.fetch_optional(&self.place.pool).await.unwrap()
+        state.fetch_optional(&self.environment.pool).await.unwrap()
     }
 
     /// Waits until events about a number have come, the last of them of type `until`, and returns
     /// the types of all.
-    pub async fn told(&self, out_trade_no: &str, until: &str) -> Vec<String> {
+    pub async fn wait_for_event(&self, out_trade_no: &str, until: &str) -> Vec<String> {
         eventually(&format!("{until} about {out_trade_no}"), async || {
             let types = self.events.types(out_trade_no);
             types.iter().any(|kind| kind == until).then_some(types)
@@ -409,25 +414,25 @@ impl World {
     }
 
     /// The exceptions of a number, open or resolved.
-    pub async fn exceptions(&self, out_trade_no: &str) -> Vec<String> {
+    pub async fn exception_kinds(&self, out_trade_no: &str) -> Vec<String> {
         let kinds = "select kind from exceptions where out_trade_no = $1 order by kind";
         let kinds = sqlx::query_scalar(kinds).bind(out_trade_no);
-        kinds.fetch_all(&self.place.pool).await.unwrap()
+        kinds.fetch_all(&self.environment.pool).await.unwrap()
     }
 
     /// How many notifications are kept with this verdict.
-    pub async fn verdicts(&self, verdict: &str) -> i64 {
+    pub async fn count_notifications(&self, verdict: &str) -> i64 {
         let count = "select count(*) from notifications where verdict = $1";
-        sqlx::query_scalar(count).bind(verdict).fetch_one(&self.place.pool).await.unwrap()
+        sqlx::query_scalar(count).bind(verdict).fetch_one(&self.environment.pool).await.unwrap()
     }
 
     /// The whole of the tables that money depends on, to compare before and after. When an order is
     /// looked at again, and who calls about it at present, is no part of what it is.
-    pub async fn books(&self) -> Vec<String> {
+    pub async fn ledger_rows(&self) -> Vec<String> {
         let rows = "select (to_jsonb(o) - array['next_check_at', 'call_lease_holder',
                 'call_lease_until'])::text from orders o
             union all select t::text from order_transitions t order by 1";
-        sqlx::query_scalar(rows).fetch_all(&self.place.pool).await.unwrap()
+        sqlx::query_scalar(rows).fetch_all(&self.environment.pool).await.unwrap()
     }
 
     /// Tells the final check that the test parked this many messages.
@@ -436,7 +441,7 @@ impl World {
     }
 
     /// Tells the final check that the broker has lost its data.
-    pub fn expect_forgotten_notifications(&mut self) {
+    pub fn expect_lost_notifications(&mut self) {
         self.broker_was_lost = true;
     }
 
@@ -445,7 +450,7 @@ impl World {
         if self.workers.is_empty() {
             self.add_worker().await;
         }
-        self.quiet().await;
+        self.wait_until_idle().await;
         if let Some(ingress) = self.ingress.take() {
             ingress.stop().await;
         }
@@ -453,7 +458,7 @@ impl World {
         self.check_invariants().await;
         self.finished = true;
         self.events.remove().await;
-        self.place.remove().await;
+        self.environment.remove().await;
     }
 }
 
@@ -517,18 +522,21 @@ pub fn keys(merchants: &[TestMerchant], public: SocketAddr) -> Merchants {
     Merchants::of(merchants.collect()).unwrap()
 }
 
-fn start_worker(place: &Place, manner: &Manner) -> Service {
+fn start_worker(environment: &TestEnvironment, worker_options: &WorkerOptions) -> Service {
     let config = worker::Config {
-        amqp_url: manner.amqp_url.clone().unwrap_or_else(|| place.amqp_url()),
-        namespace: place.namespace.clone(),
-        topology: manner.topology,
-        database_url: manner.database_url.clone().unwrap_or_else(|| place.database_url.clone()),
-        merchants: manner.keys.clone(),
-        gateway_url: manner.gateway_url.clone(),
-        gateway_backup_url: manner.gateway_backup_url.clone(),
-        clients: manner.clients.clone(),
-        patience: manner.patience.clone(),
-        restraint: manner.restraint,
+        amqp_url: worker_options.amqp_url.clone().unwrap_or_else(|| environment.amqp_url()),
+        namespace: environment.namespace.clone(),
+        topology: worker_options.topology,
+        database_url: worker_options
+            .database_url
+            .clone()
+            .unwrap_or_else(|| environment.database_url.clone()),
+        merchants: worker_options.keys.clone(),
+        gateway_url: worker_options.gateway_url.clone(),
+        gateway_backup_url: worker_options.gateway_backup_url.clone(),
+        clients: worker_options.clients.clone(),
+        patience: worker_options.patience.clone(),
+        restraint: worker_options.restraint,
     };
     let ops = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     ops.set_nonblocking(true).unwrap();

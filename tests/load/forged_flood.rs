@@ -38,7 +38,7 @@ async fn run() {
     let shapes = setting("SHAPES", SHAPES as u32);
 
     // At `debug` each request is a line, and writing them is what would be measured.
-    logs::keep_down_to(tracing::Level::INFO);
+    logs::capture_down_to(tracing::Level::INFO);
     let world = World::start_with(Options {
         workers: Some(workers as usize),
         public_rate: NonZeroU32::new(limit),
@@ -59,8 +59,8 @@ async fn run() {
     let flood = Flood { rate, within };
     let (told, beside) =
         tokio::join!(flood.pour(world.public, &forger), honest.pay(orders_per_second, within));
-    let (backlog, since) = (world.waiting().await, Instant::now());
-    world.quiet().await;
+    let (backlog, since) = (world.queued_messages().await, Instant::now());
+    world.wait_until_idle().await;
     println!("\nforged: {told}");
     println!("queued when the flood ended: {backlog}, done {:.1} s later", secs(since.elapsed()));
 
@@ -94,7 +94,7 @@ async fn kept(world: &World) -> Vec<(&'static str, i64)> {
         ("notifications, bytes", "select pg_total_relation_size('notifications')"),
         ("database, bytes", "select pg_database_size(current_database())"),
     ] {
-        let count = sqlx::query_scalar(count).fetch_one(&world.place.pool).await.unwrap();
+        let count = sqlx::query_scalar(count).fetch_one(&world.environment.pool).await.unwrap();
         kept.push((what, count));
     }
     kept

@@ -33,7 +33,7 @@ pub(crate) struct Times {
 
 impl Honest {
     pub(crate) async fn start(world: &Arc<World>) -> Self {
-        let config = world.place.broker_config("load events");
+        let config = world.environment.broker_config("load events");
         let mut events = broker::listen(&config, "order.paid.#").await.unwrap();
         let told: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
         let heard = Arc::clone(&told);

@@ -1,6 +1,6 @@
 //! True messages that somebody rewrote on their way.
 
-use harness::{Kept, Shop, World, eventually};
+use harness::{Shop, StoredNotification, World, eventually};
 use simulator::{Malform, PayOptions};
 use wechatpay_v2::{Fen, Fields, Limits, parse_xml, write_xml};
 
@@ -21,9 +21,9 @@ async fn a_message_that_was_altered_on_its_way_changes_nothing() {
         // A true notification of a cheap order, which its own customer may well have seen.
         let cheap = Shop::number();
         world.create_payable(&shop.order(&cheap, 1)).await;
-        let seen = world.held(&shop, &cheap, PayOptions::default());
-        world.notify_taken(&shop.mch_id, &seen).await;
-        world.state(&shop, &cheap, "paid").await;
+        let seen = world.unsent_notification(&shop, &cheap, PayOptions::default());
+        world.notify_ok(&shop.mch_id, &seen).await;
+        world.wait_for_state(&shop, &cheap, "paid").await;
 
         let replayed = |number: &str| replaced(&seen, &cheap, number);
         let name = "another order's notification under this number";
@@ -86,7 +86,7 @@ async fn elements_that_hide_in_a_text_are_no_elements() {
         let (cheap, dear) = (Shop::number(), Shop::number());
         world.create_payable(&shop.order(&cheap, 1)).await;
         world.create_payable(&shop.order(&dear, 9900)).await;
-        let books = world.books().await;
+        let books = world.ledger_rows().await;
         let hidden = format!(
             "a&mch_id={}&out_trade_no={dear}&result_code=SUCCESS&return_code=SUCCESS\
              &time_end=20260721183142&total_fee=9900&transaction_id=4200000000000000000000000001&z=",
@@ -96,19 +96,20 @@ async fn elements_that_hide_in_a_text_are_no_elements() {
             extra_fields: [("attach".to_owned(), hidden.clone())].into(),
             ..PayOptions::default()
         };
-        let told = world.held(&shop, &cheap, options);
+        let told = world.unsent_notification(&shop, &cheap, options);
         let forged = reread(&told, &hidden);
-        world.notify_taken(&shop.mch_id, &forged).await;
-        let kept = eventually("its verdict", async || world.kept(&forged).await).await;
+        world.notify_ok(&shop.mch_id, &forged).await;
+        let kept =
+            eventually("its verdict", async || world.stored_notification(&forged).await).await;
         // Not `bad_signature`: it verifies, so it is kept whole and shown to a person.
-        assert_eq!(kept, Kept::new("unreadable", 0));
-        assert_eq!(world.books().await, books);
+        assert_eq!(kept, StoredNotification::new("unreadable", 0));
+        assert_eq!(world.ledger_rows().await, books);
 
         // Harmless where WeChat put it.
-        world.notify_taken(&shop.mch_id, &told).await;
-        world.state(&shop, &cheap, "paid").await;
+        world.notify_ok(&shop.mch_id, &told).await;
+        world.wait_for_state(&shop, &cheap, "paid").await;
         world.pay(&shop, &dear, &PayOptions::default());
-        world.state(&shop, &dear, "paid").await;
+        world.wait_for_state(&shop, &dear, "paid").await;
     }
     world.expect_parked(2);
     world.finish().await;

@@ -1,6 +1,6 @@
 //! One forgery, and what has to become of it.
 
-use harness::{Kept, Shop, World};
+use harness::{Shop, StoredNotification, World};
 use reqwest::StatusCode;
 use simulator::PayOptions;
 use wechatpay_v2::notification_answer;
@@ -67,12 +67,12 @@ impl Forgery {
 /// A message that the simulator writes about a payment that nobody made.
 pub(super) fn untrue(world: &World, shop: &Shop, number: &str, options: &PayOptions) -> Vec<u8> {
     let options = PayOptions { notify_only: true, ..options.clone() };
-    world.held(shop, number, options)
+    world.unsent_notification(shop, number, options)
 }
 
 /// Posts them all, then looks at what they did, then lets everybody pay.
 pub(super) async fn change_nothing(mut world: World, forgeries: Vec<Forgery>) {
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     for forgery in &forgeries {
         let (status, answer) = world.notify(&forgery.path, forgery.body.clone()).await;
         assert_eq!(status.as_u16(), forgery.status, "{}", forgery.name);
@@ -83,24 +83,24 @@ pub(super) async fn change_nothing(mut world: World, forgeries: Vec<Forgery>) {
             assert!(answer.contains(fail), "{}: {answer}", forgery.name);
         }
     }
-    world.dealt_with().await;
+    world.process_queues().await;
     for forgery in &forgeries {
-        let kept = world.kept(&forgery.body).await;
-        let expected = forgery.verdict.map(|verdict| Kept::new(verdict, 0));
+        let kept = world.stored_notification(&forgery.body).await;
+        let expected = forgery.verdict.map(|verdict| StoredNotification::new(verdict, 0));
         assert_eq!(kept, expected, "{}", forgery.name);
-        let exceptions = world.exceptions(&forgery.number).await;
+        let exceptions = world.exception_kinds(&forgery.number).await;
         let expected: Vec<_> = forgery.exception.into_iter().collect();
         assert_eq!(exceptions, expected, "{}", forgery.name);
     }
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
 
     for Forgery { shop, number, .. } in &forgeries {
         world.pay(shop, number, &PayOptions::default());
     }
     for Forgery { shop, number, .. } in &forgeries {
-        world.state(shop, number, "paid").await;
+        world.wait_for_state(shop, number, "paid").await;
         // The question that a forgery caused may be answered before the notification is read.
-        let history = world.history(number).await;
+        let history = world.transitions(number).await;
         assert_eq!(history[..2], ["created by shop", "payable by reply"]);
         assert!(["paid by notify", "paid by query"].contains(&&*history[2]), "{history:?}");
         assert_eq!(history.len(), 3);

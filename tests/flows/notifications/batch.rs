@@ -1,7 +1,7 @@
 //! Sixty notifications of every kind in one go: one transaction, one verdict for each.
 
 use futures_util::future::join_all;
-use harness::{Kept, Shop, World, eventually};
+use harness::{Shop, StoredNotification, World, eventually};
 use simulator::{Malform, PayOptions, Signing};
 use wechatpay_v2::Fen;
 
@@ -35,42 +35,42 @@ async fn each_of_sixty_in_one_go_gets_its_own_verdict() {
     world.stop_workers().await;
 
     // Each with what is kept of it; nothing is said of a repeat, which stands with the first.
-    let mut told: Vec<(Vec<u8>, Option<Kept>)> = Vec::new();
-    let kept = |verdict| Some(Kept::new(verdict, 0));
+    let mut told: Vec<(Vec<u8>, Option<StoredNotification>)> = Vec::new();
+    let kept = |verdict| Some(StoredNotification::new(verdict, 0));
     let mut orders = numbers.iter().cycle();
     for (options, verdict, count) in wrong_kinds(&other) {
         for number in orders.by_ref().take(count) {
-            let body = world.held(&shop, number, options.clone());
+            let body = world.unsent_notification(&shop, number, options.clone());
             told.push((body, verdict.and_then(kept)));
         }
     }
     for _ in 0..6 {
         let untrue = PayOptions { notify_only: true, ..PayOptions::default() };
-        let body = world.held(&shop, &Shop::number(), untrue);
+        let body = world.unsent_notification(&shop, &Shop::number(), untrue);
         told.push((body, kept("exception")));
     }
     for (n, number) in numbers.iter().enumerate() {
-        let body = world.held(&shop, number, PayOptions::default());
+        let body = world.unsent_notification(&shop, number, PayOptions::default());
         let repeats = i32::from(n < 8);
         if repeats == 1 {
             told.insert(n, (body.clone(), None));
         }
-        told.push((body, Some(Kept::new("applied", repeats))));
+        told.push((body, Some(StoredNotification::new("applied", repeats))));
     }
     assert_eq!(told.len(), 60);
     for (body, _) in &told {
-        world.notify_taken(&shop.mch_id, body).await;
+        world.notify_ok(&shop.mch_id, body).await;
     }
-    assert_eq!(world.verdicts("applied").await, 0);
+    assert_eq!(world.count_notifications("applied").await, 0);
 
     world.add_worker().await;
     for number in &numbers {
-        world.state(&shop, number, "paid").await;
+        world.wait_for_state(&shop, number, "paid").await;
     }
     for (body, expected) in &told {
         if expected.is_some() {
             eventually(&format!("{expected:?}"), async || {
-                (&world.kept(body).await == expected).then_some(())
+                (&world.stored_notification(body).await == expected).then_some(())
             })
             .await;
         }
@@ -85,10 +85,10 @@ async fn each_of_sixty_in_one_go_gets_its_own_verdict() {
         ("already", 0),
     ];
     for (verdict, count) in counts {
-        assert_eq!(world.verdicts(verdict).await, count, "{verdict}");
+        assert_eq!(world.count_notifications(verdict).await, count, "{verdict}");
     }
     for number in &numbers {
-        assert_eq!(world.history(number).await, HISTORY);
+        assert_eq!(world.transitions(number).await, HISTORY);
     }
     world.finish().await;
 }

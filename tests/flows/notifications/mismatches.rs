@@ -2,7 +2,7 @@
 //! order stays where it is.
 
 use broker::Queue;
-use harness::{Kept, Shop, World, eventually};
+use harness::{Shop, StoredNotification, World, eventually};
 use serde_json::json;
 use simulator::{Fault, FaultPlan, Malform, PayOptions, PlannedFault};
 use wechatpay_v2::{Fen, TransactionId};
@@ -15,21 +15,21 @@ fn untrue() -> PayOptions {
 }
 
 /// Sends it, and waits until it is kept.
-async fn told(world: &World, shop: &Shop, body: &[u8]) -> Kept {
-    world.notify_taken(&shop.mch_id, body).await;
-    eventually("its verdict", async || world.kept(body).await).await
+async fn notify_and_wait(world: &World, shop: &Shop, body: &[u8]) -> StoredNotification {
+    world.notify_ok(&shop.mch_id, body).await;
+    eventually("its verdict", async || world.stored_notification(body).await).await
 }
 
 /// The customer pays after all, and the order is paid: by the notification, unless the question
 /// that the odd one caused is answered first.
 async fn is_settled_by_the_truth(world: &World, shop: &Shop, number: &str) {
-    let now = world.state_now(shop, number).await;
+    let now = world.order_state(shop, number).await;
     assert_eq!(now.as_deref(), Some("payable"));
     let paid = world.pay(shop, number, &PayOptions::default());
-    world.state(shop, number, "paid").await;
+    world.wait_for_state(shop, number, "paid").await;
     let (_, view) = world.get(shop, number).await;
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
-    let history = world.history(number).await;
+    let history = world.transitions(number).await;
     assert_eq!(history[..2], HISTORY[..2]);
     assert!(["paid by notify", "paid by query"].contains(&&*history[2]), "{history:?}");
     assert_eq!(history.len(), 3);
@@ -41,11 +41,14 @@ async fn another_amount_is_an_exception_and_the_true_one_settles() {
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
     let options = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
-    let body = world.held(&shop, &number, options);
-    assert_eq!(told(&world, &shop, &body).await, Kept::new("exception", 0));
+    let body = world.unsent_notification(&shop, &number, options);
+    assert_eq!(
+        notify_and_wait(&world, &shop, &body).await,
+        StoredNotification::new("exception", 0)
+    );
     // Not final: every repeat is judged anew, and finds the exception open.
-    world.notify_taken(&shop.mch_id, &body).await;
-    world.keeps_about(&number, &[Kept::new("exception", 1)]).await;
+    world.notify_ok(&shop.mch_id, &body).await;
+    world.expect_stored_notifications(&number, &[StoredNotification::new("exception", 1)]).await;
 
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["exception"]["kind"], "amount_mismatch");
@@ -56,7 +59,7 @@ async fn another_amount_is_an_exception_and_the_true_one_settles() {
     assert_eq!(view["exceptions"][0]["kind"], "amount_mismatch");
 
     is_settled_by_the_truth(&world, &shop, &number).await;
-    assert_eq!(world.exceptions(&number).await, ["amount_mismatch"]);
+    assert_eq!(world.exception_kinds(&number).await, ["amount_mismatch"]);
     world.finish().await;
 }
 
@@ -71,9 +74,9 @@ async fn another_currency_or_app_is_an_exception_and_the_truth_settles() {
     for (options, kind, field) in cases {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
-        let body = world.held(&shop, &number, options);
-        let kept = told(&world, &shop, &body).await;
-        assert_eq!(kept, Kept::new("exception", 0));
+        let body = world.unsent_notification(&shop, &number, options);
+        let kept = notify_and_wait(&world, &shop, &body).await;
+        assert_eq!(kept, StoredNotification::new("exception", 0));
         let events = world.exception_events(&number, 1).await;
         assert_eq!(events[0]["exception"]["kind"], kind);
         assert_eq!(events[0]["exception"]["differs"][0]["field"], field);
@@ -88,7 +91,7 @@ async fn a_second_payment_is_an_exception_and_the_first_one_stands() {
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
     let first = world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     let options = PayOptions {
         second_payment: true,
         notify: Some(3),
@@ -98,8 +101,8 @@ async fn a_second_payment_is_an_exception_and_the_first_one_stands() {
     let second = world.pay(&shop, &number, &options);
     assert_ne!(first.transaction_id, second.transaction_id);
 
-    let both = [Kept::new("applied", 0), Kept::new("exception", 2)];
-    world.keeps_about(&number, &both).await;
+    let both = [StoredNotification::new("applied", 0), StoredNotification::new("exception", 2)];
+    world.expect_stored_notifications(&number, &both).await;
     let events = world.exception_events(&number, 1).await;
     let exception = &events[0]["exception"];
     assert_eq!(exception["kind"], "duplicate_payment");
@@ -108,7 +111,7 @@ async fn a_second_payment_is_an_exception_and_the_first_one_stands() {
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!(view["transaction_id"], first.transaction_id.as_str());
     assert_eq!(view["exceptions"][0]["kind"], "duplicate_payment");
-    assert_eq!(world.history(&number).await, HISTORY);
+    assert_eq!(world.transitions(&number).await, HISTORY);
     world.finish().await;
 }
 
@@ -119,11 +122,14 @@ async fn a_payment_settles_one_order_only() {
     world.create_payable(&shop.order(&paid_number, 9900)).await;
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &paid_number, &PayOptions::default());
-    world.state(&shop, &paid_number, "paid").await;
+    world.wait_for_state(&shop, &paid_number, "paid").await;
 
     let options = PayOptions { transaction_id: Some(paid.transaction_id.clone()), ..untrue() };
-    let body = world.held(&shop, &number, options);
-    assert_eq!(told(&world, &shop, &body).await, Kept::new("exception", 0));
+    let body = world.unsent_notification(&shop, &number, options);
+    assert_eq!(
+        notify_and_wait(&world, &shop, &body).await,
+        StoredNotification::new("exception", 0)
+    );
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["exception"]["kind"], "identity_mismatch");
     let differs = &events[0]["exception"]["differs"][0];
@@ -131,7 +137,7 @@ async fn a_payment_settles_one_order_only() {
     assert_eq!(differs["theirs"], paid.transaction_id.as_str());
     assert!(differs["ours"].as_str().unwrap().contains(&paid_number), "{differs}");
     is_settled_by_the_truth(&world, &shop, &number).await;
-    assert_eq!(world.exceptions(&paid_number).await, [""; 0]);
+    assert_eq!(world.exception_kinds(&paid_number).await, [""; 0]);
     world.finish().await;
 }
 
@@ -148,12 +154,12 @@ async fn a_payment_of_an_order_that_had_failed_is_booked_and_late() {
     world.simulator.set_faults(plan).unwrap();
     let (status, problem) = world.create(&shop.order(&number, 9900), Some(20)).await;
     assert_eq!(status, 422, "{problem}");
-    world.state(&shop, &number, "failed").await;
+    world.wait_for_state(&shop, &number, "failed").await;
 
     let body = out_of_nowhere(&world, &shop, &number, &transaction_id());
-    assert_eq!(told(&world, &shop, &body).await, Kept::new("applied", 0));
+    assert_eq!(notify_and_wait(&world, &shop, &body).await, StoredNotification::new("applied", 0));
     let history = ["created by shop", "failed by reply", "paid by notify"];
-    assert_eq!(world.history(&number).await, history);
+    assert_eq!(world.transitions(&number).await, history);
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["exception"]["kind"], "late_payment");
     let (_, view) = world.get(&shop, &number).await;
@@ -169,7 +175,7 @@ fn out_of_nowhere(world: &World, shop: &Shop, number: &str, id: &TransactionId) 
         transaction_id: Some(id.clone()),
         ..untrue()
     };
-    world.held(shop, number, options)
+    world.unsent_notification(shop, number, options)
 }
 
 #[tokio::test]
@@ -181,18 +187,18 @@ async fn an_unknown_order_is_one_exception_however_often_it_is_told() {
     let fresh = out_of_nowhere(&world, &shop, &number, &id);
     assert_ne!(first, fresh);
     for body in [&first, &first, &first, &fresh] {
-        world.notify_taken(&shop.mch_id, body).await;
+        world.notify_ok(&shop.mch_id, body).await;
     }
-    let both = [Kept::new("exception", 0), Kept::new("exception", 2)];
-    world.keeps_about(&number, &both).await;
+    let both = [StoredNotification::new("exception", 0), StoredNotification::new("exception", 2)];
+    world.expect_stored_notifications(&number, &both).await;
 
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["mch_id"], shop.mch_id);
     assert_eq!(events[0]["exception"]["kind"], "unknown_order");
     assert_eq!(events[0]["exception"]["transaction_id"], id.as_str());
     assert_eq!(events[0].get("order"), None);
-    assert_eq!(world.exceptions(&number).await, ["unknown_order"]);
-    assert_eq!(world.books().await, [""; 0]);
+    assert_eq!(world.exception_kinds(&number).await, ["unknown_order"]);
+    assert_eq!(world.ledger_rows().await, [""; 0]);
     let (status, _) = world.get(&shop, &number).await;
     assert_eq!(status, 404);
     world.finish().await;
@@ -204,14 +210,21 @@ async fn what_was_told_of_an_unknown_order_is_judged_anew_when_it_is_told_again(
     let (shop, number) = (world.shop(), Shop::number());
     let id = transaction_id();
     let early = out_of_nowhere(&world, &shop, &number, &id);
-    assert_eq!(told(&world, &shop, &early).await, Kept::new("exception", 0));
+    assert_eq!(
+        notify_and_wait(&world, &shop, &early).await,
+        StoredNotification::new("exception", 0)
+    );
 
     world.create_payable(&shop.order(&number, 9900)).await;
-    let untold = PayOptions { transaction_id: Some(id), state_only: true, ..PayOptions::default() };
-    world.pay(&shop, &number, &untold);
-    world.notify_taken(&shop.mch_id, &early).await;
-    world.state(&shop, &number, "paid").await;
-    assert_eq!(world.kept(&early).await, Some(Kept::new("applied", 1)));
+    let unpublished =
+        PayOptions { transaction_id: Some(id), state_only: true, ..PayOptions::default() };
+    world.pay(&shop, &number, &unpublished);
+    world.notify_ok(&shop.mch_id, &early).await;
+    world.wait_for_state(&shop, &number, "paid").await;
+    assert_eq!(
+        world.stored_notification(&early).await,
+        Some(StoredNotification::new("applied", 1))
+    );
     world.finish().await;
 }
 
@@ -220,13 +233,16 @@ async fn signed_and_unreadable_is_parked_with_the_reason() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.books().await;
+    let books = world.ledger_rows().await;
     let options = PayOptions {
         extra_fields: [("time_end".to_owned(), "yesterday".to_owned())].into(),
         ..untrue()
     };
-    let body = world.held(&shop, &number, options);
-    assert_eq!(told(&world, &shop, &body).await, Kept::new("unreadable", 0));
+    let body = world.unsent_notification(&shop, &number, options);
+    assert_eq!(
+        notify_and_wait(&world, &shop, &body).await,
+        StoredNotification::new("unreadable", 0)
+    );
     let reasons = eventually("it to be parked", async || {
         let reasons = world.parked_reasons(Queue::Notifications).await;
         (!reasons.is_empty()).then_some(reasons)
@@ -235,7 +251,7 @@ async fn signed_and_unreadable_is_parked_with_the_reason() {
     assert_eq!(reasons.len(), 1);
     assert!(reasons[0].contains("time_end"), "{reasons:?}");
     assert!(!reasons[0].contains("yesterday"), "a reason quotes nothing");
-    assert_eq!(world.books().await, books);
+    assert_eq!(world.ledger_rows().await, books);
 
     is_settled_by_the_truth(&world, &shop, &number).await;
     world.expect_parked(1);
@@ -254,13 +270,14 @@ async fn what_is_signed_stands_in_the_story_of_its_order() {
         ..untrue()
     };
     for (options, verdict) in [(failed, "not_success"), (unreadable, "unreadable")] {
-        let body = world.held(&shop, &number, options);
-        let kept = told(&world, &shop, &body).await;
-        assert_eq!(kept, Kept::new(verdict, 0));
+        let body = world.unsent_notification(&shop, &number, options);
+        let kept = notify_and_wait(&world, &shop, &body).await;
+        assert_eq!(kept, StoredNotification::new(verdict, 0));
     }
     world.expect_parked(1);
-    let both = [Kept::new("not_success", 0), Kept::new("unreadable", 0)];
-    assert_eq!(world.kept_about(&number).await, both);
+    let both =
+        [StoredNotification::new("not_success", 0), StoredNotification::new("unreadable", 0)];
+    assert_eq!(world.stored_notifications(&number).await, both);
     world.finish().await;
 }
 

@@ -4,7 +4,7 @@ use aes::Aes256;
 use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use harness::{Kept, Shop, World, eventually};
+use harness::{Shop, StoredNotification, World, eventually};
 use md5::{Digest, Md5};
 use reqwest::StatusCode;
 use simulator::PayOptions;
@@ -52,11 +52,11 @@ fn refund(shop: &Shop, number: &str, transaction_id: &str, key: &str) -> Vec<u8>
 }
 
 /// Sends it to the refund path, which takes it, and waits until it is kept.
-async fn told(world: &World, shop: &Shop, body: &[u8]) -> Kept {
+async fn notify_and_wait(world: &World, shop: &Shop, body: &[u8]) -> StoredNotification {
     let answer = world.notify_refund(&shop.mch_id, body.to_vec()).await;
     let success = notification_answer::SUCCESS.to_owned();
     assert_eq!(answer, (StatusCode::OK, success));
-    eventually("its verdict", async || world.kept(body).await).await
+    eventually("its verdict", async || world.stored_notification(body).await).await
 }
 
 #[tokio::test]
@@ -65,17 +65,17 @@ async fn a_refund_notification_is_kept_for_later_and_moves_nothing() {
     let (shop, number) = (world.hmac_shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
-    let books = world.books().await;
+    world.wait_for_state(&shop, &number, "paid").await;
+    let books = world.ledger_rows().await;
 
     let key = &world.merchants[1].key;
     let body = refund(&shop, &number, paid.transaction_id.as_str(), key);
-    let kept = told(&world, &shop, &body).await;
-    assert_eq!(kept, Kept::new("deferred", 0));
-    let both = [Kept::new("applied", 0), Kept::new("deferred", 0)];
-    assert_eq!(world.kept_about(&number).await, both);
-    assert_eq!(world.books().await, books);
-    assert_eq!(world.exceptions(&number).await, [""; 0]);
+    let kept = notify_and_wait(&world, &shop, &body).await;
+    assert_eq!(kept, StoredNotification::new("deferred", 0));
+    let both = [StoredNotification::new("applied", 0), StoredNotification::new("deferred", 0)];
+    assert_eq!(world.stored_notifications(&number).await, both);
+    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
 
@@ -86,8 +86,8 @@ async fn a_refund_notification_with_an_absurd_number_is_kept_too() {
     let shop = world.shop();
     let absurd: String = (0..200).map(|_| Shop::number()).collect();
     let body = refund(&shop, &absurd, &absurd, &world.merchants[0].key);
-    let kept = told(&world, &shop, &body).await;
-    assert_eq!(kept, Kept::new("deferred", 0));
+    let kept = notify_and_wait(&world, &shop, &body).await;
+    assert_eq!(kept, StoredNotification::new("deferred", 0));
     world.finish().await;
 }
 
@@ -97,8 +97,8 @@ async fn a_refund_notification_that_does_not_decrypt_is_a_sample_and_moves_nothi
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
-    let books = world.books().await;
+    world.wait_for_state(&shop, &number, "paid").await;
+    let books = world.ledger_rows().await;
 
     // Under another merchant's key; cut in the middle of a block; no Base64; nothing at all.
     let right = refund(&shop, &number, paid.transaction_id.as_str(), &world.merchants[0].key);
@@ -111,11 +111,11 @@ async fn a_refund_notification_that_does_not_decrypt_is_a_sample_and_moves_nothi
     };
     let cut = &right[start..start + 20];
     for body in [elsewhere, with(cut), with("no Base64!"), with("")] {
-        let kept = told(&world, &shop, &body).await;
-        assert_eq!(kept, Kept::new("bad_signature", 0));
+        let kept = notify_and_wait(&world, &shop, &body).await;
+        assert_eq!(kept, StoredNotification::new("bad_signature", 0));
     }
-    assert_eq!(world.books().await, books);
-    assert_eq!(world.kept_about(&number).await, [Kept::new("applied", 0)]);
+    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.stored_notifications(&number).await, [StoredNotification::new("applied", 0)]);
     world.finish().await;
 }
 
@@ -124,16 +124,16 @@ async fn a_payment_notification_on_the_refund_path_moves_nothing() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.books().await;
-    let body = world.held(&shop, &number, PayOptions::default());
-    let kept = told(&world, &shop, &body).await;
-    assert_eq!(kept, Kept::new("bad_signature", 0));
-    assert_eq!(world.books().await, books);
+    let books = world.ledger_rows().await;
+    let body = world.unsent_notification(&shop, &number, PayOptions::default());
+    let kept = notify_and_wait(&world, &shop, &body).await;
+    assert_eq!(kept, StoredNotification::new("bad_signature", 0));
+    assert_eq!(world.ledger_rows().await, books);
 
     // The very same bytes where they belong: the digest decides storage, never effect.
-    world.notify_taken(&shop.mch_id, &body).await;
-    world.state(&shop, &number, "paid").await;
-    assert_eq!(world.kept(&body).await, Some(Kept::new("applied", 1)));
+    world.notify_ok(&shop.mch_id, &body).await;
+    world.wait_for_state(&shop, &number, "paid").await;
+    assert_eq!(world.stored_notification(&body).await, Some(StoredNotification::new("applied", 1)));
     world.finish().await;
 }
 
@@ -143,10 +143,10 @@ async fn what_settles_an_order_when_it_comes_again_stands_in_the_story_of_the_or
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
-    let body = world.held(&shop, &number, PayOptions::default());
-    told(&world, &shop, &body).await;
-    world.notify_taken(&shop.mch_id, &body).await;
-    world.state(&shop, &number, "paid").await;
-    assert_eq!(world.kept_about(&number).await, [Kept::new("applied", 1)]);
+    let body = world.unsent_notification(&shop, &number, PayOptions::default());
+    notify_and_wait(&world, &shop, &body).await;
+    world.notify_ok(&shop.mch_id, &body).await;
+    world.wait_for_state(&shop, &number, "paid").await;
+    assert_eq!(world.stored_notifications(&number).await, [StoredNotification::new("applied", 1)]);
     world.finish().await;
 }

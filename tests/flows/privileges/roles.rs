@@ -21,10 +21,10 @@ impl Roles {
     pub(super) async fn make(world: &World) -> Self {
         let shipped = include_str!("../../../deploy/postgres/roles.sql");
         run(world, shipped).await;
-        let url = Url::parse(world.place.database_url.expose()).unwrap();
+        let url = Url::parse(world.environment.database_url.expose()).unwrap();
         let [owner, worker, reader] = ["wxpay_owner", "wxpay_worker", "wxpay_reader"].map(|role| {
             let password = uuid::Uuid::new_v4().simple().to_string();
-            world.hide(&password);
+            world.add_secret(&password);
             (
                 under(url.clone(), role, &password),
                 format!("alter role {role} password '{password}'"),
@@ -41,7 +41,7 @@ impl Roles {
         run(world, shipped).await;
         let tables = "select tablename::text from pg_tables where schemaname = 'public'";
         let tables: Vec<String> =
-            sqlx::query_scalar(tables).fetch_all(&world.place.pool).await.unwrap();
+            sqlx::query_scalar(tables).fetch_all(&world.environment.pool).await.unwrap();
         for table in tables {
             assert!(shipped.contains(&format!("('{table}', '")), "roles.sql leaves out {table}");
         }
@@ -54,12 +54,14 @@ impl Roles {
     pub(super) async fn refuse_the_rest(&self, world: &World, reads: &Program) {
         let strange = "select count(*) from pg_class where relnamespace = 'public'::regnamespace
             and relowner <> 'wxpay_owner'::regrole";
-        let strange: i64 = sqlx::query_scalar(strange).fetch_one(&world.place.pool).await.unwrap();
+        let strange: i64 =
+            sqlx::query_scalar(strange).fetch_one(&world.environment.pool).await.unwrap();
         assert_eq!(strange, 0);
         let number = "select out_trade_no from orders where state = 'paid' limit 1";
-        let number: String = sqlx::query_scalar(number).fetch_one(&world.place.pool).await.unwrap();
+        let number: String =
+            sqlx::query_scalar(number).fetch_one(&world.environment.pool).await.unwrap();
         let mch_id = "select mch_id from orders where out_trade_no = $1";
-        let mch_id = sqlx::query_scalar(mch_id).bind(&number).fetch_one(&world.place.pool);
+        let mch_id = sqlx::query_scalar(mch_id).bind(&number).fetch_one(&world.environment.pool);
         let mch_id: String = mch_id.await.unwrap();
         reads.does(world, &["order", "explain", &mch_id, &number]).await;
 
@@ -110,14 +112,14 @@ impl Roles {
 
 /// As the superuser of the test.
 async fn run(world: &World, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&world.place.pool).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&world.environment.pool).await.unwrap();
 }
 
 /// What the worker may, one line for each table and privilege.
 async fn privileges(world: &World) -> Vec<String> {
     let granted = "select table_name || ' ' || privilege_type
         from information_schema.role_table_grants where grantee = 'wxpay_worker'";
-    sqlx::query_scalar(granted).fetch_all(&world.place.pool).await.unwrap()
+    sqlx::query_scalar(granted).fetch_all(&world.environment.pool).await.unwrap()
 }
 
 async fn refused(by: &DatabaseUrl, statements: &[&str]) {

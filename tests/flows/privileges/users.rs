@@ -34,7 +34,7 @@ impl Users {
 
     /// Each with the rights of its part.
     pub(super) async fn make(&self, servers: &Servers, world: &World) {
-        world.hide(&self.password);
+        world.add_secret(&self.password);
         let file = std::env::temp_dir().join(format!("wxpay-{}", Uuid::new_v4().simple()));
         std::fs::write(&file, &self.password).unwrap();
         let mch_id = world.shop().mch_id;
@@ -43,7 +43,7 @@ impl Users {
             let mut script = Command::new(root.join("deploy/rabbitmq/permissions.sh"));
             script.args(part).arg(&file).args((part[0] == "shop").then_some(&mch_id));
             script.env("RABBITMQCTL", servers.ctl_path());
-            script.env("WXPAY_NAMESPACE", world.place.namespace.to_string());
+            script.env("WXPAY_NAMESPACE", world.environment.namespace.to_string());
             let output = tokio::task::spawn_blocking(move || script.output()).await;
             let output = output.unwrap().unwrap();
             assert!(output.status.success(), "{part:?}: {output:?}");
@@ -67,11 +67,11 @@ impl Users {
 
     /// What nobody of them may do.
     pub(super) async fn refuse_the_rest(&self, world: &World) {
-        let ours = |name: &str| format!("{}.{name}", world.place.namespace);
+        let ours = |name: &str| format!("{}.{name}", world.environment.namespace);
         let queues = ["orders", "notifications", "queries", "orders.parked", "unrouted"].map(ours);
-        let ingress = Amqp::connect_to(&world.place, &self.text("ingress")).await;
-        let shop = Amqp::connect_to(&world.place, &self.text("shop-a")).await;
-        let worker = Amqp::connect_to(&world.place, &self.text("worker")).await;
+        let ingress = Amqp::connect_to(&world.environment, &self.text("ingress")).await;
+        let shop = Amqp::connect_to(&world.environment, &self.text("shop-a")).await;
+        let worker = Amqp::connect_to(&world.environment, &self.text("worker")).await;
         for amqp in [&ingress, &shop] {
             for queue in &queues {
                 nothing_of_a_queue(amqp, queue).await;

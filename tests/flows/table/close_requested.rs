@@ -6,11 +6,11 @@ use harness::problem::kind_of;
 use lapin::BasicProperties;
 use serde_json::json;
 
-use super::cell::{Answer, CLOSED, CLOSING, Cell, FAILED, PAID, answered, shows};
+use super::table_case::{Answer, CLOSED, CLOSING, FAILED, PAID, TableCase, answered, shows};
 
 /// Asks over AMQP, and returns the status and what is answered.
-async fn close_by_message(cell: &Cell) -> Answer {
-    let amqp = Amqp::connect(&cell.world.place).await;
+async fn close_by_message(cell: &TableCase) -> Answer {
+    let amqp = Amqp::connect(&cell.world.environment).await;
     let mut answers = amqp.private_queue().await;
     let key = json!({"mch_id": cell.shop.mch_id, "out_trade_no": cell.number});
     let question = BasicProperties::default()
@@ -27,7 +27,7 @@ async fn close_by_message(cell: &Cell) -> Answer {
 }
 
 /// Both ways to ask are answered with this state, and nothing changes.
-async fn changes_nothing(cell: &Cell, moves: &[&str]) {
+async fn changes_nothing(cell: &TableCase, moves: &[&str]) {
     let known = cell.known().await;
     let state = moves.last().unwrap().split(' ').next().unwrap();
     for answer in [cell.close().await, close_by_message(cell).await] {
@@ -46,7 +46,7 @@ fn is_paid_already((status, problem): &Answer) {
 
 #[tokio::test]
 async fn a_close_makes_a_created_order_closing() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.unknown().await;
     let answer = cell.close().await;
     answered(&answer, 200, "closing");
@@ -57,7 +57,7 @@ async fn a_close_makes_a_created_order_closing() {
 
 #[tokio::test]
 async fn a_close_makes_a_payable_order_closing() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     let answer = close_by_message(&cell).await;
     answered(&answer, 200, "closing");
@@ -69,18 +69,18 @@ async fn a_close_makes_a_payable_order_closing() {
 
 #[tokio::test]
 async fn a_close_that_nobody_waits_for_is_accepted_and_follows() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     let (status, _) = cell.world.close(&cell.shop.mch_id, &cell.number, None).await;
     assert_eq!(status.as_u16(), 202);
-    cell.world.state(&cell.shop, &cell.number, "closing").await;
+    cell.world.wait_for_state(&cell.shop, &cell.number, "closing").await;
     cell.stands(&CLOSING, &[]).await;
     cell.world.finish().await;
 }
 
 #[tokio::test]
 async fn a_close_leaves_a_closing_order_closing() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     changes_nothing(&cell, &CLOSING).await;
@@ -89,7 +89,7 @@ async fn a_close_leaves_a_closing_order_closing() {
 
 #[tokio::test]
 async fn a_close_leaves_a_closed_order_closed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     cell.closed().await;
@@ -99,7 +99,7 @@ async fn a_close_leaves_a_closed_order_closed() {
 
 #[tokio::test]
 async fn a_close_leaves_a_failed_order_failed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.failed().await;
     changes_nothing(&cell, &FAILED).await;
     cell.world.finish().await;
@@ -107,7 +107,7 @@ async fn a_close_leaves_a_failed_order_failed() {
 
 #[tokio::test]
 async fn a_close_of_a_paid_order_is_a_conflict_and_no_exception() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
     let known = cell.known().await;
@@ -117,7 +117,7 @@ async fn a_close_of_a_paid_order_is_a_conflict_and_no_exception() {
     cell.expect_declined(2);
     cell.stands(&PAID, &[]).await;
     let rejected = eventually("both to be told as rejected", async || {
-        let mut events = cell.world.events.once(&cell.number);
+        let mut events = cell.world.events.distinct(&cell.number);
         events.retain(|event| event["type"] == "order.rejected");
         (events.len() == 2).then_some(events)
     })

@@ -2,15 +2,15 @@
 
 use simulator::{Api, Fault};
 
-use super::cell::{CLOSED, CLOSING, Cell, FAILED, PAID, PAYABLE, UNKNOWN};
-use super::cell::{refused, refused_for_good};
+use super::table_case::{CLOSED, CLOSING, FAILED, PAID, PAYABLE, TableCase, UNKNOWN};
+use super::table_case::{refused, refused_for_good};
 
 const CLOSED_BY_REPLY: [&str; 4] =
     ["created by shop", "payable by reply", "closing by shop", "closed by reply"];
 
 #[tokio::test]
 async fn a_created_order_that_wechat_has_closed_is_closed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.unknown().await;
     cell.closed().await;
     cell.stands(&[UNKNOWN[0], "closed by query"], &[]).await;
@@ -19,7 +19,7 @@ async fn a_created_order_that_wechat_has_closed_is_closed() {
 
 #[tokio::test]
 async fn a_payable_order_that_wechat_has_closed_is_closed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.wechat_says("REVOKED");
     cell.look().await;
@@ -29,7 +29,7 @@ async fn a_payable_order_that_wechat_has_closed_is_closed() {
 
 #[tokio::test]
 async fn a_closing_order_that_wechat_has_closed_is_closed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     cell.closed().await;
@@ -41,7 +41,7 @@ async fn a_closing_order_that_wechat_has_closed_is_closed() {
 
 #[tokio::test]
 async fn a_closing_order_is_closed_by_closeorder_when_wechat_allows_it() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     // WeChat wants five minutes between the creation and the close.
@@ -60,12 +60,12 @@ async fn a_closing_order_is_closed_by_closeorder_when_wechat_allows_it() {
 
 #[tokio::test]
 async fn a_closing_order_that_somebody_has_closed_before_our_closeorder_is_closed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     cell.ages().await;
     let closed = Fault::ErrCode { err_code: "ORDERCLOSED".to_owned(), err_code_des: String::new() };
-    cell.strike(Api::Closeorder, closed);
+    cell.inject_fault(Api::Closeorder, closed);
     cell.look().await;
     cell.stands(&CLOSED_BY_REPLY, &[]).await;
     cell.world.finish().await;
@@ -73,7 +73,7 @@ async fn a_closing_order_that_somebody_has_closed_before_our_closeorder_is_close
 
 #[tokio::test]
 async fn the_look_after_the_close_leaves_a_closed_order_closed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     cell.closed().await;
@@ -86,12 +86,12 @@ async fn the_look_after_the_close_leaves_a_closed_order_closed() {
 
 #[tokio::test]
 async fn a_late_answer_that_it_is_closed_leaves_a_failed_order_failed() {
-    let mut cell = Cell::new().await;
-    let unknown = async |cell: &Cell| cell.unknown().await;
+    let mut cell = TableCase::new().await;
+    let unknown = async |cell: &TableCase| cell.unknown().await;
     let known = cell
         .told_late(unknown, "CLOSED", async |cell| {
             cell.lease_ends().await;
-            cell.strike(Api::Unifiedorder, refused_for_good());
+            cell.inject_fault(Api::Unifiedorder, refused_for_good());
             refused(&cell.create().await, "NOAUTH");
         })
         .await;
@@ -102,9 +102,9 @@ async fn a_late_answer_that_it_is_closed_leaves_a_failed_order_failed() {
 
 #[tokio::test]
 async fn a_late_answer_that_it_is_closed_contradicts_a_paid_order() {
-    let mut cell = Cell::new().await;
-    let payable = async |cell: &Cell| cell.payable().await;
-    let paid = async |cell: &Cell| cell.paid().await;
+    let mut cell = TableCase::new().await;
+    let payable = async |cell: &TableCase| cell.payable().await;
+    let paid = async |cell: &TableCase| cell.paid().await;
     let known = cell.told_late(payable, "REVOKED", paid).await;
     assert_eq!(cell.known().await, known, "nothing changes");
     cell.contradicts(&PAID, "closed").await;

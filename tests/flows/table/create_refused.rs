@@ -3,14 +3,14 @@
 use serde_json::json;
 use simulator::{Api, Fault};
 
-use super::cell::{Answer, Cell, FAILED, PAYABLE};
-use super::cell::{answered, refused, refused_for_good, shows};
+use super::table_case::{Answer, FAILED, PAYABLE, TableCase};
+use super::table_case::{answered, refused, refused_for_good, shows};
 
 /// The outcome of the first call is unknown; the second one finds, when something else has
 /// happened to the order, that WeChat has closed it.
-async fn refused_late(cell: &mut Cell, meanwhile: impl AsyncFn(&Cell)) -> Answer {
-    let unknown = async |cell: &Cell| cell.unknown().await;
-    let then_closed = async |cell: &Cell| {
+async fn refused_late(cell: &mut TableCase, meanwhile: impl AsyncFn(&TableCase)) -> Answer {
+    let unknown = async |cell: &TableCase| cell.unknown().await;
+    let then_closed = async |cell: &TableCase| {
         meanwhile(cell).await;
         cell.wechat_says("CLOSED");
     };
@@ -22,8 +22,8 @@ async fn refused_late(cell: &mut Cell, meanwhile: impl AsyncFn(&Cell)) -> Answer
 
 #[tokio::test]
 async fn a_refusal_for_good_fails_a_created_order() {
-    let cell = Cell::new().await;
-    cell.strike(Api::Unifiedorder, refused_for_good());
+    let cell = TableCase::new().await;
+    cell.inject_fault(Api::Unifiedorder, refused_for_good());
     refused(&cell.create().await, "NOAUTH");
     cell.stands(&FAILED, &[]).await;
     let (_, view) = cell.world.get(&cell.shop, &cell.number).await;
@@ -38,11 +38,11 @@ async fn a_refusal_for_good_fails_a_created_order() {
 
 #[tokio::test]
 async fn a_refusal_for_good_contradicts_a_payable_order() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.prepay_ages().await;
     let known = cell.known().await;
-    cell.strike(Api::Unifiedorder, refused_for_good());
+    cell.inject_fault(Api::Unifiedorder, refused_for_good());
     let answer = cell.create().await;
     answered(&answer, 200, "payable");
     shows(&answer, &["contradiction"]);
@@ -53,7 +53,7 @@ async fn a_refusal_for_good_contradicts_a_payable_order() {
 
 #[tokio::test]
 async fn a_late_refusal_leaves_a_closing_order_closing() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let answer = refused_late(&mut cell, async |cell| cell.closing().await).await;
     answered(&answer, 200, "closing");
     shows(&answer, &[]);
@@ -63,7 +63,7 @@ async fn a_late_refusal_leaves_a_closing_order_closing() {
 
 #[tokio::test]
 async fn a_late_refusal_leaves_a_closed_order_closed() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let answer = refused_late(&mut cell, async |cell| {
         cell.lease_ends().await;
         cell.closed().await;
@@ -77,7 +77,7 @@ async fn a_late_refusal_leaves_a_closed_order_closed() {
 
 #[tokio::test]
 async fn a_late_refusal_leaves_a_failed_order_with_its_first_reason() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let answer = refused_late(&mut cell, async |cell| {
         cell.lease_ends().await;
         cell.failed().await;
@@ -90,7 +90,7 @@ async fn a_late_refusal_leaves_a_failed_order_with_its_first_reason() {
 
 #[tokio::test]
 async fn a_late_refusal_leaves_a_paid_order_paid() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let answer = refused_late(&mut cell, async |cell| cell.paid().await).await;
     answered(&answer, 200, "paid");
     shows(&answer, &[]);

@@ -4,7 +4,7 @@ use harness::{Shop, eventually};
 use serde_json::Value;
 use simulator::PayOptions;
 
-use super::cell::{CLOSED, CLOSING, Cell, FAILED, PAID, PAYABLE, UNKNOWN};
+use super::table_case::{CLOSED, CLOSING, FAILED, PAID, PAYABLE, TableCase, UNKNOWN};
 
 const LATE: [&str; 1] = ["late_payment"];
 
@@ -14,7 +14,7 @@ fn then_paid<'a>(moves: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// It is paid once, by the one payment that WeChat has.
-async fn paid_once(cell: &Cell) {
+async fn paid_once(cell: &TableCase) {
     let (_, view) = cell.world.get(&cell.shop, &cell.number).await;
     let gateway = cell.world.simulator.order(&cell.shop.mch_id, &cell.number).unwrap();
     assert_eq!(view["transaction_id"], gateway.payments[0].transaction_id.as_str());
@@ -22,7 +22,7 @@ async fn paid_once(cell: &Cell) {
 }
 
 /// The exception says from where it was paid, and when.
-fn is_late(cell: &Cell, opened: &[Value], state: &str) {
+fn is_late(cell: &TableCase, opened: &[Value], state: &str) {
     let exception = &opened[0]["exception"];
     let gateway = cell.world.simulator.order(&cell.shop.mch_id, &cell.number).unwrap();
     assert_eq!(exception["transaction_id"], gateway.payments[0].transaction_id.as_str());
@@ -33,19 +33,19 @@ fn is_late(cell: &Cell, opened: &[Value], state: &str) {
 
 /// Waits until a payment that is made now is surely younger than the decision to close: WeChat
 /// tells whole seconds.
-async fn the_second_is_over(cell: &Cell) {
+async fn the_second_is_over(cell: &TableCase) {
     let over = "select date_trunc('second', now()) > closing_since from orders
         where out_trade_no = $1";
     eventually("the next second", async || {
         let over = sqlx::query_scalar::<_, bool>(over).bind(&cell.number);
-        over.fetch_one(&cell.world.place.pool).await.unwrap().then_some(())
+        over.fetch_one(&cell.world.environment.pool).await.unwrap().then_some(())
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_payment_makes_a_created_order_paid() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.unknown().await;
     cell.paid().await;
     cell.stands(&then_paid(&UNKNOWN), &[]).await;
@@ -55,7 +55,7 @@ async fn a_payment_makes_a_created_order_paid() {
 
 #[tokio::test]
 async fn a_payment_makes_a_payable_order_paid() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
     cell.stands(&then_paid(&PAYABLE), &[]).await;
@@ -65,9 +65,9 @@ async fn a_payment_makes_a_payable_order_paid() {
 
 #[tokio::test]
 async fn a_payment_from_before_the_close_makes_a_closing_order_paid_without_ado() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
-    let body = cell.world.held(&cell.shop, &cell.number, PayOptions::default());
+    let body = cell.world.unsent_notification(&cell.shop, &cell.number, PayOptions::default());
     cell.closing().await;
     cell.notified(&body, "applied").await;
     cell.stands(&then_paid(&CLOSING), &[]).await;
@@ -77,7 +77,7 @@ async fn a_payment_from_before_the_close_makes_a_closing_order_paid_without_ado(
 
 #[tokio::test]
 async fn a_payment_from_after_the_close_makes_a_closing_order_paid_and_is_late() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     the_second_is_over(&cell).await;
@@ -90,7 +90,7 @@ async fn a_payment_from_after_the_close_makes_a_closing_order_paid_and_is_late()
 
 #[tokio::test]
 async fn a_payment_makes_a_closed_order_paid_and_is_late() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     cell.closed().await;
@@ -103,7 +103,7 @@ async fn a_payment_makes_a_closed_order_paid_and_is_late() {
 
 #[tokio::test]
 async fn a_payment_that_a_query_finds_makes_a_closed_order_paid_and_is_late() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     cell.closed().await;
@@ -119,7 +119,7 @@ async fn a_payment_that_a_query_finds_makes_a_closed_order_paid_and_is_late() {
 
 #[tokio::test]
 async fn a_payment_makes_a_failed_order_paid_and_is_late() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.unknown().await;
     cell.failed().await;
     cell.paid().await;
@@ -131,12 +131,12 @@ async fn a_payment_makes_a_failed_order_paid_and_is_late() {
 
 #[tokio::test]
 async fn the_same_payment_again_leaves_a_paid_order_as_it_is() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
     let known = cell.known().await;
     let again = PayOptions { notify_only: true, ..PayOptions::default() };
-    let body = cell.world.held(&cell.shop, &cell.number, again);
+    let body = cell.world.unsent_notification(&cell.shop, &cell.number, again);
     cell.notified(&body, "already").await;
     assert_eq!(cell.known().await, known, "nothing changes");
     cell.stands(&PAID, &[]).await;
@@ -146,12 +146,12 @@ async fn the_same_payment_again_leaves_a_paid_order_as_it_is() {
 
 #[tokio::test]
 async fn a_second_payment_on_a_paid_order_is_a_duplicate_and_changes_nothing() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
     let known = cell.known().await;
     let second = PayOptions { second_payment: true, ..PayOptions::default() };
-    let body = cell.world.held(&cell.shop, &cell.number, second);
+    let body = cell.world.unsent_notification(&cell.shop, &cell.number, second);
     cell.notified(&body, "exception").await;
     assert_eq!(cell.known().await, known, "nothing changes");
     let opened = cell.stands(&PAID, &["duplicate_payment"]).await;
@@ -169,7 +169,7 @@ async fn a_second_payment_on_a_paid_order_is_a_duplicate_and_changes_nothing() {
 /// A transaction settles one order, and what is left over is no other order's.
 #[tokio::test]
 async fn each_of_two_orders_is_paid_by_its_own_payment() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
     cell.stands(&PAID, &[]).await;

@@ -5,7 +5,7 @@ use harness::eventually;
 use simulator::{Api, Fault, PayOptions};
 use wechatpay_v2::{Fen, TransactionId};
 
-use super::cell::{CLOSED, CLOSING, Cell, FAILED, PAID, PAYABLE, UNKNOWN};
+use super::table_case::{CLOSED, CLOSING, FAILED, PAID, PAYABLE, TableCase, UNKNOWN};
 
 /// What is told of a payment that WeChat has not.
 fn differing() -> [(&'static str, PayOptions); 2] {
@@ -22,23 +22,23 @@ fn differing() -> [(&'static str, PayOptions); 2] {
 }
 
 /// Waits for the end of a look: WeChat was asked, and nobody calls any more.
-async fn is_asked_about(cell: &Cell, queries: u64) {
+async fn is_asked_about(cell: &TableCase, queries: u64) {
     let idle = "call_lease_holder is null";
     eventually("a query", async || {
         let asked = cell.calls().orderquery > queries;
-        (asked && cell.world.says::<bool>(&cell.number, idle).await).then_some(())
+        (asked && cell.world.select_order::<bool>(&cell.number, idle).await).then_some(())
     })
     .await;
 }
 
 /// Tells both, and looks at what became of it.
-async fn moves_nothing(cell: &Cell, moves: &[&str], is_asked: bool) {
+async fn moves_nothing(cell: &TableCase, moves: &[&str], is_asked: bool) {
     let known = cell.known().await;
     let mut kinds = Vec::new();
     for (kind, options) in differing() {
         let transaction_id = options.transaction_id.clone().unwrap();
         let queries = cell.calls().orderquery;
-        let body = cell.world.held(&cell.shop, &cell.number, options);
+        let body = cell.world.unsent_notification(&cell.shop, &cell.number, options);
         cell.notified(&body, "exception").await;
         if is_asked {
             is_asked_about(cell, queries).await;
@@ -58,17 +58,17 @@ async fn moves_nothing(cell: &Cell, moves: &[&str], is_asked: bool) {
 
 #[tokio::test]
 async fn a_differing_payment_leaves_a_created_order_created() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.unknown().await;
     // An answer would settle what the first call left open.
-    cell.world.strike(Api::Orderquery, &cell.number, Fault::SystemError, 2);
+    cell.world.inject_fault(Api::Orderquery, &cell.number, Fault::SystemError, 2);
     moves_nothing(&cell, &UNKNOWN, true).await;
     cell.world.finish().await;
 }
 
 #[tokio::test]
 async fn a_differing_payment_leaves_a_payable_order_payable() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     moves_nothing(&cell, &PAYABLE, true).await;
     cell.world.finish().await;
@@ -76,7 +76,7 @@ async fn a_differing_payment_leaves_a_payable_order_payable() {
 
 #[tokio::test]
 async fn a_differing_payment_leaves_a_closing_order_closing() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     moves_nothing(&cell, &CLOSING, true).await;
@@ -85,7 +85,7 @@ async fn a_differing_payment_leaves_a_closing_order_closing() {
 
 #[tokio::test]
 async fn a_differing_payment_leaves_a_closed_order_closed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     cell.closed().await;
@@ -95,7 +95,7 @@ async fn a_differing_payment_leaves_a_closed_order_closed() {
 
 #[tokio::test]
 async fn a_differing_payment_leaves_a_failed_order_failed() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.failed().await;
     moves_nothing(&cell, &FAILED, false).await;
     cell.world.finish().await;
@@ -103,7 +103,7 @@ async fn a_differing_payment_leaves_a_failed_order_failed() {
 
 #[tokio::test]
 async fn a_differing_payment_leaves_a_paid_order_paid() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
     moves_nothing(&cell, &PAID, false).await;

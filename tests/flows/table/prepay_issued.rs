@@ -2,11 +2,11 @@
 
 use simulator::Fault;
 
-use super::cell::{Answer, CLOSED, CLOSING, Cell, FAILED, PAID, PAYABLE, UNKNOWN};
-use super::cell::{answered, refused, shows};
+use super::table_case::{Answer, CLOSED, CLOSING, FAILED, PAID, PAYABLE, TableCase, UNKNOWN};
+use super::table_case::{answered, refused, shows};
 
 /// The answer to the first call comes when something else has happened to the order.
-async fn issued_late(cell: &mut Cell, meanwhile: impl AsyncFn(&Cell)) -> Answer {
+async fn issued_late(cell: &mut TableCase, meanwhile: impl AsyncFn(&TableCase)) -> Answer {
     let hold = Fault::HoldAfterCommit;
     let detail = "prepay_id issued";
     let (answer, known) = cell.answered_late(hold, async |_| {}, meanwhile, detail).await;
@@ -16,7 +16,7 @@ async fn issued_late(cell: &mut Cell, meanwhile: impl AsyncFn(&Cell)) -> Answer 
 
 #[tokio::test]
 async fn a_prepay_makes_a_created_order_payable() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.unknown().await;
     cell.stands(&UNKNOWN, &[]).await;
     answered(&cell.create().await, 200, "payable");
@@ -26,7 +26,7 @@ async fn a_prepay_makes_a_created_order_payable() {
 
 #[tokio::test]
 async fn a_newer_prepay_replaces_the_old_one_of_a_payable_order_and_moves_nothing() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     let (_, first) = cell.create().await;
     cell.prepay_ages().await;
     let again = cell.create().await;
@@ -51,7 +51,7 @@ async fn a_newer_prepay_replaces_the_old_one_of_a_payable_order_and_moves_nothin
 
 #[tokio::test]
 async fn a_late_prepay_leaves_a_closing_order_closing() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let answer = issued_late(&mut cell, async |cell| cell.closing().await).await;
     answered(&answer, 200, "closing");
     shows(&answer, &[]);
@@ -61,7 +61,7 @@ async fn a_late_prepay_leaves_a_closing_order_closing() {
 
 #[tokio::test]
 async fn a_late_prepay_contradicts_a_closed_order() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let answer = issued_late(&mut cell, async |cell| {
         cell.lease_ends().await;
         cell.closed().await;
@@ -75,7 +75,7 @@ async fn a_late_prepay_contradicts_a_closed_order() {
 
 #[tokio::test]
 async fn a_late_prepay_contradicts_a_failed_order() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let answer = issued_late(&mut cell, async |cell| {
         cell.lease_ends().await;
         cell.failed().await;
@@ -88,7 +88,7 @@ async fn a_late_prepay_contradicts_a_failed_order() {
 
 #[tokio::test]
 async fn a_late_prepay_leaves_a_paid_order_paid() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let answer = issued_late(&mut cell, async |cell| cell.paid().await).await;
     answered(&answer, 200, "paid");
     shows(&answer, &[]);
@@ -99,7 +99,7 @@ async fn a_late_prepay_leaves_a_paid_order_paid() {
 /// Once it is known, a create asks WeChat no more, wherever the order stands.
 #[tokio::test]
 async fn an_order_that_is_not_to_be_paid_any_more_is_not_asked_a_prepay_for() {
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
     answered(&cell.create().await, 200, "closing");
@@ -110,7 +110,7 @@ async fn an_order_that_is_not_to_be_paid_any_more_is_not_asked_a_prepay_for() {
     assert_eq!(cell.calls().unifiedorder, 1);
     cell.world.finish().await;
 
-    let cell = Cell::new().await;
+    let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
     answered(&cell.create().await, 200, "paid");
@@ -122,7 +122,7 @@ async fn an_order_that_is_not_to_be_paid_any_more_is_not_asked_a_prepay_for() {
 /// The answer of a call whose lease had ended, and after which another call was answered.
 #[tokio::test]
 async fn the_prepay_issued_last_is_kept_though_an_older_one_arrives_later() {
-    let mut cell = Cell::new().await;
+    let mut cell = TableCase::new().await;
     let late = cell.answered_late(
         Fault::HoldAfterCommit,
         async |_| {},

@@ -24,10 +24,10 @@ async fn a_worker_that_is_started_before_the_migrations_waits_for_them() {
     let numbers = posted(&world, &shop, 3).await;
     waits(&world, 3).await;
 
-    worker::migrate(&world.place.database_url).await.unwrap();
-    world.workers_ready().await;
+    worker::migrate(&world.environment.database_url).await.unwrap();
+    world.wait_until_workers_ready().await;
     for number in &numbers {
-        world.state(&shop, number, "payable").await;
+        world.wait_for_state(&shop, number, "payable").await;
     }
     called_once_each(&world, &shop, &numbers);
     world.finish().await;
@@ -36,7 +36,7 @@ async fn a_worker_that_is_started_before_the_migrations_waits_for_them() {
 #[tokio::test]
 async fn a_worker_that_owns_no_topology_waits_for_it() {
     let world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
-    let namespace = world.place.namespace.to_string();
+    let namespace = world.environment.namespace.to_string();
     eventually("the worker to miss an exchange", async || {
         let missed = world.logs.about(&namespace);
         missed.contains("wxpay-worker consume").then_some(())
@@ -50,20 +50,20 @@ async fn a_worker_that_owns_no_topology_waits_for_it() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
 
     declare(&world).await;
-    world.events.listens().await;
-    world.workers_ready().await;
-    world.ingress_ready().await;
+    world.events.wait_until_listening().await;
+    world.wait_until_workers_ready().await;
+    world.wait_until_ingress_ready().await;
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.state(&shop, &number, "paid").await;
+    world.wait_for_state(&shop, &number, "paid").await;
     world.finish().await;
 }
 
 /// What an operator does who owns the topology.
 async fn declare(world: &World) {
     let stop = CancellationToken::new();
-    let operator = world.place.broker_config("test operator");
+    let operator = world.environment.broker_config("test operator");
     let operator = broker::Link::start(operator, Setup::Declare, stop.clone());
     eventually("the topology", async || operator.is_up().then_some(())).await;
     stop.cancel();
@@ -84,9 +84,9 @@ async fn an_order_that_is_accepted_while_the_topology_is_made_is_not_left_behind
     let (accepted, ()) = tokio::join!(accepted, declare(&world));
     assert_eq!(accepted, StatusCode::ACCEPTED);
 
-    world.events.listens().await;
+    world.events.wait_until_listening().await;
     world.add_worker().await;
-    world.state(&shop, &number, "payable").await;
+    world.wait_for_state(&shop, &number, "payable").await;
     world.finish().await;
 }
 
@@ -97,20 +97,20 @@ async fn a_worker_mends_the_topology_and_replays_what_went_astray() {
     let (shop, paid, number) = (world.shop(), Shop::number(), Shop::number());
     world.create_payable(&shop.order(&paid, 9900)).await;
     world.stop_workers().await;
-    let amqp = Amqp::connect(&world.place).await;
+    let amqp = Amqp::connect(&world.environment).await;
     for queue in ["orders", "notifications"] {
-        amqp.delete(&amqp.ours(queue)).await;
+        amqp.delete(&amqp.qualified_name(queue)).await;
     }
     let (status, _) = world.create(&shop.order(&number, 9900), None).await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    let notification = world.held(&shop, &paid, PayOptions::default());
-    world.notify_taken(&shop.mch_id, &notification).await;
-    let astray = amqp.look_into(&amqp.ours("unrouted")).await;
+    let notification = world.unsent_notification(&shop, &paid, PayOptions::default());
+    world.notify_ok(&shop.mch_id, &notification).await;
+    let astray = amqp.peek_all(&amqp.qualified_name("unrouted")).await;
     assert_eq!(astray.len(), 2);
     amqp.close().await;
 
     world.add_worker().await;
-    world.state(&shop, &number, "payable").await;
-    world.state(&shop, &paid, "paid").await;
+    world.wait_for_state(&shop, &number, "payable").await;
+    world.wait_for_state(&shop, &paid, "paid").await;
     world.finish().await;
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use orders::event;
-use orders::{Circumstances, Exception, ExceptionKind, ExceptionView, Fact, OrderKey, OrderView};
+use orders::{ApplyContext, Exception, ExceptionKind, ExceptionView, Fact, OrderKey, OrderView};
 use orders::{Pay, Source, Step};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -316,12 +316,12 @@ impl SettlementBatch {
         if let Some(holder) = observed.lease_holder {
             self.released.insert(key.clone(), holder);
         }
-        let around = Circumstances {
+        let context = ApplyContext {
             at: observed.at,
             source: observed.source,
             booked_on: booked_elsewhere(&self.booked, &observed.fact, key),
         };
-        let applied = match stored.order.apply(&observed.fact, &around) {
+        let applied = match stored.order.apply(&observed.fact, &context) {
             Ok(applied) => applied,
             Err(refusal) => {
                 let trace = observed.traceparent.clone();

@@ -9,7 +9,7 @@ use crate::{Shop, World, eventually};
 
 impl World {
     /// Strikes the next calls of this kind about a number, besides what was planned before.
-    pub fn strike(&self, api: Api, out_trade_no: &str, fault: Fault, times: u32) {
+    pub fn inject_fault(&self, api: Api, out_trade_no: &str, fault: Fault, times: u32) {
         let fault = PlannedFault {
             out_trade_no: Some(out_trade_no.to_owned()),
             ..PlannedFault::new(fault, times)
@@ -23,7 +23,7 @@ impl World {
     }
 
     /// Waits until so many calls are held.
-    pub async fn held_calls(&self, count: usize) {
+    pub async fn wait_for_held_calls(&self, count: usize) {
         eventually(&format!("{count} calls to be held"), async || {
             (self.simulator.held().len() == count).then_some(())
         })
@@ -31,36 +31,37 @@ impl World {
     }
 
     /// Changes an order's row as no code of ours would; `set` is SQL.
-    pub async fn alter(&self, out_trade_no: &str, set: &str) {
+    pub async fn update_order_row(&self, out_trade_no: &str, set: &str) {
         let update = AssertSqlSafe(format!("update orders set {set} where out_trade_no = $1"));
         let update = sqlx::query(update).bind(out_trade_no);
-        let changed = update.execute(&self.place.pool).await.unwrap();
+        let changed = update.execute(&self.environment.pool).await.unwrap();
         assert_eq!(changed.rows_affected(), 1, "{out_trade_no}: {set}");
     }
 
     /// What an expression over an order's row says.
-    pub async fn says<T>(&self, out_trade_no: &str, expression: &str) -> T
+    pub async fn select_order<T>(&self, out_trade_no: &str, expression: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
         let select = format!("select {expression} from orders where out_trade_no = $1");
         let select = sqlx::query_scalar(AssertSqlSafe(select)).bind(out_trade_no);
-        select.fetch_one(&self.place.pool).await.unwrap()
+        select.fetch_one(&self.environment.pool).await.unwrap()
     }
 
     /// The database's time, as an operator would write it.
-    pub async fn says_now(&self) -> String {
+    pub async fn database_time(&self) -> String {
         let now = "select to_char(now() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
-        sqlx::query_scalar(now).fetch_one(&self.place.pool).await.unwrap()
+        sqlx::query_scalar(now).fetch_one(&self.environment.pool).await.unwrap()
     }
 
     /// Has an order looked at now, once, and returns when the look is over.
-    pub async fn look_at(&self, shop: &Shop, out_trade_no: &str) {
+    pub async fn check_order_now(&self, shop: &Shop, out_trade_no: &str) {
         let before = self.calls(shop, out_trade_no).orderquery;
-        self.alter(out_trade_no, "next_check_at = now()").await;
+        self.update_order_row(out_trade_no, "next_check_at = now()").await;
         eventually(&format!("a look at {out_trade_no}"), async || {
             let looked = self.calls(shop, out_trade_no).orderquery > before;
-            (looked && self.says(out_trade_no, "call_lease_until is null").await).then_some(())
+            (looked && self.select_order(out_trade_no, "call_lease_until is null").await)
+                .then_some(())
         })
         .await;
     }

@@ -14,13 +14,13 @@ use crate::{World, eventually};
 
 /// A notification as it was kept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kept {
+pub struct StoredNotification {
     pub verdict: String,
     /// How often the same bytes came again.
     pub repeats: i32,
 }
 
-impl Kept {
+impl StoredNotification {
     pub fn new(verdict: &str, repeats: i32) -> Self {
         Self { verdict: verdict.to_owned(), repeats }
     }
@@ -31,44 +31,62 @@ const LOOKS_MAX: usize = 10;
 
 impl World {
     /// What was kept of these very bytes.
-    pub async fn kept(&self, body: &[u8]) -> Option<Kept> {
+    pub async fn stored_notification(&self, body: &[u8]) -> Option<StoredNotification> {
         let row = sqlx::query("select verdict, repeats from notifications where raw = $1")
             .bind(body)
-            .fetch_optional(&self.place.pool)
+            .fetch_optional(&self.environment.pool)
             .await
             .unwrap();
-        row.map(|row| Kept { verdict: row.get("verdict"), repeats: row.get("repeats") })
+        row.map(|row| StoredNotification {
+            verdict: row.get("verdict"),
+            repeats: row.get("repeats"),
+        })
     }
 
     /// What was kept of the notifications about a number, ordered by verdict.
-    pub async fn kept_about(&self, out_trade_no: &str) -> Vec<Kept> {
+    pub async fn stored_notifications(&self, out_trade_no: &str) -> Vec<StoredNotification> {
         let rows = "select verdict, repeats from notifications where out_trade_no = $1
             order by verdict, repeats";
-        let rows = sqlx::query(rows).bind(out_trade_no).fetch_all(&self.place.pool).await.unwrap();
-        let kept = rows
-            .iter()
-            .map(|row| Kept { verdict: row.get("verdict"), repeats: row.get("repeats") });
+        let rows =
+            sqlx::query(rows).bind(out_trade_no).fetch_all(&self.environment.pool).await.unwrap();
+        let kept = rows.iter().map(|row| StoredNotification {
+            verdict: row.get("verdict"),
+            repeats: row.get("repeats"),
+        });
         kept.collect()
     }
 
     /// Waits until exactly this was kept of the notifications about a number.
-    pub async fn keeps_about(&self, out_trade_no: &str, expected: &[Kept]) {
+    pub async fn expect_stored_notifications(
+        &self,
+        out_trade_no: &str,
+        expected: &[StoredNotification],
+    ) {
         let what = format!("the notifications of {out_trade_no} to be {expected:?}");
-        eventually(&what, async || (self.kept_about(out_trade_no).await == expected).then_some(()))
-            .await;
+        eventually(&what, async || {
+            (self.stored_notifications(out_trade_no).await == expected).then_some(())
+        })
+        .await;
     }
 
     /// How an order moved, as `state by source`.
-    pub async fn history(&self, out_trade_no: &str) -> Vec<String> {
+    pub async fn transitions(&self, out_trade_no: &str) -> Vec<String> {
         let moves = "select to_state || ' by ' || source from order_transitions
             where out_trade_no = $1 order by mch_id, seq";
-        sqlx::query_scalar(moves).bind(out_trade_no).fetch_all(&self.place.pool).await.unwrap()
+        sqlx::query_scalar(moves)
+            .bind(out_trade_no)
+            .fetch_all(&self.environment.pool)
+            .await
+            .unwrap()
     }
 
     /// Waits until a number's moves were told as exactly these types, by `seq`.
-    pub async fn hears(&self, out_trade_no: &str, types: &[&str]) {
+    pub async fn expect_events(&self, out_trade_no: &str, types: &[&str]) {
         let what = format!("the events of {out_trade_no} to be {types:?}");
-        eventually(&what, async || (self.events.moves(out_trade_no) == types).then_some(())).await;
+        eventually(&what, async || {
+            (self.events.transition_types(out_trade_no) == types).then_some(())
+        })
+        .await;
     }
 
     /// Waits for the events of exceptions about a number, of that many different ones, and returns
@@ -76,7 +94,7 @@ impl World {
     pub async fn exception_events(&self, out_trade_no: &str, count: usize) -> Vec<Value> {
         let what = format!("{count} exceptions of {out_trade_no}");
         let mut opened = eventually(&what, async || {
-            let mut events = self.events.once(out_trade_no);
+            let mut events = self.events.distinct(out_trade_no);
             events.retain(|event| event["type"] == "exception.opened");
             (events.len() >= count).then_some(events)
         })
@@ -88,16 +106,16 @@ impl World {
 
     /// Posts a payment notification that is taken: answered with 200 and the very bytes that stop
     /// WeChat's repeats.
-    pub async fn notify_taken(&self, mch_id: &str, body: &[u8]) {
+    pub async fn notify_ok(&self, mch_id: &str, body: &[u8]) {
         let answer = self.notify(mch_id, body.to_vec()).await;
         assert_eq!(answer, (StatusCode::OK, notification_answer::SUCCESS.to_owned()));
     }
 
     /// The reasons of the messages that are parked behind a queue. They stay parked.
     pub async fn parked_reasons(&self, queue: Queue) -> Vec<String> {
-        let amqp = Amqp::connect(&self.place).await;
-        let parked = amqp.ours(&format!("{}.parked", queue.name()));
-        let found = amqp.look_into(&parked).await;
+        let amqp = Amqp::connect(&self.environment).await;
+        let parked = amqp.qualified_name(&format!("{}.parked", queue.name()));
+        let found = amqp.peek_all(&parked).await;
         amqp.close().await;
         let reason = |message| header(message, "parked_reason").expect("a reason");
         found.iter().map(reason).collect()
@@ -105,15 +123,15 @@ impl World {
 
     /// Returns when everything that was on a queue has been dealt with, to its end: queues tell
     /// nothing of what a worker holds, so the workers are stopped, and as many started again.
-    pub async fn dealt_with(&mut self) {
+    pub async fn process_queues(&mut self) {
         let workers = self.workers.len().max(1);
         for _ in 0..LOOKS_MAX {
             if self.workers.is_empty() {
                 self.add_worker().await;
             }
-            self.quiet().await;
+            self.wait_until_idle().await;
             self.stop_workers().await;
-            let waiting = self.waiting().await;
+            let waiting = self.queued_messages().await;
             for () in repeat_n((), workers) {
                 self.add_worker().await;
             }
@@ -125,9 +143,9 @@ impl World {
     }
 
     /// How many messages wait for a worker.
-    pub async fn waiting(&self) -> u32 {
+    pub async fn queued_messages(&self) -> u32 {
         let stop = CancellationToken::new();
-        let config = self.place.broker_config("test depths");
+        let config = self.environment.broker_config("test depths");
         let link = broker::Link::start(config, broker::Setup::Check, stop.clone());
         let depths = eventually("depths", async || broker::depths(&link).await.ok()).await;
         stop.cancel();

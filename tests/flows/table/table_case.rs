@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::problem::kind_of;
-use harness::{Kept, Options, Shop, World, eventually};
+use harness::{Options, Shop, StoredNotification, World, eventually};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, OrderCalls, PayOptions, Release};
 use worker::Patience;
@@ -21,7 +21,7 @@ pub(super) const FAILED: [&str; 2] = ["created by shop", "failed by reply"];
 pub(super) const PAID: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
 
 /// One order in a world of its own, whose reconciler looks only when it is told to.
-pub(super) struct Cell {
+pub(super) struct TableCase {
     pub(super) world: World,
     pub(super) shop: Shop,
     pub(super) number: String,
@@ -31,7 +31,7 @@ pub(super) struct Cell {
 /// The answer to a create.
 pub(super) type Answer = (u16, Value);
 
-impl Cell {
+impl TableCase {
     pub(super) async fn new() -> Self {
         let never = Duration::from_secs(3600);
         let patience = Patience {
@@ -47,8 +47,8 @@ impl Cell {
     }
 
     /// The next call about it goes wrong like this.
-    pub(super) fn strike(&self, api: Api, fault: Fault) {
-        self.world.strike(api, &self.number, fault, 1);
+    pub(super) fn inject_fault(&self, api: Api, fault: Fault) {
+        self.world.inject_fault(api, &self.number, fault, 1);
     }
 
     /// What WeChat says of it from now on.
@@ -69,7 +69,7 @@ impl Cell {
 
     /// Created, and WeChat has it: the answer that said so was lost.
     pub(super) async fn unknown(&self) {
-        self.strike(Api::Unifiedorder, Fault::DropAfterCommit);
+        self.inject_fault(Api::Unifiedorder, Fault::DropAfterCommit);
         answered(&self.create().await, 202, "created");
     }
 
@@ -91,7 +91,7 @@ impl Cell {
 
     /// From `created`: WeChat refuses the call for good.
     pub(super) async fn failed(&self) {
-        self.strike(Api::Unifiedorder, refused_for_good());
+        self.inject_fault(Api::Unifiedorder, refused_for_good());
         refused(&self.create().await, "NOAUTH");
         assert_eq!(self.state().await, "failed");
     }
@@ -99,45 +99,52 @@ impl Cell {
     /// From any state: the customer pays, and WeChat tells us.
     pub(super) async fn paid(&self) {
         let force = PayOptions { force: true, ..PayOptions::default() };
-        self.notified(&self.world.held(&self.shop, &self.number, force), "applied").await;
+        self.notified(&self.world.unsent_notification(&self.shop, &self.number, force), "applied")
+            .await;
         assert_eq!(self.state().await, "paid");
     }
 
     /// Tells us of a payment, and waits until it is kept with this verdict.
     pub(super) async fn notified(&self, body: &[u8], verdict: &str) {
-        self.world.notify_taken(&self.shop.mch_id, body).await;
-        eventually("the notification to be kept", async || self.world.kept(body).await).await;
-        assert_eq!(self.world.kept(body).await, Some(Kept::new(verdict, 0)));
+        self.world.notify_ok(&self.shop.mch_id, body).await;
+        eventually("the notification to be kept", async || {
+            self.world.stored_notification(body).await
+        })
+        .await;
+        assert_eq!(
+            self.world.stored_notification(body).await,
+            Some(StoredNotification::new(verdict, 0))
+        );
     }
 
     /// The lease of the call under way runs out before its answer comes.
     pub(super) async fn lease_ends(&self) {
         let held = "call_lease_holder is not null";
-        assert!(self.world.says::<bool>(&self.number, held).await, "nobody calls");
-        self.alter("call_lease_until = now() - interval '1 second'").await;
+        assert!(self.world.select_order::<bool>(&self.number, held).await, "nobody calls");
+        self.update_order_row("call_lease_until = now() - interval '1 second'").await;
     }
 
     /// Its prepay is older than an hour and a half.
     pub(super) async fn prepay_ages(&self) {
-        self.alter("prepay_issued_at = now() - interval '101 minutes'").await;
+        self.update_order_row("prepay_issued_at = now() - interval '101 minutes'").await;
     }
 
     /// It is older than the five minutes that WeChat wants before a closeorder.
     pub(super) async fn ages(&self) {
-        self.alter("created_at = created_at - interval '6 minutes'").await;
+        self.update_order_row("created_at = created_at - interval '6 minutes'").await;
     }
 
     /// Has the reconciler look at it, to the end of the look.
     pub(super) async fn look(&self) {
-        self.world.look_at(&self.shop, &self.number).await;
+        self.world.check_order_now(&self.shop, &self.number).await;
     }
 
     pub(super) fn calls(&self) -> OrderCalls {
         self.world.calls(&self.shop, &self.number)
     }
 
-    async fn alter(&self, set: &str) {
-        self.world.alter(&self.number, set).await;
+    async fn update_order_row(&self, set: &str) {
+        self.world.update_order_row(&self.number, set).await;
     }
 
     /// Waits until a call about it is held.
@@ -166,7 +173,7 @@ impl Cell {
     ) -> (Answer, Value) {
         for _ in 0..ATTEMPTS {
             before(self).await;
-            self.strike(Api::Unifiedorder, hold.clone());
+            self.inject_fault(Api::Unifiedorder, hold.clone());
             let during = async {
                 self.is_held(Api::Unifiedorder).await;
                 meanwhile(self).await;
@@ -194,8 +201,8 @@ impl Cell {
         for _ in 0..ATTEMPTS {
             before(self).await;
             self.wechat_says(trade_state);
-            self.strike(Api::Orderquery, Fault::HoldAfterCommit);
-            self.alter("next_check_at = now()").await;
+            self.inject_fault(Api::Orderquery, Fault::HoldAfterCommit);
+            self.update_order_row("next_check_at = now()").await;
             self.is_held(Api::Orderquery).await;
             meanwhile(self).await;
             let known = self.known().await;
@@ -216,7 +223,7 @@ impl Cell {
         let heard = "select exists (select from gateway_calls
             where out_trade_no = $1 and api = $2 and starts_with(detail, $3))";
         let heard = sqlx::query_scalar(heard).bind(&self.number).bind(api).bind(detail);
-        heard.fetch_one(&self.world.place.pool).await.unwrap()
+        heard.fetch_one(&self.world.environment.pool).await.unwrap()
     }
 
     /// Everything that is known of the order and its history, to compare before and after. Who
@@ -230,11 +237,11 @@ impl Cell {
                     where t.out_trade_no = o.out_trade_no))
             from orders o where out_trade_no = $1";
         let known = sqlx::query_scalar(known).bind(&self.number);
-        known.fetch_one(&self.world.place.pool).await.unwrap()
+        known.fetch_one(&self.world.environment.pool).await.unwrap()
     }
 
     pub(super) async fn state(&self) -> String {
-        self.world.state_now(&self.shop, &self.number).await.unwrap()
+        self.world.order_state(&self.shop, &self.number).await.unwrap()
     }
 
     /// The next commands that were declined are expected.
@@ -248,12 +255,12 @@ impl Cell {
         let (world, number) = (&self.world, &*self.number);
         let states: Vec<&str> = moves.iter().map(|it| it.split(' ').next().unwrap()).collect();
         let state = *states.last().unwrap();
-        assert_eq!(world.history(number).await, moves);
+        assert_eq!(world.transitions(number).await, moves);
         assert_eq!(self.state().await, state);
-        assert_eq!(world.exceptions(number).await, exceptions);
+        assert_eq!(world.exception_kinds(number).await, exceptions);
 
         let types: Vec<String> = states.iter().map(|state| format!("order.{state}")).collect();
-        world.hears(number, &types.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        world.expect_events(number, &types.iter().map(String::as_str).collect::<Vec<_>>()).await;
         let opened = world.exception_events(number, exceptions.len()).await;
         let kinds: Vec<_> = opened.iter().map(|event| &event["exception"]["kind"]).collect();
         assert_eq!(kinds, exceptions);
@@ -263,7 +270,7 @@ impl Cell {
         }
         let declined = "select count(*) from rejections where out_trade_no = $1";
         let declined = sqlx::query_scalar::<_, i64>(declined).bind(number);
-        let declined = declined.fetch_one(&world.place.pool).await.unwrap();
+        let declined = declined.fetch_one(&world.environment.pool).await.unwrap();
         assert_eq!(declined, self.rejections, "declined commands");
 
         let (status, view) = world.get(&self.shop, number).await;
