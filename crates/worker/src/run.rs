@@ -17,8 +17,8 @@ use crate::hands::Hands;
 use crate::notifications::Notifications;
 use crate::ops::Probe;
 use crate::reconcile::Asks;
-use crate::relay::{self, Nudge};
-use crate::store::Store;
+use crate::relay;
+use crate::store::{OutboxNotifier, Store};
 use crate::{Config, gauges, migrations, ops, reconcile, telemetry};
 
 /// A little more than is in flight, so that a finished call finds the next order waiting.
@@ -57,8 +57,8 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
         &config.restraint,
     )
     .context("the gateway client cannot be made")?;
-    let (nudge, road) = Nudge::road();
-    let store = Store::open(config.database_url.expose(), nudge, config.patience.clone())
+    let (outbox, committed) = OutboxNotifier::channel();
+    let store = Store::open(config.database_url.expose(), outbox, config.patience.clone())
         .context("the database URL cannot be used")?;
     let hands = Hands {
         store: store.clone(),
@@ -93,7 +93,7 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
             store.clone(),
             publishing.clone(),
             events.clone(),
-            road,
+            committed,
             relay_stop.clone(),
         ));
         tokio::spawn(send_back_unrouted(publishing.clone(), stop.clone()));

@@ -141,7 +141,7 @@ fn waiting(messages: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Verdict;
+    use super::super::report::CheckStatus;
     use super::*;
 
     fn survey(drifts: &[(&str, Option<&str>)], uncompared: usize) -> Survey {
@@ -157,43 +157,43 @@ mod tests {
     fn a_drift_is_named_with_what_mends_it() {
         let judged = |drifts: &[_], mode| {
             let check = topology(&survey(drifts, 0), mode);
-            (check.verdict, check.finding, check.remedy.unwrap_or_default())
+            (check.status, check.finding, check.remedy.unwrap_or_default())
         };
         let (declare, check) = (TopologyMode::Declare, TopologyMode::Check);
-        assert_eq!(judged(&[], declare).0, Verdict::Ok);
-        let (verdict, finding, remedy) = judged(&[("queue a", None)], declare);
-        assert_eq!((verdict, finding.as_str()), (Verdict::Bad, "missing: queue a"));
+        assert_eq!(judged(&[], declare).0, CheckStatus::Ok);
+        let (status, finding, remedy) = judged(&[("queue a", None)], declare);
+        assert_eq!((status, finding.as_str()), (CheckStatus::Bad, "missing: queue a"));
         assert!(remedy.starts_with("start or restart a worker"), "{remedy}");
-        let (verdict, finding, _) = judged(&[("queue a", None), ("queue b", None)], check);
-        assert_eq!(verdict, Verdict::Bad);
+        let (status, finding, _) = judged(&[("queue a", None), ("queue b", None)], check);
+        assert_eq!(status, CheckStatus::Bad);
         assert_eq!(finding, "none of the 2 exchanges and queues is there");
         let different = [("queue a", Some("x-message-ttl"))];
-        let (verdict, finding, remedy) = judged(&different, declare);
+        let (status, finding, remedy) = judged(&different, declare);
         assert_eq!(
-            (verdict, finding.as_str()),
-            (Verdict::Bad, "different: queue a (x-message-ttl)")
+            (status, finding.as_str()),
+            (CheckStatus::Bad, "different: queue a (x-message-ttl)")
         );
         assert!(remedy.contains("delete"), "{remedy}");
-        assert_eq!(judged(&different, check).0, Verdict::Warn);
+        assert_eq!(judged(&different, check).0, CheckStatus::Warn);
     }
 
     #[test]
     fn what_could_not_be_compared_is_said() {
         let check = topology(&survey(&[], 2), TopologyMode::Check);
-        assert_eq!(check.verdict, Verdict::Ok);
+        assert_eq!(check.status, CheckStatus::Ok);
         assert!(check.finding.contains("2 exchanges and queues are there, 0 of them"), "{check:?}");
     }
 
     #[test]
     fn a_queue_without_a_consumer_and_a_message_for_a_person_are_seen() {
         let depth = |messages, consumers| QueueDepth { queue: String::new(), messages, consumers };
-        let of = |depth: &QueueDepth| work(Queue::Orders, Some(depth)).verdict;
-        assert_eq!(of(&depth(7, 1)), Verdict::Ok);
-        assert_eq!(of(&depth(0, 0)), Verdict::Warn);
+        let of = |depth: &QueueDepth| work(Queue::Orders, Some(depth)).status;
+        assert_eq!(of(&depth(7, 1)), CheckStatus::Ok);
+        assert_eq!(of(&depth(0, 0)), CheckStatus::Warn);
         for queue in ParkedQueue::ALL {
-            assert_eq!(kept(queue, Some(&depth(0, 0))).verdict, Verdict::Ok);
-            assert_eq!(kept(queue, Some(&depth(1, 0))).verdict, Verdict::Bad);
-            assert_eq!(kept(queue, None).verdict, Verdict::Skipped);
+            assert_eq!(kept(queue, Some(&depth(0, 0))).status, CheckStatus::Ok);
+            assert_eq!(kept(queue, Some(&depth(1, 0))).status, CheckStatus::Bad);
+            assert_eq!(kept(queue, None).status, CheckStatus::Skipped);
         }
     }
 }

@@ -145,7 +145,7 @@ async fn replay(
             left += 1;
             continue;
         };
-        store.note_action(&act("parked replay", queue, message, None)).await?;
+        store.record_action(&act("parked replay", queue, message, None)).await?;
         match batch.replay(position).await? {
             true => sent += 1,
             false => left += 1,
@@ -172,7 +172,7 @@ async fn discard(
     };
     let action = act("parked discard", which.queue, message, Some(reason));
     let what = shown(which.queue, message);
-    store.note_action(&action).await?;
+    store.record_action(&action).await?;
     batch.discard(position).await?;
     print(&format!("thrown away:\n{what}"))?;
     Ok(ExitCode::SUCCESS)
