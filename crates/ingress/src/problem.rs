@@ -26,7 +26,7 @@ impl From<BodyError> for Declined {
     fn from(error: BodyError) -> Self {
         Self::from(match error {
             BodyError::TooLarge => Problem::too_large(BODY_BYTES_MAX),
-            BodyError::TooSlow => http_problem("too-slow", "the body took too long", 408),
+            BodyError::TooSlow => Problem::new("too-slow", "the body took too long", 408),
             BodyError::Encoded => Problem::malformed("a compressed body is not read"),
             BodyError::Broken => Problem::malformed("the body did not arrive whole"),
         })
@@ -47,18 +47,18 @@ impl From<PublishError> for Declined {
 impl Declined {
     /// A header that breaks its rule.
     pub(crate) fn header(error: FieldProblem) -> Self {
-        let problem = http_problem("invalid-header", "a header breaks its rule", 400);
+        let problem = Problem::new("invalid-header", "a header breaks its rule", 400);
         Self::from(Problem { errors: vec![error], ..problem })
     }
 
     /// There is nothing under this path.
     pub(crate) fn no_route() -> Self {
-        Self::from(http_problem("no-route", "nothing is served under this path", 404))
+        Self::from(Problem::new("no-route", "nothing is served under this path", 404))
     }
 
     /// The path is right and the method is not.
     pub(crate) fn wrong_method() -> Self {
-        Self::from(http_problem("wrong-method", "this path does not take this method", 405))
+        Self::from(Problem::new("wrong-method", "this path does not take this method", 405))
     }
 }
 
@@ -79,18 +79,6 @@ impl IntoResponse for Declined {
             _ => {}
         }
         response
-    }
-}
-
-fn http_problem(slug: &str, title: &str, status: u16) -> Problem {
-    Problem {
-        kind: format!("urn:wxpay-orders:problem:{slug}"),
-        title: title.to_owned(),
-        status,
-        detail: None,
-        errors: Vec::new(),
-        state: None,
-        err_code: None,
     }
 }
 

@@ -7,13 +7,6 @@ use wechatpay_v2::{MchId, OutTradeNo};
 
 use crate::{OrderView, Problem};
 
-/// The routing keys of `commands`.
-pub const CREATE: &str = "order.create";
-/// Close an order.
-pub const CLOSE: &str = "order.close";
-/// Ask for an order's view.
-pub const QUERY: &str = "order.query";
-
 /// An order's identity, and the whole body of `order.close` and `order.query`, which
 /// [`OrderKey::parse`] reads with every fault named.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

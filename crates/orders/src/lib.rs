@@ -6,15 +6,15 @@
 //! A shop's JSON becomes an [`OrderRequest`] at the door. An [`Order`] moves only by
 //! [`Order::apply`], and every move leaves a [`Transition`] from which the [`event`] is made.
 
-pub mod command;
+mod command;
 pub mod event;
 mod exception;
 mod fact;
 mod json;
 mod machine;
 mod order;
+mod parse;
 mod problem;
-mod reader;
 mod request;
 mod state;
 mod text;
@@ -24,10 +24,11 @@ mod view;
 pub use command::{OrderKey, Reply};
 pub use exception::{Difference, Exception, ExceptionKind};
 pub use fact::{Fact, FactKind, Source};
-pub use machine::{Applied, Circumstances, Refusal, Step};
+pub use machine::{Applied, ApplyContext, Refusal, Step};
 pub use order::Order;
+pub use parse::{InvalidOrder, ORDER_BYTES_MAX};
 pub use problem::{FieldProblem, Problem};
-pub use request::{InvalidOrder, ORDER_BYTES_MAX, OrderRequest};
+pub use request::OrderRequest;
 pub use state::{Failure, State, StateName};
 pub use transition::Transition;
 pub use view::{ExceptionView, OrderView, Pay};

@@ -13,7 +13,7 @@ use crate::{
 
 /// What surrounds a fact and is not in it.
 #[derive(Clone, Debug)]
-pub struct Circumstances {
+pub struct ApplyContext {
     /// When the fact is applied, in UTC.
     pub at: OffsetDateTime,
     /// Where it came from.
@@ -74,18 +74,18 @@ impl Order {
     ///
     /// # Errors
     /// When the state cannot accept the fact.
-    pub fn apply(&self, fact: &Fact, around: &Circumstances) -> Result<Applied, Refusal> {
+    pub fn apply(&self, fact: &Fact, context: &ApplyContext) -> Result<Applied, Refusal> {
         use State::{Closed, Closing, Created, Failed, Paid, Payable};
 
-        let at = around.at;
+        let at = context.at;
         match (&self.state, fact) {
             (_, Fact::Paid { payment, sign_type }) => {
-                Ok(self.apply_paid(fact, payment, *sign_type, around))
+                Ok(self.apply_paid(fact, payment, *sign_type, context))
             }
 
             (Created, Fact::PrepayIssued(prepay)) => {
                 let prepay = prepay.clone();
-                Ok(self.moved(Payable { prepay, issued_at: at }, fact, around))
+                Ok(self.moved(Payable { prepay, issued_at: at }, fact, context))
             }
             (Payable { prepay: last, issued_at }, Fact::PrepayIssued(prepay)) => {
                 Ok(self.refreshed(last, *issued_at, prepay, at))
@@ -94,7 +94,7 @@ impl Order {
             (Closed { .. } | Failed(_), Fact::PrepayIssued(_)) => Err(self.refusal(fact)),
 
             (Created, Fact::CreateRefused(failure)) => {
-                Ok(self.moved(Failed(failure.clone()), fact, around))
+                Ok(self.moved(Failed(failure.clone()), fact, context))
             }
             (Payable { .. }, Fact::CreateRefused(_)) => Err(self.refusal(fact)),
             (Closing { .. } | Closed { .. } | Failed(_) | Paid(_), Fact::CreateRefused(_)) => {
@@ -102,14 +102,14 @@ impl Order {
             }
 
             (Created | Payable { .. }, Fact::CloseRequested) => {
-                Ok(self.moved(Closing { since: at }, fact, around))
+                Ok(self.moved(Closing { since: at }, fact, context))
             }
             (Closing { .. } | Closed { .. } | Failed(_) | Paid(_), Fact::CloseRequested) => {
                 Ok(self.already())
             }
 
             (Created | Payable { .. } | Closing { .. }, Fact::Closed) => {
-                Ok(self.moved(Closed { at }, fact, around))
+                Ok(self.moved(Closed { at }, fact, context))
             }
             (Closed { .. } | Failed(_), Fact::Closed) => Ok(self.already()),
             (Paid(_), Fact::Closed) => Err(self.refusal(fact)),
@@ -142,9 +142,9 @@ impl Order {
         fact: &Fact,
         payment: &Payment,
         sign_type: SignType,
-        around: &Circumstances,
+        context: &ApplyContext,
     ) -> Applied {
-        if let Some(exception) = self.mismatch(payment, sign_type, around) {
+        if let Some(exception) = self.mismatch(payment, sign_type, context) {
             return Applied { exception: Some(exception), ..self.already() };
         }
         let late = match &self.state {
@@ -176,17 +176,17 @@ impl Order {
             ];
             about(payment, ExceptionKind::LatePayment, differs)
         });
-        Applied { exception, ..self.moved(State::Paid(Box::new(payment.clone())), fact, around) }
+        Applied { exception, ..self.moved(State::Paid(Box::new(payment.clone())), fact, context) }
     }
 
     fn mismatch(
         &self,
         payment: &Payment,
         sign_type: SignType,
-        around: &Circumstances,
+        context: &ApplyContext,
     ) -> Option<Exception> {
         let Differences { mut identity, mut amount } = self.differences(payment, sign_type);
-        if let Some(other) = &around.booked_on {
+        if let Some(other) = &context.booked_on {
             identity.push(Difference::new(
                 "transaction_id",
                 format!("booked on {other}"),
@@ -202,15 +202,15 @@ impl Order {
         Some(about(payment, kind, identity))
     }
 
-    fn moved(&self, state: State, fact: &Fact, around: &Circumstances) -> Applied {
+    fn moved(&self, state: State, fact: &Fact, context: &ApplyContext) -> Applied {
         let transition = Transition {
             seq: self.seq + 1,
             from: Some(self.state.name()),
             to: state.name(),
             fact: fact.kind(),
             fact_json: fact.to_json(),
-            source: around.source,
-            at: around.at,
+            source: context.source,
+            at: context.at,
         };
         // What WeChat said last also explains why an order was closed; any other move is an answer
         // to the attempt that the text is about.
@@ -221,7 +221,7 @@ impl Order {
         let order = Self {
             state,
             seq: transition.seq,
-            updated_at: around.at,
+            updated_at: context.at,
             gateway_message,
             ..self.clone()
         };

@@ -36,7 +36,9 @@ pub struct FieldProblem {
 }
 
 impl Problem {
-    fn new(slug: &str, title: &str, status: u16) -> Self {
+    /// A problem of the type `urn:wxpay-orders:problem:{slug}`.
+    #[must_use]
+    pub fn new(slug: &str, title: &str, status: u16) -> Self {
         Self {
             kind: format!("urn:wxpay-orders:problem:{slug}"),
             title: title.to_owned(),

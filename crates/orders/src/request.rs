@@ -1,18 +1,11 @@
 //! A shop's order: its JSON and the rule of every field (design 6, reference 2.2 and 4.4 to 4.7).
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use wechatpay_v2::unifiedorder::TradeType;
 use wechatpay_v2::{AppId, Fen, MchId, OpenId, OutTradeNo};
 
-use crate::reader::Reader;
-use crate::{FieldProblem, OrderKey, Problem};
-
-/// The largest body of a command, in bytes. An order whose every field is as long as it may be and
-/// is written in escapes alone stays below it.
-pub const ORDER_BYTES_MAX: usize = 64 * 1024;
+use crate::OrderKey;
 
 /// What a shop asks for, every field within its rule.
 ///
@@ -59,67 +52,7 @@ pub struct OrderRequest {
     pub sub_openid: Option<OpenId>,
 }
 
-/// Why a body is no command. `Debug` leaves the number out: a wrong one can be anything.
-#[derive(Clone, PartialEq, Eq)]
-pub enum InvalidOrder {
-    /// Not one JSON object.
-    Malformed(&'static str),
-    /// Fields break their rules; each is named. The two texts are what the body gives as the
-    /// order's number, so that its sender can be told.
-    Fields {
-        /// Every wrong field. Of more than 32 the last is `*` and says how many more there are.
-        errors: Vec<FieldProblem>,
-        /// The merchant, when that field is right.
-        mch_id: Option<MchId>,
-        /// The number as given, when it is a text: cut to 64 characters, the unprintable ones
-        /// replaced, because events and tables carry it.
-        out_trade_no: Option<String>,
-    },
-}
-
-impl InvalidOrder {
-    /// The answer to whoever sent it.
-    #[must_use]
-    pub fn into_problem(self) -> Problem {
-        match self {
-            Self::Malformed(what) => Problem::malformed(what),
-            Self::Fields { errors, .. } => Problem::invalid(errors),
-        }
-    }
-}
-
-impl fmt::Debug for InvalidOrder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed(what) => f.debug_tuple("Malformed").field(what).finish(),
-            Self::Fields { errors, mch_id, .. } => f
-                .debug_struct("Fields")
-                .field("errors", errors)
-                .field("mch_id", mch_id)
-                .finish_non_exhaustive(),
-        }
-    }
-}
-
-impl OrderKey {
-    /// Reads the JSON of `order.close` and `order.query`.
-    ///
-    /// # Errors
-    /// With every field that breaks its rule, unknown fields included.
-    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidOrder> {
-        Reader::read(bytes, Reader::key)
-    }
-}
-
 impl OrderRequest {
-    /// Reads an order's JSON.
-    ///
-    /// # Errors
-    /// With **every** field that breaks its rule, unknown fields included.
-    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidOrder> {
-        Reader::read(bytes, Reader::order)
-    }
-
     /// The order's identity.
     #[must_use]
     pub fn key(&self) -> OrderKey {

@@ -12,7 +12,7 @@ use orders::{
     Problem, Reply, StateName, Step, Transition,
 };
 use sample::{
-    ACCEPTED_AT, EXPIRE, NOW, OPENID, REACHED_AT, TRANSACTION, around, body, fen, order_in, paid,
+    ACCEPTED_AT, EXPIRE, NOW, OPENID, REACHED_AT, TRANSACTION, body, context, fen, order_in, paid,
     payment, prepay, with,
 };
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ fn moved_view(state: StateName, fields: Value) -> Value {
 }
 
 fn move_by(from: StateName, fact: &Fact) -> (Order, Transition) {
-    let applied = order_in(from, &body()).apply(fact, &around(NOW)).unwrap();
+    let applied = order_in(from, &body()).apply(fact, &context(NOW)).unwrap();
     match applied.step {
         Step::Moved(transition) => (applied.order, transition),
         Step::Already => panic!("{from} does not move"),
@@ -210,7 +210,7 @@ fn every_type_is_another() {
 fn an_opened_exception_is_told_with_the_order_where_there_is_one() {
     let order = order_in(StateName::Payable, &body());
     let less = Payment { total_fee: fen(9800), ..payment(&order) };
-    let applied = order.apply(&paid(less), &around(NOW)).unwrap();
+    let applied = order.apply(&paid(less), &context(NOW)).unwrap();
     let open = ExceptionView { kind: ExceptionKind::AmountMismatch, opened_at: NOW };
     let view = OrderView::of(&applied.order, vec![open], None);
     let exception = applied.exception.unwrap();

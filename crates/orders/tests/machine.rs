@@ -5,11 +5,11 @@
 mod sample;
 
 use orders::{
-    Applied, Circumstances, Difference, Exception, ExceptionKind, Fact, FactKind, Order, Refusal,
+    Applied, ApplyContext, Difference, Exception, ExceptionKind, Fact, FactKind, Order, Refusal,
     Source, State, StateName, Step, Transition,
 };
 use sample::{
-    NOW, around, body, failure, fen, order_in, paid, payment, prepay, sub_body, time_end,
+    NOW, body, context, failure, fen, order_in, paid, payment, prepay, sub_body, time_end,
     transaction,
 };
 use time::OffsetDateTime;
@@ -50,7 +50,7 @@ fn reached(fact: &Fact) -> State {
     }
 }
 
-fn moved(order: &Order, fact: &Fact, around: &Circumstances) -> Applied {
+fn moved(order: &Order, fact: &Fact, context: &ApplyContext) -> Applied {
     let state = reached(fact);
     let closes = matches!(fact, Fact::CloseRequested | Fact::Closed);
     let transition = Transition {
@@ -59,14 +59,14 @@ fn moved(order: &Order, fact: &Fact, around: &Circumstances) -> Applied {
         to: state.name(),
         fact: fact.kind(),
         fact_json: fact.to_json(),
-        source: around.source,
-        at: around.at,
+        source: context.source,
+        at: context.at,
     };
     Applied {
         order: Order {
             state,
             seq: order.seq + 1,
-            updated_at: around.at,
+            updated_at: context.at,
             gateway_message: order.gateway_message.clone().filter(|_| closes),
             // Every field is named, so that a new one has to be thought of here.
             request: order.request.clone(),
@@ -126,15 +126,15 @@ fn every_cell_of_the_table() {
                         "2026-07-21T10:31:00.5Z",
                         "2026-07-21T10:30:30Z",
                     )),
-                    ..moved(&order, &fact, &around(NOW))
+                    ..moved(&order, &fact, &context(NOW))
                 }),
                 name => {
                     assert_eq!(reached(&fact).name().as_str(), name, "{} misread", row[0]);
-                    Ok(moved(&order, &fact, &around(NOW)))
+                    Ok(moved(&order, &fact, &context(NOW)))
                 }
             };
             let before = order.clone();
-            assert_eq!(order.apply(&fact, &around(NOW)), expected, "{} × {state}", row[0]);
+            assert_eq!(order.apply(&fact, &context(NOW)), expected, "{} × {state}", row[0]);
             assert_eq!(order, before, "apply changed its receiver");
             cells += 1;
         }
@@ -146,9 +146,9 @@ fn every_cell_of_the_table() {
 fn the_transition_says_where_the_fact_came_from() {
     let order = order_in(StateName::Created, &body());
     for source in [Source::Reply, Source::Notify, Source::Query, Source::Shop, Source::Operator] {
-        let around = Circumstances { source, ..around(NOW) };
-        let applied = order.apply(&Fact::Closed, &around);
-        assert_eq!(applied, Ok(moved(&order, &Fact::Closed, &around)));
+        let context = ApplyContext { source, ..context(NOW) };
+        let applied = order.apply(&Fact::Closed, &context);
+        assert_eq!(applied, Ok(moved(&order, &Fact::Closed, &context)));
     }
 }
 
@@ -187,7 +187,7 @@ struct Wrong {
     kind: ExceptionKind,
     ours: &'static str,
     theirs: &'static str,
-    make: fn(&mut Payment, &mut SignType, &mut Circumstances),
+    make: fn(&mut Payment, &mut SignType, &mut ApplyContext),
 }
 
 const WRONGS: [Wrong; 12] = [
@@ -256,7 +256,7 @@ const WRONGS: [Wrong; 12] = [
         kind: ExceptionKind::IdentityMismatch,
         ours: "booked on SO20260721A0009",
         theirs: sample::TRANSACTION,
-        make: |_, _, around| around.booked_on = Some("SO20260721A0009".to_owned()),
+        make: |_, _, context| context.booked_on = Some("SO20260721A0009".to_owned()),
     },
     Wrong {
         field: "total_fee",
@@ -287,13 +287,13 @@ fn a_payment_that_differs_in_one_field_moves_no_state() {
     for state in StateName::ALL {
         let order = order_in(state, &sub_body());
         for wrong in &WRONGS {
-            let (mut payment, mut sign_type, mut around) =
-                (payment(&order), order.sign_type, around(NOW));
-            (wrong.make)(&mut payment, &mut sign_type, &mut around);
+            let (mut payment, mut sign_type, mut context) =
+                (payment(&order), order.sign_type, context(NOW));
+            (wrong.make)(&mut payment, &mut sign_type, &mut context);
             let differs = vec![difference(wrong.field, wrong.ours, wrong.theirs)];
             let expected = stays(&order, Some(exception(wrong.kind, &payment, differs)));
             let fact = Fact::Paid { payment: Box::new(payment), sign_type };
-            assert_eq!(order.apply(&fact, &around), Ok(expected), "{} × {state}", wrong.field);
+            assert_eq!(order.apply(&fact, &context), Ok(expected), "{} × {state}", wrong.field);
         }
     }
 }
@@ -301,12 +301,13 @@ fn a_payment_that_differs_in_one_field_moves_no_state() {
 #[test]
 fn a_payment_that_differs_in_all_fields_is_one_exception_that_names_them_all() {
     let order = order_in(StateName::Payable, &sub_body());
-    let (mut payment, mut sign_type, mut around) = (payment(&order), order.sign_type, around(NOW));
+    let (mut payment, mut sign_type, mut context) =
+        (payment(&order), order.sign_type, context(NOW));
     for wrong in &WRONGS {
-        (wrong.make)(&mut payment, &mut sign_type, &mut around);
+        (wrong.make)(&mut payment, &mut sign_type, &mut context);
     }
     let fact = Fact::Paid { payment: Box::new(payment), sign_type };
-    let applied = order.apply(&fact, &around).unwrap();
+    let applied = order.apply(&fact, &context).unwrap();
     assert_eq!(applied.order, order);
     assert_eq!(applied.step, Step::Already);
     let exception = applied.exception.unwrap();
@@ -339,8 +340,8 @@ fn what_the_order_does_not_have_is_not_compared() {
         ..payment(&order)
     };
     let fact = paid(others);
-    let applied = order.apply(&fact, &around(NOW));
-    assert_eq!(applied, Ok(moved(&order, &fact, &around(NOW))));
+    let applied = order.apply(&fact, &context(NOW));
+    assert_eq!(applied, Ok(moved(&order, &fact, &context(NOW))));
 }
 
 #[test]
@@ -362,8 +363,8 @@ fn the_amount_that_counts_is_total_fee_and_never_cash_fee() {
             settlement_total_fee: Some(fen(1)),
             ..payment(&order)
         });
-        let applied = order.apply(&fact, &around(NOW));
-        assert_eq!(applied, Ok(moved(&order, &fact, &around(NOW))), "{cash_fee:?}");
+        let applied = order.apply(&fact, &context(NOW));
+        assert_eq!(applied, Ok(moved(&order, &fact, &context(NOW))), "{cash_fee:?}");
     }
 
     let right_cash_only = Payment {
@@ -374,15 +375,15 @@ fn the_amount_that_counts_is_total_fee_and_never_cash_fee() {
     };
     let differs = vec![difference("total_fee", "9900", "9800")];
     let mismatch = exception(ExceptionKind::AmountMismatch, &right_cash_only, differs);
-    let applied = order.apply(&paid(right_cash_only), &around(NOW));
+    let applied = order.apply(&paid(right_cash_only), &context(NOW));
     assert_eq!(applied, Ok(stays(&order, Some(mismatch))));
 }
 
 fn pays_at(since: OffsetDateTime, ended: OffsetDateTime) -> (Applied, Applied) {
     let order = Order { state: State::Closing { since }, ..order_in(StateName::Closing, &body()) };
     let fact = paid(Payment { time_end: time_end(ended), ..payment(&order) });
-    let applied = order.apply(&fact, &around(NOW)).unwrap();
-    (applied, moved(&order, &fact, &around(NOW)))
+    let applied = order.apply(&fact, &context(NOW)).unwrap();
+    (applied, moved(&order, &fact, &context(NOW)))
 }
 
 #[test]
@@ -423,8 +424,8 @@ fn a_payment_of_a_closed_or_failed_order_is_late_whenever_it_ended() {
         let order = order_in(state, &body());
         for ended in [datetime!(2026-07-21 10:00:00 UTC), datetime!(2026-07-21 12:00:00 UTC)] {
             let fact = paid(Payment { time_end: time_end(ended), ..payment(&order) });
-            let applied = order.apply(&fact, &around(NOW)).unwrap();
-            assert_eq!(applied.order, moved(&order, &fact, &around(NOW)).order);
+            let applied = order.apply(&fact, &context(NOW)).unwrap();
+            assert_eq!(applied.order, moved(&order, &fact, &context(NOW)).order);
             let kind = applied.exception.map(|exception| exception.kind);
             assert_eq!(kind, Some(ExceptionKind::LatePayment), "{state} {ended}");
         }
@@ -440,7 +441,7 @@ fn a_second_payment_is_an_exception_about_the_second() {
         vec![difference("transaction_id", sample::TRANSACTION, "4200009876202607210000000002")];
     let duplicate = exception(ExceptionKind::DuplicatePayment, &second, differs);
     let expected = stays(&order, Some(duplicate));
-    assert_eq!(order.apply(&paid(second), &around(NOW)), Ok(expected.clone()));
+    assert_eq!(order.apply(&paid(second), &context(NOW)), Ok(expected.clone()));
 
     // What is booked counts, not what else the message says.
     let again = Payment {
@@ -449,14 +450,14 @@ fn a_second_payment_is_an_exception_about_the_second() {
         time_end: time_end(NOW),
         ..payment(&order)
     };
-    let applied = order.apply(&paid(again), &around(NOW));
+    let applied = order.apply(&paid(again), &context(NOW));
     assert_eq!(applied, Ok(stays(&order, None)));
 }
 
 #[test]
 fn a_refusal_opens_a_contradiction() {
     let order = order_in(StateName::Paid, &body());
-    let refusal = order.apply(&Fact::Closed, &around(NOW)).unwrap_err();
+    let refusal = order.apply(&Fact::Closed, &context(NOW)).unwrap_err();
     assert_eq!(refusal.to_string(), "an order that is paid cannot accept closed");
     let contradiction = Exception {
         kind: ExceptionKind::Contradiction,
@@ -472,7 +473,7 @@ fn the_prepay_that_was_issued_last_is_kept() {
     let held = prepay("wx21183000118842f0c7d9a1b2c3d4e50000");
     let newer = prepay("wx21201000118842f0c7d9a1b2c3d4e50001");
     let apply = |order: &Order, prepay, at| {
-        let applied = order.apply(&Fact::PrepayIssued(prepay), &around(at));
+        let applied = order.apply(&Fact::PrepayIssued(prepay), &context(at));
         let applied = applied.unwrap();
         assert_eq!((applied.step, applied.exception), (Step::Already, None));
         applied.order

@@ -7,7 +7,7 @@ mod sample;
 use std::collections::BTreeSet;
 
 use orders::{
-    Applied, Circumstances, Exception, ExceptionKind, Fact, Failure, Order, OrderView, Source,
+    Applied, ApplyContext, Exception, ExceptionKind, Fact, Failure, Order, OrderView, Source,
     State, StateName, Step, event,
 };
 use proptest::collection::vec;
@@ -40,7 +40,7 @@ const ALLOWED: [(StateName, StateName); 12] = {
 #[derive(Clone, Debug)]
 struct Told {
     fact: Fact,
-    around: Circumstances,
+    context: ApplyContext,
     /// Whether it is a payment that matches the order.
     right: bool,
 }
@@ -56,13 +56,13 @@ impl Told {
     /// The same fact, told again a minute later.
     fn later(&self) -> Self {
         let mut later = self.clone();
-        later.around.at += Duration::MINUTE;
+        later.context.at += Duration::MINUTE;
         later
     }
 }
 
 /// Makes a payment wrong in one of ten ways.
-fn spoil(way: u8, payment: &mut Payment, sign_type: &mut SignType, around: &mut Circumstances) {
+fn spoil(way: u8, payment: &mut Payment, sign_type: &mut SignType, context: &mut ApplyContext) {
     match way {
         0 => payment.mch_id = MchId::parse("1699000009").unwrap(),
         1 => payment.appid = AppId::parse("wxother").unwrap(),
@@ -73,7 +73,7 @@ fn spoil(way: u8, payment: &mut Payment, sign_type: &mut SignType, around: &mut 
         6 => payment.sub_mch_id = None,
         7 => payment.sub_appid = None,
         8 => *sign_type = SignType::Md5,
-        _ => around.booked_on = Some("SO20260721A0002".to_owned()),
+        _ => context.booked_on = Some("SO20260721A0002".to_owned()),
     }
 }
 
@@ -81,9 +81,9 @@ fn instants() -> impl Strategy<Value = OffsetDateTime> {
     (0..4 * 3_600_000_i64).prop_map(|ms| sample::ACCEPTED_AT + Duration::milliseconds(ms))
 }
 
-fn circumstances() -> impl Strategy<Value = Circumstances> {
+fn contexts() -> impl Strategy<Value = ApplyContext> {
     let sources = [Source::Reply, Source::Notify, Source::Query, Source::Shop, Source::Operator];
-    (instants(), prop::sample::select(sources.to_vec())).prop_map(|(at, source)| Circumstances {
+    (instants(), prop::sample::select(sources.to_vec())).prop_map(|(at, source)| ApplyContext {
         at,
         source,
         booked_on: None,
@@ -101,8 +101,8 @@ fn right_payments() -> impl Strategy<Value = Told> {
 }
 
 fn payments_with(wrongs: impl Strategy<Value = Option<u8>>) -> impl Strategy<Value = Told> {
-    (0..4_u8, wrongs, instants(), 0..=9900_i64, any::<bool>(), circumstances()).prop_map(
-        |(id, wrong, ended, cash_fee, has_cash, mut around)| {
+    (0..4_u8, wrongs, instants(), 0..=9900_i64, any::<bool>(), contexts()).prop_map(
+        |(id, wrong, ended, cash_fee, has_cash, mut context)| {
             let mut sign_type = SignType::HmacSha256;
             let group = wrong.map_or(0, |way| way + 1);
             let mut payment = Payment {
@@ -112,12 +112,12 @@ fn payments_with(wrongs: impl Strategy<Value = Option<u8>>) -> impl Strategy<Val
                 ..payment(&accepted(&sub_body()))
             };
             if let Some(way) = wrong {
-                spoil(way, &mut payment, &mut sign_type, &mut around);
+                spoil(way, &mut payment, &mut sign_type, &mut context);
             }
             let payment = Box::new(payment);
             let fact = Fact::Paid { payment, sign_type };
             let right = wrong.is_none();
-            Told { fact, around, right }
+            Told { fact, context, right }
         },
     )
 }
@@ -132,7 +132,7 @@ fn others() -> impl Strategy<Value = Told> {
         1 => Just(Fact::CloseRequested),
         1 => Just(Fact::Closed),
     ];
-    (facts, circumstances()).prop_map(|(fact, around)| Told { fact, around, right: false })
+    (facts, contexts()).prop_map(|(fact, context)| Told { fact, context, right: false })
 }
 
 fn told() -> impl Strategy<Value = Told> {
@@ -160,7 +160,7 @@ impl Story {
     }
 
     fn tell(&mut self, told: &Told) -> Step {
-        match self.order.apply(&told.fact, &told.around) {
+        match self.order.apply(&told.fact, &told.context) {
             Ok(applied) => {
                 self.exceptions.extend(applied.exception.iter().map(identity));
                 self.order = applied.order;
@@ -219,7 +219,7 @@ proptest! {
                 prop_assert_eq!((transition.from, transition.to), (Some(leap.0), leap.1));
                 prop_assert_eq!(transition.seq, before.seq + 1);
                 prop_assert_eq!(transition.fact, told.fact.kind());
-                prop_assert_eq!((transition.at, now.updated_at), (told.around.at, told.around.at));
+                prop_assert_eq!((transition.at, now.updated_at), (told.context.at, told.context.at));
             } else {
                 prop_assert_eq!(now.state.name(), before.state.name());
                 prop_assert_eq!((now.seq, now.updated_at), (before.seq, before.updated_at));
@@ -310,14 +310,14 @@ proptest! {
     fn the_order_of_duplicates_does_not_matter(
         start in starts(),
         firsts in vec(right_payments(), 1..6),
-        copies in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), circumstances()), 0..12),
+        copies in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), contexts()), 0..12),
     ) {
         let mut plain = Story::begin(start.clone());
         plain.tell_all(&firsts);
 
         let mut mixed = firsts.clone();
-        for (which, place, around) in copies {
-            let copy = Told { around, ..which.get(&firsts).clone() };
+        for (which, place, context) in copies {
+            let copy = Told { context, ..which.get(&firsts).clone() };
             let first = mixed.iter().position(|told| told.fact == copy.fact).unwrap();
             let place = first + 1 + place.index(mixed.len() - first);
             mixed.insert(place, copy);
@@ -356,13 +356,13 @@ proptest! {
         at in 0..253_402_300_799_i64,
     ) {
         let mut told = told;
-        told.around.at = OffsetDateTime::from_unix_timestamp(at).unwrap();
+        told.context.at = OffsetDateTime::from_unix_timestamp(at).unwrap();
         if let Fact::Paid { payment, .. } = &mut told.fact {
             payment.total_fee = fen(total_fee);
             payment.fee_type = fee_type;
             payment.time_end = time_end(OffsetDateTime::from_unix_timestamp(ended).unwrap());
         }
-        match start.apply(&told.fact, &told.around) {
+        match start.apply(&told.fact, &told.context) {
             Ok(Applied { order, step, exception }) => {
                 let view = OrderView::of(&order, Vec::new(), None);
                 if let Step::Moved(transition) = step {
@@ -370,7 +370,7 @@ proptest! {
                 }
                 if let Some(exception) = exception {
                     let key = order.key();
-                    let at = told.around.at;
+                    let at = told.context.at;
                     let _ = event::of_exception(Uuid::nil(), &exception, &key, Some(&view), at);
                 }
             }

@@ -12,7 +12,7 @@ use crate::gateway::{Deferred, Gateway};
 use crate::merchants::{Merchant, Merchants};
 use crate::reconcile::Patience;
 use crate::reconcile::plan::{self, Jitter};
-use crate::store::{Item, Learned, Settled, Store, StoreError};
+use crate::store::{ObservedFact, Settled, SettlementInput, Store, StoreError};
 use crate::{clock, pay};
 
 /// With the wait for the call's turn (2 s) and the call (8 s) before it, and the last attempt's 10 s
@@ -87,7 +87,7 @@ impl Hands {
     ) -> Result<Option<OrderView>, StoreError> {
         match turn.order.state {
             State::Created => self.put_off(turn, deferred).await?,
-            _ => self.store.put_off(turn.order, turn.holder, None, None).await?,
+            _ => self.store.defer(turn.order, turn.holder, None, None).await?,
         }
         self.store.view(&turn.order.key()).await
     }
@@ -101,7 +101,7 @@ impl Hands {
     ) -> Result<(), StoreError> {
         let at = plan::after_pause(deferred.pause, Jitter::draw(), clock::now());
         let said = deferred.gateway_message.as_deref();
-        self.store.put_off(turn.order, turn.holder, Some(at), said).await
+        self.store.defer(turn.order, turn.holder, Some(at), said).await
     }
 
     /// Applies a fact that ends the turn, and gives its lease back.
@@ -127,26 +127,27 @@ impl Hands {
             }
             _ => None,
         };
-        let learned = Learned {
-            key: turn.order.key(),
-            fact,
-            source,
+        let observed = ObservedFact {
             at,
             pay,
             lease_holder: Some(turn.holder),
             traceparent: turn.traceparent.clone(),
+            ..ObservedFact::new(turn.order.key(), fact, source)
         };
-        let items = [Item { learned: Some(learned), ..Item::default() }];
-        let settled = self.settle_patiently(&items).await?.into_iter().next();
-        settled.ok_or_else(|| StoreError::Fault("an item without an answer".to_owned()))
+        let inputs = [SettlementInput::fact(observed)];
+        let settled = self.settle_patiently(&inputs).await?.into_iter().next();
+        settled.ok_or_else(|| StoreError::Fault("an input without a result".to_owned()))
     }
 
     /// What a call has brought is not thrown away because the database hesitates: it is tried
     /// again as long as the lease of the call surely lasts.
-    async fn settle_patiently(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
+    async fn settle_patiently(
+        &self,
+        inputs: &[SettlementInput],
+    ) -> Result<Vec<Settled>, StoreError> {
         let begun = Instant::now();
         loop {
-            match self.settle(items).await {
+            match self.settle(inputs).await {
                 Err(StoreError::Unavailable(error)) if begun.elapsed() < STORE_WITHIN => {
                     tracing::warn!(%error, "an outcome waits for the database");
                     tokio::time::sleep(STORE_PAUSE).await;
@@ -157,10 +158,13 @@ impl Hands {
     }
 
     /// Settles, deciding anew when another writer was first.
-    pub(crate) async fn settle(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
+    pub(crate) async fn settle(
+        &self,
+        inputs: &[SettlementInput],
+    ) -> Result<Vec<Settled>, StoreError> {
         let mut conflicts = 0;
         loop {
-            match self.store.settle(items).await {
+            match self.store.settle(inputs).await {
                 Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
                 settled => return settled,
             }
@@ -182,6 +186,6 @@ impl Hands {
     ) -> Result<(), StoreError> {
         let key = turn.order.key();
         tracing::warn!(%key, message, "a call has no outcome");
-        self.store.note_unknown(turn.order, turn.holder, message, communication_failure).await
+        self.store.record_unknown(turn.order, turn.holder, message, communication_failure).await
     }
 }

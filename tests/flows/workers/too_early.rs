@@ -64,7 +64,7 @@ async fn a_worker_that_owns_no_topology_waits_for_it() {
 async fn declare(world: &World) {
     let stop = CancellationToken::new();
     let operator = world.environment.broker_config("test operator");
-    let operator = broker::Link::start(operator, Setup::Declare, stop.clone());
+    let operator = broker::Connection::start(operator, Setup::Declare, stop.clone());
     eventually("the topology", async || operator.is_up().then_some(())).await;
     stop.cancel();
     operator.closed().await;

@@ -3,10 +3,10 @@
 
 #![no_main]
 
-use broker::{Delivery, Namespace};
+use broker::{Delivery, Namespace, topology};
 use fuzz::split;
 use libfuzzer_sys::fuzz_target;
-use orders::{InvalidOrder, OrderKey, OrderRequest, Reply, command};
+use orders::{InvalidOrder, OrderKey, OrderRequest, Reply};
 
 #[path = "../../../crates/ingress/src/answer.rs"]
 mod answer;
@@ -17,7 +17,7 @@ mod trace;
 
 fuzz_target!(|input: &[u8]| {
     let (body, mut choices) = split(input);
-    let routing_key = [command::CREATE, command::CLOSE, command::QUERY][choices.below(3)];
+    let routing_key = [topology::ORDER_CREATE, topology::ORDER_CLOSE, topology::ORDER_QUERY][choices.below(3)];
     let Some(delivery) = Delivery::decode(routing_key, choices.rest(), body.to_vec()) else {
         return;
     };
@@ -38,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
     }
 
     let invalid = match routing_key {
-        command::CREATE => OrderRequest::parse(&delivery.body).err(),
+        topology::ORDER_CREATE => OrderRequest::parse(&delivery.body).err(),
         _ => OrderKey::parse(&delivery.body).err(),
     };
     if let Some(invalid) = invalid {

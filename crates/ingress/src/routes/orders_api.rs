@@ -11,9 +11,9 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use broker::{Exchange, PublishError};
+use broker::{Exchange, PublishError, topology};
 use bytes::Bytes;
-use orders::{FieldProblem, OrderKey, OrderRequest, Problem, command};
+use orders::{FieldProblem, OrderKey, OrderRequest, Problem};
 use tokio::time::Instant;
 
 use super::order_in_path::OrderInPath;
@@ -47,7 +47,7 @@ pub(super) async fn create(
             return Err(Problem::invalid(vec![field]).into());
         }
         // What the shop wrote, byte for byte: the worker parses the same rules once more.
-        command(&app, command::CREATE, &key, body, manner?).await
+        command(&app, topology::ORDER_CREATE, &key, body, manner?).await
     };
     Ok(about(&key, outcome.await))
 }
@@ -63,7 +63,7 @@ pub(super) async fn close(
     body::discard(request, app.limits.private_body_within).await;
     let outcome = async {
         check_reach(&app, &caller, &key)?;
-        command(&app, command::CLOSE, &key, key_json(&key)?, manner?).await
+        command(&app, topology::ORDER_CLOSE, &key, key_json(&key)?, manner?).await
     };
     about(&key, outcome.await)
 }
@@ -78,7 +78,7 @@ pub(super) async fn view(
     let within = app.limits.query_within;
     let outcome = async {
         check_reach(&app, &caller, &key)?;
-        let question = letter(command::QUERY, key_json(&key)?, traceparent::of(&headers));
+        let question = letter(topology::ORDER_QUERY, key_json(&key)?, traceparent::of(&headers));
         let answer = app.outbound.ask(question, within, Instant::now() + within).await;
         match answer {
             Ok(Some(answer)) => Ok(answered(&key, answer)),

@@ -7,7 +7,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a sample that does not parse fails the test")]
 
-use orders::{Circumstances, Fact, Failure, Order, OrderRequest, Source, State, StateName};
+use orders::{ApplyContext, Fact, Failure, Order, OrderRequest, Source, State, StateName};
 use proptest::test_runner::{Config, FileFailurePersistence};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -141,6 +141,6 @@ pub fn paid(payment: Payment) -> Fact {
     Fact::Paid { payment: Box::new(payment), sign_type: SignType::HmacSha256 }
 }
 
-pub fn around(at: OffsetDateTime) -> Circumstances {
-    Circumstances { at, source: Source::Notify, booked_on: None }
+pub fn context(at: OffsetDateTime) -> ApplyContext {
+    ApplyContext { at, source: Source::Notify, booked_on: None }
 }

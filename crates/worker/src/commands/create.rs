@@ -85,7 +85,7 @@ impl Create<'_> {
                 failpoint::reached("create.stored");
                 self.call(&new.order, &new.parameters).await
             }
-            Accepted::Standing(standing) => self.again(*standing, &request).await,
+            Accepted::Existing(standing) => self.again(*standing, &request).await,
         }
     }
 

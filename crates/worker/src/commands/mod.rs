@@ -5,10 +5,10 @@ mod create;
 mod identity;
 mod query;
 
-use broker::{Delivery, Handler, Namespace, Outcome, Replier};
+use broker::{Delivery, Handler, Namespace, Outcome, Replier, topology};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use orders::{FieldProblem, InvalidOrder, OrderKey, Problem, Reply, command};
+use orders::{FieldProblem, InvalidOrder, OrderKey, Problem, Reply};
 use std::sync::Arc;
 use std::time::Duration;
 use wechatpay_v2::MchId;
@@ -43,9 +43,9 @@ impl Handler for Commands {
 impl Commands {
     async fn one(&self, delivery: &Delivery) -> Outcome {
         let (kind, outcome) = match delivery.routing_key.as_str() {
-            command::CREATE => ("create", create::handle(self, delivery).await),
-            command::CLOSE => ("close", close::handle(self, delivery).await),
-            command::QUERY => ("query", query::handle(self, delivery).await),
+            topology::ORDER_CREATE => ("create", create::handle(self, delivery).await),
+            topology::ORDER_CLOSE => ("close", close::handle(self, delivery).await),
+            topology::ORDER_QUERY => ("query", query::handle(self, delivery).await),
             _ => ("other", Outcome::Park { reason: "no such command".to_owned() }),
         };
         let result = match &outcome {

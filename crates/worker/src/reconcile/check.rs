@@ -28,7 +28,7 @@ pub(super) async fn check(hands: &Hands, stored: &Stored, holder: Uuid) -> Resul
         tracing::warn!(%key, "its merchant is not configured any more");
         let later =
             plan::after_unknown(plan::UNKNOWN_MAX, &hands.patience, Jitter::draw(), clock::now());
-        return hands.store.look_again(order, holder, Some(later)).await;
+        return hands.store.release_lease_and_reschedule(order, holder, Some(later)).await;
     };
     let turn = Turn { merchant: &merchant, order, holder, traceparent: None };
     let by = merchant.credentials(order.sign_type);
@@ -85,7 +85,7 @@ async fn not_paid(
         Act::Replay => {
             // A close or a payment may have come during the query: no new prepay for those.
             if !hands.store.renew_lease(order, turn.holder).await? {
-                return hands.store.look_again(order, turn.holder, None).await;
+                return hands.store.release_lease_and_reschedule(order, turn.holder, None).await;
             }
             hands.enter(turn, &stored.parameters).await?;
             Ok(())
@@ -97,7 +97,7 @@ async fn not_paid(
         Act::Close => close(hands, turn, there).await,
         Act::Wait => {
             let next = plan::next_look(order, &hands.patience, Jitter::draw(), now);
-            hands.store.look_again(order, turn.holder, next).await
+            hands.store.release_lease_and_reschedule(order, turn.holder, next).await
         }
     }
 }
@@ -106,7 +106,7 @@ async fn not_paid(
 async fn close(hands: &Hands, turn: &Turn<'_>, there: There) -> Result<(), StoreError> {
     let order = turn.order;
     if !hands.store.renew_lease(order, turn.holder).await? {
-        return hands.store.look_again(order, turn.holder, None).await;
+        return hands.store.release_lease_and_reschedule(order, turn.holder, None).await;
     }
     let by = turn.merchant.credentials(order.sign_type);
     let verdict = match hands.gateway.closeorder(&hands.store, &by, &close_of(order)).await {
@@ -121,7 +121,7 @@ async fn close(hands: &Hands, turn: &Turn<'_>, there: There) -> Result<(), Store
         // Paid between the query and the close: the next query brings the payment.
         Verdict::No(no) if no.err_code == "ORDERPAID" => {
             let soon = Some(clock::now());
-            return hands.store.look_again(order, turn.holder, soon).await;
+            return hands.store.release_lease_and_reschedule(order, turn.holder, soon).await;
         }
         Verdict::No(no) => {
             let message = format!("{}: {}", no.err_code, no.err_code_des);

@@ -3,7 +3,7 @@
 use orders::{Exception, ExceptionKind, Order};
 use uuid::Uuid;
 
-use super::{Item, Notice, Store, StoreError};
+use super::{ExceptionNotice, SettlementInput, Store, StoreError};
 use crate::clock;
 use crate::reconcile::plan::{self, Jitter};
 
@@ -15,7 +15,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot; the lease then ends by itself.
-    pub async fn note_unknown(
+    pub async fn record_unknown(
         &self,
         order: &Order,
         holder: Uuid,
@@ -74,8 +74,8 @@ impl Store {
                 transaction_id: None,
                 differs: Vec::new(),
             };
-            let notice = Notice { key, exception, at };
-            self.settle(&[Item { notice: Some(notice), ..Item::default() }]).await?;
+            let notice = ExceptionNotice { key, exception, at };
+            self.settle(&[SettlementInput::Exception(notice)]).await?;
         }
         Ok(())
     }

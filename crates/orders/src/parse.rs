@@ -1,6 +1,7 @@
-//! Takes the fields out of a command's object one by one and notes every fault, so that a shop
-//! learns all of them from one answer.
+//! Reads the JSON of commands. Every wrong field is reported at once, so that a shop can repair its
+//! message with one attempt.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
@@ -9,25 +10,87 @@ use time::format_description::well_known::Rfc3339;
 use wechatpay_v2::unifiedorder::TradeType;
 use wechatpay_v2::{AppId, BeijingTime, Fen, FieldError, MchId, OpenId, OutTradeNo};
 
-use crate::request::ORDER_BYTES_MAX;
 use crate::text::{self, Shape};
-use crate::{FieldProblem, InvalidOrder, OrderKey, OrderRequest, json};
+use crate::{FieldProblem, OrderKey, OrderRequest, Problem, json};
+
+/// The largest body of a command, in bytes. An order whose fields all have their greatest length
+/// and consist of JSON escapes alone stays below it.
+pub const ORDER_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a body is not a valid command. `Debug` omits `out_trade_no`, because an invalid one can hold
+/// anything.
+#[derive(Clone, PartialEq, Eq)]
+pub enum InvalidOrder {
+    /// Not one JSON object.
+    Malformed(&'static str),
+    /// Fields break their rules. `mch_id` and `out_trade_no` are what could be read of the order's
+    /// number, so that the sender can be told which order it is about.
+    Fields {
+        /// Every wrong field. If there are more than 32, the last entry is `*` with their count.
+        errors: Vec<FieldProblem>,
+        /// `None` when it is missing or invalid.
+        mch_id: Option<MchId>,
+        /// As given, if it is a string: cut to 64 characters, unprintable ones replaced, because
+        /// events and tables carry it.
+        out_trade_no: Option<String>,
+    },
+}
+
+impl InvalidOrder {
+    #[must_use]
+    pub fn into_problem(self) -> Problem {
+        match self {
+            Self::Malformed(what) => Problem::malformed(what),
+            Self::Fields { errors, .. } => Problem::invalid(errors),
+        }
+    }
+}
+
+impl fmt::Debug for InvalidOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(what) => f.debug_tuple("Malformed").field(what).finish(),
+            Self::Fields { errors, mch_id, .. } => f
+                .debug_struct("Fields")
+                .field("errors", errors)
+                .field("mch_id", mch_id)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+impl OrderRequest {
+    /// Reads the JSON of an order.
+    ///
+    /// # Errors
+    /// Names **every** field that breaks its rule, unknown fields included.
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidOrder> {
+        Reader::read(bytes, Reader::order)
+    }
+}
+
+impl OrderKey {
+    /// Reads the JSON of `order.close` and `order.query`.
+    ///
+    /// # Errors
+    /// Names every field that breaks its rule, unknown fields included.
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidOrder> {
+        Reader::read(bytes, Reader::key)
+    }
+}
 
 /// The problems that one answer lists: all 20 fields of an order and some unknown ones. The list
 /// stands in the reply, the event and the table, so a body must not decide how long it is.
 const ERRORS_MAX: usize = 32;
 
-pub(crate) struct Reader {
+struct Reader {
     map: Map<String, Value>,
     errors: Vec<FieldProblem>,
 }
 
 impl Reader {
     /// Reads all of a body; what `take` leaves behind is a fault.
-    pub(crate) fn read<T>(
-        bytes: &[u8],
-        take: impl FnOnce(&mut Self) -> Option<T>,
-    ) -> Result<T, InvalidOrder> {
+    fn read<T>(bytes: &[u8], take: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, InvalidOrder> {
         if bytes.len() > ORDER_BYTES_MAX {
             return Err(InvalidOrder::Malformed("larger than 65536 bytes"));
         }
@@ -46,7 +109,7 @@ impl Reader {
     }
 
     /// `None` when a field is missing or wrong.
-    pub(crate) fn key(&mut self) -> Option<OrderKey> {
+    fn key(&mut self) -> Option<OrderKey> {
         let mch_id = self.needed("mch_id", MchId::parse);
         let out_trade_no = self.needed("out_trade_no", OutTradeNo::parse);
         Some(OrderKey { mch_id: mch_id?, out_trade_no: out_trade_no? })
@@ -54,7 +117,7 @@ impl Reader {
 
     /// `None` when a needed field is missing or wrong. An optional field that is wrong reads as
     /// absent here and is noted, so the caller looks at `errors` first.
-    pub(crate) fn order(&mut self) -> Option<OrderRequest> {
+    fn order(&mut self) -> Option<OrderRequest> {
         self.check_together();
         let mch_id = self.needed("mch_id", MchId::parse);
         let appid = self.needed("appid", AppId::parse);
