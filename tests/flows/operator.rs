@@ -49,7 +49,7 @@ fn untrue() -> PayOptions {
 }
 
 fn in_a_hurry() -> Options {
-    Options { patience: Some(fast_schedule()), ..Options::default() }
+    Options { schedule: Some(fast_schedule()), ..Options::default() }
 }
 
 /// The lines of a story that are of this kind and hold this text.
