@@ -169,9 +169,8 @@ async fn an_unknown_outcome_is_told_as_such_and_one_look_settles_it() {
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(view["prepay_id"], gateway.prepay_ids.last().unwrap().as_str(), "{case}");
         assert_eq!(world.calls(shop, &number).unifiedorder, 2, "{case}");
-        let told = world.wait_for_event(&number, "order.payable").await;
-        assert_eq!(told, STORY[..2], "{case}");
-        let payable = &world.events.for_order(&number)[1];
+        world.expect_events(&number, &STORY[..2]).await;
+        let payable = world.wait_for_event(&number, "order.payable").await;
         assert!(payable["order"]["pay"]["paySign"].is_string(), "{case}: {payable}");
         world.pay(shop, &number, &PayOptions::default());
         world.expect_events(&number, &STORY).await;

@@ -407,12 +407,11 @@ impl World {
         state.fetch_optional(&self.environment.pool).await.unwrap()
     }
 
-    /// Waits until events about a number have come, the last of them of type `until`, and returns
-    /// the types of all.
-    pub async fn wait_for_event(&self, out_trade_no: &str, until: &str) -> Vec<String> {
-        eventually(&format!("{until} about {out_trade_no}"), async || {
-            let types = self.events.types(out_trade_no);
-            types.iter().any(|kind| kind == until).then_some(types)
+    /// Waits for an event of this type about a number, and returns it.
+    pub async fn wait_for_event(&self, out_trade_no: &str, kind: &str) -> Value {
+        eventually(&format!("{kind} about {out_trade_no}"), async || {
+            let events = self.events.for_order(out_trade_no);
+            events.into_iter().find(|event| event["type"] == kind)
         })
         .await
     }

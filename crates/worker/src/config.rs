@@ -109,7 +109,7 @@ impl DatabaseUrl {
 
     /// Where it points, without user and password: `host:port/database`.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn display_address(&self) -> String {
         let Ok(options) = sqlx::postgres::PgConnectOptions::from_str(&self.0) else {
             return String::new();
         };
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_database_is_named_without_its_user() {
-        let place = |url: &str| DatabaseUrl::parse(url).unwrap().place();
+        let place = |url: &str| DatabaseUrl::parse(url).unwrap().display_address();
         assert_eq!(place("postgres://shop:s3cret@db.example:5433/pay"), "db.example:5433/pay");
         assert_eq!(place("postgres://shop@%2Frun%2Fpg/pay"), "/run/pg:5432/pay");
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use broker::{Exchange, Link, Message, Publisher, Target};
+use broker::{Connection, Message, Publisher};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::MissedTickBehavior;
@@ -26,7 +26,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Publishes until `stop`, then drains the channel.
 pub(crate) async fn run(
     store: Store,
-    link: Link,
+    connection: Connection,
     publisher: Publisher,
     mut committed: OutboxReceiver,
     stop: CancellationToken,
@@ -39,7 +39,7 @@ pub(crate) async fn run(
             biased;
             () = stop.cancelled() => break,
             _ = committed.recv_many(&mut batch, BATCH_MAX) => {}
-            _ = sweep.tick() => sweep_once(&store, &link, &publisher).await,
+            _ = sweep.tick() => sweep_once(&store, &connection, &publisher).await,
         }
         publish(&store, &publisher, batch.drain(..).map(fresh).collect()).await;
     }
@@ -49,10 +49,10 @@ pub(crate) async fn run(
     }
 }
 
-async fn sweep_once(store: &Store, link: &Link, publisher: &Publisher) {
+async fn sweep_once(store: &Store, connection: &Connection, publisher: &Publisher) {
     measure(store).await;
     // Taking over what cannot be sent would only make others wait for it.
-    while link.is_up() {
+    while connection.is_up() {
         let due = match store.take_due(BATCH_MAX as i64).await {
             Ok(due) => due,
             Err(error) => {
@@ -122,17 +122,9 @@ fn message(
     body: String,
     traceparent: Option<String>,
 ) -> Message {
-    Message {
-        to: Target::Exchange {
-            exchange: Exchange::Events,
-            routing_key: format!("{kind}.{mch_id}"),
-        },
-        kind,
-        message_id: id,
-        body: Bytes::from(body),
-        content_type: "application/json",
-        headers: traceparent.map(|trace| ("traceparent".to_owned(), trace)).into_iter().collect(),
-        correlation_id: None,
-        expiration: None,
+    let message = Message::event(id, kind, mch_id, Bytes::from(body));
+    match traceparent {
+        Some(traceparent) => message.with_header("traceparent", traceparent),
+        None => message,
     }
 }

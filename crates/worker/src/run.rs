@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use broker::{BrokerConfig, Consumer, ConsumerHandle, ConsumerLimits, Link, Publisher};
+use broker::{BrokerConfig, Connection, Consumer, ConsumerHandle, ConsumerLimits, Publisher};
 use broker::{PublisherLimits, Queue, Replier, Setup};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -69,16 +69,18 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
 
     // Publishing outlives consuming: what is in hand at the end still has to be told.
     let closing = CancellationToken::new();
-    let link =
-        |name: &str| Link::start(broker_config(&config, name), setup(&config), closing.clone());
-    let (consuming, publishing) = (link("wxpay-worker consume"), link("wxpay-worker publish"));
+    let connection = |name: &str| {
+        Connection::start(broker_config(&config, name), setup(&config), closing.clone())
+    };
+    let (consuming, publishing) =
+        (connection("wxpay-worker consume"), connection("wxpay-worker publish"));
     let events = Publisher::start(publishing.clone(), PUBLISHER);
     let copies = Publisher::start(publishing.clone(), PUBLISHER);
 
     let consumers_run = CancellationToken::new();
     let probe = Probe {
         store: store.clone(),
-        links: vec![consuming.clone(), publishing.clone()],
+        connections: vec![consuming.clone(), publishing.clone()],
         consuming: consumers_run.clone(),
         stop: stop.clone(),
     };
@@ -149,7 +151,7 @@ fn consume(
     config: &Config,
     service: &OrderService,
     query_requests: QueryRequests,
-    (consuming, publishing, copies): (&Link, &Link, &Publisher),
+    (consuming, publishing, copies): (&Connection, &Connection, &Publisher),
     stop: &CancellationToken,
 ) -> Vec<ConsumerHandle> {
     let commands = Arc::new(Commands {
@@ -166,10 +168,10 @@ fn consume(
         batches_in_flight,
         attempts_max: ATTEMPTS_MAX,
     };
-    let (link, copies) = (|| consuming.clone(), || copies.clone());
+    let (connection, copies) = (|| consuming.clone(), || copies.clone());
     vec![
         Consumer::start(
-            link(),
+            connection(),
             copies(),
             Queue::Orders,
             limits(ORDERS_PREFETCH, 1, config.gateway_limits.concurrent_creates),
@@ -177,7 +179,7 @@ fn consume(
             stop.clone(),
         ),
         Consumer::start(
-            link(),
+            connection(),
             copies(),
             Queue::Queries,
             limits(QUERIES_PREFETCH, 1, QUERIES_IN_FLIGHT),
@@ -185,7 +187,7 @@ fn consume(
             stop.clone(),
         ),
         Consumer::start(
-            link(),
+            connection(),
             copies(),
             Queue::Notifications,
             limits(NOTIFICATIONS_PREFETCH, NOTIFICATIONS_BATCH, NOTIFICATION_BATCHES_IN_FLIGHT),
@@ -205,12 +207,12 @@ async fn drain(consumers: Vec<ConsumerHandle>, reconciler: JoinHandle<()>) {
 }
 
 /// What was published while a binding was missing goes back to where it was meant for.
-async fn send_back_unrouted(link: Link, stop: CancellationToken) {
+async fn send_back_unrouted(connection: Connection, stop: CancellationToken) {
     let mut every = tokio::time::interval(UNROUTED_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(every.tick()).await.is_some() {
-        if link.is_up()
-            && let Err(error) = broker::replay_unrouted(&link).await
+        if connection.is_up()
+            && let Err(error) = broker::replay_unrouted(&connection).await
         {
             tracing::warn!(%error, "unrouted messages stay where they are");
         }

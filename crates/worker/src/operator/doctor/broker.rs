@@ -1,6 +1,8 @@
 //! RabbitMQ: whether it answers, what stands there, what waits there.
 
-use broker::{BrokerConfig, Drift, ParkedQueue, Problem, Queue, QueueDepth, Survey, TopologyMode};
+use broker::{
+    BrokerConfig, DriftKind, ParkedQueue, Queue, QueueDepth, Survey, TopologyDrift, TopologyMode,
+};
 use broker::{queue_name, survey};
 
 use super::keys::counted;
@@ -13,7 +15,7 @@ const TOPOLOGY: &str = "broker.topology";
 const WORK: [Queue; 3] = [Queue::Orders, Queue::Notifications, Queue::Queries];
 
 pub(super) async fn checks(config: BrokerConfig, mode: TopologyMode) -> Vec<Check> {
-    let (place, namespace) = (config.amqp_url.place(), config.namespace.clone());
+    let (place, namespace) = (config.amqp_url.display_address(), config.namespace.clone());
     let asked = config.clone();
     let problem = match within(async move { survey(&asked).await }).await {
         Ok(Ok(survey)) => {
@@ -42,7 +44,7 @@ pub(super) async fn checks(config: BrokerConfig, mode: TopologyMode) -> Vec<Chec
 
 fn topology(survey: &Survey, mode: TopologyMode) -> Check {
     let Survey { parts, drifts, uncompared, .. } = survey;
-    let missing: Vec<_> = drifts.iter().filter(|drift| drift.problem == Problem::Missing).collect();
+    let missing: Vec<_> = drifts.iter().filter(|drift| drift.kind == DriftKind::Missing).collect();
     let different: Vec<_> = drifts.iter().filter_map(difference).collect();
     let mut findings = Vec::new();
     if missing.len() == *parts {
@@ -84,10 +86,10 @@ fn topology(survey: &Survey, mode: TopologyMode) -> Check {
     }
 }
 
-fn difference(drift: &Drift) -> Option<String> {
-    match &drift.problem {
-        Problem::Missing => None,
-        Problem::Differs(what) => Some(format!("{} ({})", drift.part, plain(what))),
+fn difference(drift: &TopologyDrift) -> Option<String> {
+    match &drift.kind {
+        DriftKind::Missing => None,
+        DriftKind::Differs(what) => Some(format!("{} ({})", drift.part, plain(what))),
     }
 }
 
@@ -143,9 +145,9 @@ mod tests {
     use super::*;
 
     fn survey(drifts: &[(&str, Option<&str>)], uncompared: usize) -> Survey {
-        let drift = |(part, differs): &(&str, Option<&str>)| Drift {
+        let drift = |(part, differs): &(&str, Option<&str>)| TopologyDrift {
             part: (*part).to_owned(),
-            problem: differs.map_or(Problem::Missing, |what| Problem::Differs(what.to_owned())),
+            kind: differs.map_or(DriftKind::Missing, |what| DriftKind::Differs(what.to_owned())),
         };
         let drifts = drifts.iter().map(drift).collect();
         Survey { parts: 2, drifts, uncompared, depths: Vec::new() }

@@ -37,7 +37,7 @@ pub(super) async fn checks(url: DatabaseUrl, store: Store) -> Vec<Check> {
     let problem = match status {
         Ok(Ok(status)) => {
             let took = begun.elapsed().as_millis();
-            let finding = format!("{} answered in {took} ms", url.place());
+            let finding = format!("{} answered in {took} ms", url.display_address());
             let mut checks = vec![Check::ok(CONNECTION, finding), migrations(status)];
             checks.extend(match status.missing {
                 0 => books(store).await,
@@ -48,7 +48,7 @@ pub(super) async fn checks(url: DatabaseUrl, store: Store) -> Vec<Check> {
         Ok(Err(error)) => plain(&error.to_string()),
         Err(problem) => problem,
     };
-    let finding = format!("{} cannot be used: {problem}", url.place());
+    let finding = format!("{} cannot be used: {problem}", url.display_address());
     let remedy = "start Postgres, or set WXPAY_DATABASE_URL right (host, user, password, database)";
     let why = "the database is not reached";
     let mut checks = vec![Check::bad(CONNECTION, finding, remedy), Check::skipped(MIGRATIONS, why)];
