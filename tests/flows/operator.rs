@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 use wechatpay_v2::Fen;
-use worker::Patience;
+use worker::CheckSchedule;
 
 /// Who did what and why, the oldest first.
 async fn actions(world: &World, verb: &str) -> Vec<(String, String, Option<String>)> {
@@ -52,7 +52,7 @@ fn untrue() -> PayOptions {
 }
 
 fn in_a_hurry() -> Options {
-    Options { patience: Some(fast_schedule()), ..Options::default() }
+    Options { schedule: Some(fast_schedule()), ..Options::default() }
 }
 
 /// The lines of a story that are of this kind and hold this text.
@@ -65,8 +65,8 @@ fn lines<'a>(story: &'a Value, kind: &str, text: &str) -> Vec<&'a Value> {
 async fn the_story_of_an_order_holds_all_that_happened_in_the_order_of_time() {
     // The late payment is told by its notification, not found by the check after the close.
     let never = Duration::from_secs(3600);
-    let patience = Some(Patience { closed_look: never, ..fast_schedule() });
-    let world = World::start_with(Options { patience, ..Options::default() }).await;
+    let schedule = Some(CheckSchedule { closed_check_delay: never, ..fast_schedule() });
+    let world = World::start_with(Options { schedule, ..Options::default() }).await;
     let (shop, number) = (world.shop(), Shop::number());
     let program = Program::of(&world);
     let lost = PlannedFault::new(Fault::DropAfterCommit, 1);

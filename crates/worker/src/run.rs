@@ -12,11 +12,11 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Commands;
-use crate::gateway::{Gateway, Shares};
-use crate::hands::Hands;
+use crate::gateway::{FairSemaphore, Gateway};
 use crate::notifications::Notifications;
 use crate::ops::Probe;
-use crate::reconcile::Asks;
+use crate::order_service::OrderService;
+use crate::reconcile::QueryRequests;
 use crate::relay;
 use crate::store::{OutboxNotifier, Store};
 use crate::{Config, gauges, migrations, ops, reconcile, telemetry};
@@ -54,17 +54,17 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
         &config.gateway_url,
         config.gateway_backup_url.as_deref(),
         config.merchants.clone(),
-        &config.restraint,
+        &config.gateway_limits,
     )
     .context("the gateway client cannot be made")?;
     let (outbox, committed) = OutboxNotifier::channel();
-    let store = Store::open(config.database_url.expose(), outbox, config.patience.clone())
+    let store = Store::open(config.database_url.expose(), outbox, config.schedule.clone())
         .context("the database URL cannot be used")?;
-    let hands = Hands {
+    let service = OrderService {
         store: store.clone(),
         merchants: config.merchants.clone(),
         gateway,
-        patience: config.patience.clone(),
+        schedule: config.schedule.clone(),
     };
 
     // Publishing outlives consuming: what is in hand at the end still has to be told.
@@ -98,15 +98,15 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
         ));
         tokio::spawn(send_back_unrouted(publishing.clone(), stop.clone()));
         tokio::spawn(gauges::run(store.clone(), publishing.clone(), stop.clone()));
-        let (asks, asked) = Asks::channel();
+        let (query_requests, query_request_receiver) = QueryRequests::channel();
         let reconciler = tokio::spawn(reconcile::run(
-            hands.clone(),
-            Shares::new(config.restraint.checks),
-            asked,
+            service.clone(),
+            FairSemaphore::new(config.gateway_limits.concurrent_checks),
+            query_request_receiver,
             stop.clone(),
         ));
         let wires = (&consuming, &publishing, &copies);
-        let consumers = consume(&config, &hands, asks, wires, &stop);
+        let consumers = consume(&config, &service, query_requests, wires, &stop);
         consumers_run.cancel();
         tracing::info!("consuming");
         stop.cancelled().await;
@@ -149,19 +149,19 @@ fn setup(config: &Config) -> Setup {
 
 fn consume(
     config: &Config,
-    hands: &Hands,
-    asks: Asks,
+    service: &OrderService,
+    query_requests: QueryRequests,
     (consuming, publishing, copies): (&Connection, &Connection, &Publisher),
     stop: &CancellationToken,
 ) -> Vec<ConsumerHandle> {
     let commands = Arc::new(Commands {
-        hands: hands.clone(),
-        places: Shares::new(config.restraint.creates),
+        service: service.clone(),
+        permits: FairSemaphore::new(config.gateway_limits.concurrent_creates),
         replier: Replier::start(publishing.clone()),
         namespace: config.namespace.clone(),
         clients: config.clients.clone(),
     });
-    let notifications = Arc::new(Notifications::new(hands.clone(), asks));
+    let notifications = Arc::new(Notifications::new(service.clone(), query_requests));
     let limits = |prefetch, batch_max, batches_in_flight| ConsumerLimits {
         prefetch,
         batch_max,
@@ -174,7 +174,7 @@ fn consume(
             connection(),
             copies(),
             Queue::Orders,
-            limits(ORDERS_PREFETCH, 1, config.restraint.creates),
+            limits(ORDERS_PREFETCH, 1, config.gateway_limits.concurrent_creates),
             Arc::clone(&commands),
             stop.clone(),
         ),

@@ -35,7 +35,7 @@ async fn close(
     key: &OrderKey,
 ) -> Result<Outcome, StoreError> {
     failpoint::reached("close.taken");
-    let store = &commands.hands.store;
+    let store = &commands.service.store;
     if store.find(key).await?.is_none() {
         return Ok(match wait_for_create(delivery) {
             Some(outcome) => outcome,
@@ -46,7 +46,7 @@ async fn close(
         traceparent: trace::of(delivery),
         ..ObservedFact::new(key.clone(), Fact::CloseRequested, Source::Shop)
     };
-    let settled = commands.hands.settle(&[SettlementInput::fact(fact)]).await?;
+    let settled = commands.service.settle(&[SettlementInput::fact(fact)]).await?;
     failpoint::reached("close.settled");
     let Some(view) = settled.into_iter().next().and_then(|settled| settled.view) else {
         return Err(StoreError::Fault("an order is gone".to_owned()));

@@ -24,10 +24,10 @@ impl Measured {
         store: &Store,
         key: &OrderKey,
         verdict: &Verdict<T>,
-        say: impl FnOnce(&T) -> String,
+        describe: impl FnOnce(&T) -> String,
     ) {
         let (name, detail) = match verdict {
-            Verdict::Yes(value) => ("yes", say(value)),
+            Verdict::Yes(value) => ("yes", describe(value)),
             Verdict::No(no) => ("no", format!("{}: {}", no.err_code, no.err_code_des)),
             Verdict::Unknown(why) => ("unknown", why.to_string()),
         };

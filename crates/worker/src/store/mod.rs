@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use crate::reconcile::Patience;
+use crate::schedule::CheckSchedule;
 
 /// Two workers with batches of 50 already saturate one server; more only queue inside Postgres.
 const CONNECTIONS_MAX: u32 = 16;
@@ -69,7 +69,7 @@ const LINES_MAX: i64 = 500;
 pub struct Store {
     pool: PgPool,
     outbox: OutboxNotifier,
-    patience: Patience,
+    schedule: CheckSchedule,
 }
 
 /// Why the store did not do what it was asked. Nothing was written.
@@ -89,14 +89,14 @@ pub enum StoreError {
 impl Store {
     /// Opens the pool without waiting for the server: a worker starts and says "not ready" while
     /// its database is away. Committed events go to the relay through `outbox`;
-    /// `patience` decides when an order is looked at again.
+    /// `schedule` decides when an order is looked at again.
     ///
     /// # Errors
     /// When the URL is no Postgres URL.
     pub fn open(
         database_url: &str,
         outbox: OutboxNotifier,
-        patience: Patience,
+        schedule: CheckSchedule,
     ) -> Result<Self, sqlx::Error> {
         let options =
             PgConnectOptions::from_str(database_url)?.application_name("wxpay-worker").options([
@@ -110,7 +110,7 @@ impl Store {
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(is_outside_a_transaction(connection)))
             .connect_lazy_with(options);
-        Ok(Self { pool, outbox, patience })
+        Ok(Self { pool, outbox, schedule })
     }
 
     /// Whether the server answers.

@@ -12,8 +12,7 @@ use wechatpay_v2::MchId;
 
 use super::write::{self, Cause, OpenedException, WrittenTransition};
 use super::{Outgoing, Store, StoreError, Stored, row};
-use crate::reconcile::Patience;
-use crate::reconcile::plan::{self, Jitter};
+use crate::schedule::{self, CheckSchedule, Jitter};
 use crate::{clock, failpoint};
 
 /// One entry of a batch.
@@ -196,7 +195,7 @@ impl Store {
         tx: &mut sqlx::PgConnection,
         inputs: &[SettlementInput],
     ) -> Result<Decided, StoreError> {
-        let mut batch = SettlementBatch::open(tx, inputs, self.patience.clone()).await?;
+        let mut batch = SettlementBatch::open(tx, inputs, self.schedule.clone()).await?;
         let settled: Vec<Settled> = inputs.iter().map(|input| batch.settle(input)).collect();
         let moves = batch.transitions.iter().map(WrittenTransition::names).collect();
         let outgoing = batch.write(tx, inputs, &settled).await?;
@@ -231,7 +230,7 @@ struct SettlementBatch {
     opened: Vec<OpenedException>,
     /// Orders of which a query confirmed what does not fit: a person decides now.
     polling_stopped: BTreeSet<OrderKey>,
-    patience: Patience,
+    schedule: CheckSchedule,
 }
 
 /// An exception that stands, open or resolved.
@@ -261,7 +260,7 @@ impl SettlementBatch {
     async fn open(
         tx: &mut sqlx::PgConnection,
         inputs: &[SettlementInput],
-        patience: Patience,
+        schedule: CheckSchedule,
     ) -> Result<Self, StoreError> {
         let keys: BTreeSet<OrderKey> =
             inputs.iter().filter_map(SettlementInput::key).cloned().collect();
@@ -289,7 +288,7 @@ impl SettlementBatch {
             transitions: Vec::new(),
             opened: Vec::new(),
             polling_stopped: BTreeSet::new(),
-            patience,
+            schedule,
         })
     }
 
@@ -425,7 +424,7 @@ impl SettlementBatch {
             let release = self.released.get(key).copied();
             let look = match self.polling_stopped.contains(key) {
                 true => None,
-                false => plan::next_look(&stored.order, &self.patience, Jitter::draw(), now),
+                false => schedule::next_check(&stored.order, &self.schedule, Jitter::draw(), now),
             };
             (stored.order != before.order || release.is_some()).then_some((
                 &before.order,

@@ -14,9 +14,9 @@ use time::format_description::well_known::Rfc3339;
 use wechatpay_v2::{AppId, MchId};
 
 use crate::budget::Budget;
-use crate::hands::Hands;
 use crate::merchants::{Merchant, Merchants};
-use crate::reconcile::Asks;
+use crate::order_service::OrderService;
+use crate::reconcile::QueryRequests;
 use crate::store::{Evidence, NotificationStatus, Settled, SettlementInput, StoreError};
 use crate::{clock, failpoint};
 
@@ -31,13 +31,13 @@ const QUERIES_PER_MINUTE: u32 = 30;
 
 /// Handles the notification queue.
 pub(crate) struct Notifications {
-    hands: Hands,
+    service: OrderService,
     /// What does not verify is kept only so often.
     sample: Budget,
     /// What is odd makes us ask WeChat only so often.
     claimed_queries: Budget,
     signed_queries: Budget,
-    asks: Asks,
+    query_requests: QueryRequests,
 }
 
 /// What a delivery turned out to be, before the database is asked.
@@ -54,20 +54,20 @@ pub(crate) enum Reading {
 }
 
 impl Notifications {
-    pub(crate) fn new(hands: Hands, asks: Asks) -> Self {
+    pub(crate) fn new(service: OrderService, query_requests: QueryRequests) -> Self {
         Self {
-            hands,
+            service,
             sample: Budget::new(3600, SAMPLE_PER_HOUR),
             claimed_queries: Budget::new(60, QUERIES_PER_MINUTE),
             signed_queries: Budget::new(60, QUERIES_PER_MINUTE),
-            asks,
+            query_requests,
         }
     }
 
     /// Settles a batch; when it fails for a reason of ours, one by one, so that a poisoned message
     /// does not hold up its neighbours.
     async fn settle(&self, inputs: &[SettlementInput]) -> Vec<Result<Settled, StoreError>> {
-        match self.hands.settle(inputs).await {
+        match self.service.settle(inputs).await {
             Ok(settled) => settled.into_iter().map(Ok).collect(),
             Err(error) if inputs.len() == 1 => vec![Err(error)],
             Err(StoreError::Unavailable(_)) => {
@@ -78,7 +78,7 @@ impl Notifications {
                 tracing::warn!(%error, size = inputs.len(), "a batch is settled one by one");
                 let mut each = Vec::with_capacity(inputs.len());
                 for input in inputs {
-                    let settled = self.hands.settle(std::slice::from_ref(input)).await;
+                    let settled = self.service.settle(std::slice::from_ref(input)).await;
                     each.push(settled.and_then(|settled| {
                         let none = || StoreError::Fault("an input without a result".to_owned());
                         settled.into_iter().next().ok_or_else(none)
@@ -111,7 +111,7 @@ impl Handler for Notifications {
         failpoint::reached("notification.taken");
         let mut sorted = Sorted::default();
         for (place, delivery) in batch.iter().enumerate() {
-            let outcome = self.sort(&mut sorted, place, read(&self.hands.merchants, delivery));
+            let outcome = self.sort(&mut sorted, place, read(&self.service.merchants, delivery));
             sorted.outcomes.push(outcome);
         }
         let Sorted { mut outcomes, inputs, places, bad_signatures, mut odd } = sorted;
@@ -195,7 +195,7 @@ impl Notifications {
 
     async fn tell_bad_signatures(&self, bad_signatures: HashMap<MchId, i64>) {
         for (mch_id, count) in bad_signatures {
-            let counted = self.hands.store.count_bad_signatures(&mch_id, count, clock::now());
+            let counted = self.service.store.count_bad_signatures(&mch_id, count, clock::now());
             if let Err(error) = counted.await {
                 tracing::warn!(%mch_id, count, %error, "bad signatures are not counted");
             }
@@ -219,7 +219,7 @@ impl Notifications {
             return;
         }
         let named: Vec<OrderKey> = odd.keys().cloned().collect();
-        let ours = match self.hands.store.filter_non_terminal(&named).await {
+        let ours = match self.service.store.filter_non_terminal(&named).await {
             Ok(ours) => ours.into_iter().collect::<BTreeSet<_>>(),
             Err(error) => {
                 tracing::warn!(orders = named.len(), %error, "no order is looked at now");
@@ -234,11 +234,11 @@ impl Notifications {
             if !self.budget_of(&it).take(&key.mch_id, clock::now()) {
                 metrics::counter!("wxpay_queries_over_budget_total").increment(1);
             } else if is_ours {
-                if let Err(error) = self.hands.store.schedule_check(&key).await {
+                if let Err(error) = self.service.store.schedule_check(&key).await {
                     tracing::warn!(%key, %error, "an order is not looked at now");
                 }
             } else if let Some(appid) = it.appid {
-                self.asks.ask(key, appid);
+                self.query_requests.send(key, appid);
             }
         }
     }
