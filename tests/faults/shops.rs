@@ -96,7 +96,7 @@ impl<'a> Shops<'a> {
         let number = format!("faults{:x}n{at}", self.seed);
         let order = shop.order(&number, rng.i64(1..100_000));
         if rng.u32(0..50) == 0 {
-            self.note("an answer slower than our patience");
+            self.note("an answer slower than our timeout");
             let api = [Api::Unifiedorder, Api::Orderquery][rng.usize(0..2)];
             self.inject_fault(api, &number, Fault::DelayMs(BEYOND_PATIENCE_MS), 1);
         }

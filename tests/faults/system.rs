@@ -27,7 +27,7 @@ use crate::process::Process;
 pub(crate) const WORKERS: usize = 2;
 pub(crate) const INGRESSES: usize = 2;
 /// What takes minutes takes seconds.
-pub(crate) const HURRY: &str = "patience=return";
+pub(crate) const HURRY: &str = "schedule=return";
 
 pub(crate) struct System {
     pub(crate) servers: Servers,

@@ -215,10 +215,11 @@ async fn depths(system: &System) -> Vec<QueueDepth> {
         namespace: system.namespace.clone(),
         connection_name: "faults".to_owned(),
     };
-    let link = broker::Link::start(config, broker::Setup::Check, stop.clone());
-    let depths = harness::eventually("depths", async || broker::depths(&link).await.ok()).await;
+    let connection = broker::Connection::start(config, broker::Setup::Check, stop.clone());
+    let depths =
+        harness::eventually("depths", async || broker::queue_depths(&connection).await.ok()).await;
     stop.cancel();
-    link.closed().await;
+    connection.closed().await;
     depths
 }
 

@@ -56,8 +56,7 @@ fn key(shop: &Shop, number: &str) -> Value {
 async fn ends_paid(world: &World, shop: &Shop, number: &str) {
     world.wait_for_event(number, "order.payable").await;
     world.pay(shop, number, &PayOptions::default());
-    world.wait_for_event(number, "order.paid").await;
-    assert_eq!(world.events.transition_types(number), STORY);
+    world.expect_events(number, &STORY).await;
 }
 
 /// Waits until so many messages wait in one of our queues, and returns them.
@@ -128,8 +127,7 @@ async fn an_order_without_reply_to_is_heard_of_by_its_events() {
     let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));
     amqp.command(CREATE, &order, properties(&new_id())).await;
-    world.wait_for_event(&number, "order.payable").await;
-    let payable = &world.events.for_order(&number)[1];
+    let payable = world.wait_for_event(&number, "order.payable").await;
     assert!(payable["order"]["pay"]["paySign"].is_string(), "{payable}");
     ends_paid(&world, &shop, &number).await;
     amqp.close().await;
@@ -304,8 +302,7 @@ async fn an_answer_into_one_of_our_own_queues_is_refused() {
         let number = Shop::number();
         let asked = properties(&new_id()).with_reply_to(amqp.qualified_name(queue).into());
         amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), asked).await;
-        world.wait_for_event(&number, "order.rejected").await;
-        let event = &world.events.for_order(&number)[0];
+        let event = world.wait_for_event(&number, "order.rejected").await;
         assert_eq!(wrong_fields(&event["problem"]), ["reply_to"]);
 
         let asked = properties(&new_id()).with_reply_to(amqp.qualified_name(queue).into());
@@ -342,8 +339,7 @@ async fn the_routing_key_decides_what_a_message_is_whatever_else_it_says() {
         let number = Shop::number();
         let order = bytes(&shop.order(&number, 9900));
         amqp.command(CREATE, &order, strange).await;
-        world.wait_for_event(&number, "order.payable").await;
-        assert_eq!(world.events.transition_types(&number), STORY[..2]);
+        world.expect_events(&number, &STORY[..2]).await;
     }
     amqp.close().await;
     world.finish().await;

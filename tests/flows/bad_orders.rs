@@ -447,13 +447,15 @@ async fn what_wechat_refuses_for_good_has_failed() {
         assert_eq!(problem["state"], "failed");
         assert_eq!(problem["detail"], "微信支付说：不行");
 
-        world.wait_for_event(&number, "order.failed").await;
-        assert_eq!(world.events.transition_types(&number), ["order.created", "order.failed"]);
+        world.expect_events(&number, &["order.created", "order.failed"]).await;
         let (status, view) = world.get(&shop, &number).await;
         assert_eq!((status.as_u16(), &view["state"]), (200, &json!("failed")));
         let failure = json!({"err_code": err_code, "err_code_des": "微信支付说：不行"});
         assert_eq!(view["failure"], failure);
-        assert_eq!(world.events.distinct(&number)[1]["order"]["failure"], failure);
+        assert_eq!(
+            world.wait_for_event(&number, "order.failed").await["order"]["failure"],
+            failure
+        );
         assert_eq!(world.transitions(&number).await, ["created by shop", "failed by reply"]);
     }
     world.finish().await;

@@ -83,8 +83,7 @@ async fn an_ingress_without_a_broker_takes_nothing_and_recovers_by_itself() {
     assert_eq!(status, 404, "nothing was written: {missing}");
     world.create_payable(&order).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.wait_for_event(&number, "order.paid").await;
-    assert_eq!(world.events.transition_types(&number), STORY);
+    world.expect_events(&number, &STORY).await;
     world.finish().await;
 }
 
@@ -108,8 +107,7 @@ async fn a_notification_that_finds_no_broker_is_repeated_by_wechat_until_it_does
     assert_eq!(world.order_state(&shop, &number).await.unwrap(), "payable");
 
     proxy.open();
-    world.wait_for_event(&number, "order.paid").await;
-    assert_eq!(world.events.transition_types(&number), STORY);
+    world.expect_events(&number, &STORY).await;
     let successes = || attempts().filter(|it| it.verdict == AttemptVerdict::Success);
     eventually("the SUCCESS", async || successes().next()).await;
     assert_eq!(successes().count(), 1, "it ends the repeats");
@@ -165,8 +163,7 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
     }
     for order in &orders {
         let number = order["out_trade_no"].as_str().unwrap();
-        world.wait_for_event(number, "order.payable").await;
-        assert_eq!(world.events.transition_types(number), STORY[..2]);
+        world.expect_events(number, &STORY[..2]).await;
         let (_, view) = world.get(&shop, number).await;
         assert_eq!(view["total_fee"], order["total_fee"]);
     }
@@ -214,7 +211,7 @@ async fn an_order_whose_confirm_is_lost_is_unknown_and_the_same_number_settles_i
     for order in &orders {
         settles(&world, order).await;
         let number = order["out_trade_no"].as_str().unwrap();
-        assert_eq!(world.events.transition_types(number), STORY[..2]);
+        world.expect_events(number, &STORY[..2]).await;
         let calls = world.simulator.calls(&shop.mch_id, number);
         assert_eq!(calls.unifiedorder, 1);
     }

@@ -13,19 +13,19 @@ use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
 use simulator::{Api, AttemptVerdict, Fault, FaultPlan, PayOptions};
-use worker::Patience;
+use worker::CheckSchedule;
 
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 /// More than anybody asks during a test.
 const ALWAYS: u32 = 1_000_000;
 
-fn patience() -> Patience {
-    Patience {
+fn schedule() -> CheckSchedule {
+    CheckSchedule {
         close_age_min: Duration::ZERO,
         expiry_grace: Duration::ZERO,
-        closed_look: Duration::from_millis(300),
-        young_look: Duration::from_secs(1),
-        unknown_first: Duration::from_millis(500),
+        closed_check_delay: Duration::from_millis(300),
+        payable_check_interval: Duration::from_secs(1),
+        unknown_retry_first: Duration::from_millis(500),
     }
 }
 
@@ -62,7 +62,7 @@ async fn a_broker_that_has_lost_everything_costs_no_order_and_no_payment() {
     let mut world = World::start_with(Options {
         workers: Some(2),
         amqp_text: Some(amqp_text),
-        patience: Some(patience()),
+        schedule: Some(schedule()),
         ..Options::default()
     })
     .await;

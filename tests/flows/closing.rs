@@ -11,27 +11,27 @@ use serde_json::{Value, json};
 use simulator::{Api, Fault, PayOptions, Release};
 use time::OffsetDateTime;
 use uuid::Uuid;
-use worker::Patience;
+use worker::CheckSchedule;
 
 const CLOSE: &str = "order.close";
 const CREATE: &str = "order.create";
 const CLOSED: [&str; 4] = ["order.created", "order.payable", "order.closing", "order.closed"];
 
 /// Nothing waits for its time, and nothing is looked at twice by itself.
-fn at_once() -> Patience {
+fn at_once() -> CheckSchedule {
     let never = Duration::from_secs(3600);
-    Patience {
+    CheckSchedule {
         close_age_min: Duration::ZERO,
         expiry_grace: Duration::ZERO,
-        closed_look: never,
-        young_look: never,
-        unknown_first: never,
+        closed_check_delay: never,
+        payable_check_interval: never,
+        unknown_retry_first: never,
     }
 }
 
 /// What is closing stays so.
-fn closing_waits() -> Patience {
-    Patience { close_age_min: Duration::from_secs(3600), ..at_once() }
+fn closing_waits() -> CheckSchedule {
+    CheckSchedule { close_age_min: Duration::from_secs(3600), ..at_once() }
 }
 
 /// Whether an order is looked at from an instant on: then, or by chance up to two seconds later.
@@ -40,8 +40,8 @@ async fn falls_due(world: &World, number: &str, from: &str) -> bool {
     world.select_order(number, &due).await
 }
 
-async fn world_with(patience: Patience) -> World {
-    World::start_with(Options { patience: Some(patience), ..Options::default() }).await
+async fn world_with(schedule: CheckSchedule) -> World {
+    World::start_with(Options { schedule: Some(schedule), ..Options::default() }).await
 }
 
 fn refusal(err_code: &str) -> Fault {
@@ -164,9 +164,9 @@ async fn closeorder_waits_for_the_answer_of_a_query() {
 
 #[tokio::test]
 async fn an_order_is_not_closed_before_its_age() {
-    let patience = Patience { close_age_min: Duration::from_secs(3), ..at_once() };
+    let schedule = CheckSchedule { close_age_min: Duration::from_secs(3), ..at_once() };
     let options = Options {
-        patience: Some(patience),
+        schedule: Some(schedule),
         gateway_close_age_min: Some(Duration::from_secs(1)),
         ..Options::default()
     };
@@ -207,7 +207,7 @@ async fn the_wait_of_a_close_is_counted_from_the_creation() {
 #[tokio::test]
 async fn an_order_that_is_too_young_for_wechat_is_closed_later() {
     let options = Options {
-        patience: Some(Patience { close_age_min: Duration::ZERO, ..fast_schedule() }),
+        schedule: Some(CheckSchedule { close_age_min: Duration::ZERO, ..fast_schedule() }),
         gateway_close_age_min: Some(Duration::from_secs(1)),
         ..Options::default()
     };
@@ -424,8 +424,8 @@ async fn paid_after_the_close_is_paid_and_late() {
 #[tokio::test]
 async fn the_last_look_after_a_close_finds_a_payment() {
     let story: Vec<&str> = CLOSED.into_iter().chain(["order.paid"]).collect();
-    let patience = Patience { closed_look: Duration::from_secs(60), ..at_once() };
-    let world = world_with(patience).await;
+    let schedule = CheckSchedule { closed_check_delay: Duration::from_secs(60), ..at_once() };
+    let world = world_with(schedule).await;
     let shop = world.shop();
     let number = a_closed_order(&world, &shop).await;
     assert!(falls_due(&world, &number, "closed_at + interval '60 s'").await);
@@ -450,8 +450,8 @@ async fn the_last_look_after_a_close_finds_a_payment() {
     is_untroubled(&world, &number).await;
     world.finish().await;
 
-    let patience = Patience { closed_look: Duration::from_millis(1500), ..at_once() };
-    let world = world_with(patience).await;
+    let schedule = CheckSchedule { closed_check_delay: Duration::from_millis(1500), ..at_once() };
+    let world = world_with(schedule).await;
     let shop = world.shop();
     let number = a_closed_order(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions { force: true, ..unpublished() });

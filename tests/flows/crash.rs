@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use harness::{Options, Shop, World, eventually, fast_schedule};
 use serde_json::Value;
 use simulator::{Api, ControlError, Fault, PayOptions, Release};
-use worker::Patience;
+use worker::CheckSchedule;
 
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
@@ -208,7 +208,7 @@ async fn it_dies_between_a_commit_and_its_ack() {
 #[tokio::test]
 async fn it_dies_while_it_closes() {
     let mut world = World::start_with(Options {
-        patience: Some(Patience { close_age_min: Duration::ZERO, ..fast_schedule() }),
+        schedule: Some(CheckSchedule { close_age_min: Duration::ZERO, ..fast_schedule() }),
         ..Options::default()
     })
     .await;
@@ -364,7 +364,7 @@ async fn pays_if_possible(world: &World, shop: &Shop, number: &str) -> bool {
 #[tokio::test]
 async fn two_workers_create_close_and_settle_one_order_at_once() {
     let options =
-        Options { workers: Some(2), patience: Some(fast_schedule()), ..Options::default() };
+        Options { workers: Some(2), schedule: Some(fast_schedule()), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.hmac_shop();
     let race = async |round: usize| {
@@ -407,7 +407,6 @@ async fn two_workers_create_close_and_settle_one_order_at_once() {
     };
     let ends = join_all((0..20).map(race)).await;
     for (number, end) in ends {
-        let told = world.events.transition_types(&number);
         let history = world.transitions(&number).await;
         let moves: Vec<String> = history
             .iter()
@@ -417,7 +416,7 @@ async fn two_workers_create_close_and_settle_one_order_at_once() {
             (world.events.transition_types(&number) == moves).then_some(())
         })
         .await;
-        assert!(moves.last().unwrap().ends_with(end), "{moves:?} {told:?}");
+        assert!(moves.last().unwrap().ends_with(end), "{moves:?}");
     }
     never_differed(&world);
     world.finish().await;

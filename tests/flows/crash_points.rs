@@ -9,7 +9,7 @@ use simulator::PayOptions;
 use worker::failpoint::STEPS;
 
 /// Waits of minutes last seconds.
-const HURRY: &str = "patience=return";
+const HURRY: &str = "schedule=return";
 /// Each waits for the lease that its dead worker has left, and uses little else meanwhile.
 const AT_ONCE: usize = 7;
 /// Calls whose answer can get lost on the way.

@@ -87,6 +87,21 @@ async fn examine(program: &Program, world: &World) -> Examined {
     examined
 }
 
+/// Examines until the report satisfies a condition: the broker counts messages and consumers a
+/// moment after they came or went.
+async fn examine_until(
+    program: &Program,
+    world: &World,
+    what: &str,
+    condition: impl Fn(&Examined) -> bool,
+) -> Examined {
+    eventually(what, async || {
+        let examined = examine(program, world).await;
+        condition(&examined).then_some(examined)
+    })
+    .await
+}
+
 async fn payable(world: &World, shop: &Shop) -> String {
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -248,13 +263,20 @@ async fn what_drifts_and_what_waits_on_the_broker_is_named() {
         examined.blames_only("broker.topology", "bad", &finding, "start or restart a worker");
     }
     world.stop_workers().await;
-    let examined = examine(&program, &world).await;
-    for queue in ["orders", "notifications", "queries"] {
+    let queues = ["orders", "notifications", "queries"];
+    let examined = examine_until(&program, &world, "no consumer to be left", |examined| {
+        queues.iter().all(|queue| examined.verdict(&format!("queue.{queue}")) == "warn")
+    })
+    .await;
+    for queue in queues {
         let (name, finding) = (format!("queue.{queue}"), "no worker consumes");
         examined.blames(&name, "warn", finding, "wxpay-worker run");
     }
     world.add_worker().await;
-    assert_eq!(examine(&program, &world).await.verdict("broker.topology"), "ok");
+    examine_until(&program, &world, "the topology to be restored", |examined| {
+        examined.verdict("broker.topology") == "ok"
+    })
+    .await;
 
     let id = Uuid::now_v7().to_string();
     let properties = BasicProperties::default().with_message_id(id.as_str().into());
@@ -266,16 +288,15 @@ async fn what_drifts_and_what_waits_on_the_broker_is_named() {
         properties,
     )
     .await;
-    let waits = async || {
-        let examined = examine(&program, &world).await;
-        (examined.verdict("parked.orders") != "ok").then_some(examined)
-    };
-    let examined = eventually("the parked message to be counted", waits).await;
+    let examined = examine_until(&program, &world, "the parked message", |examined| {
+        examined.verdict("parked.orders") != "ok"
+    })
+    .await;
     let remedy = "wxpay-worker parked list orders";
     examined.blames_only("parked.orders", "bad", "1 message waits for a person", remedy);
     let discard = ["parked", "discard", "orders", "#1", "--reason", "seen"];
     program.does(&world, &discard).await;
-    assert_eq!(examine(&program, &world).await.code, 0);
+    examine_until(&program, &world, "nothing to be parked", |examined| examined.code == 0).await;
     amqp.close().await;
     world.finish().await;
 }

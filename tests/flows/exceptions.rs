@@ -233,7 +233,7 @@ async fn resolve(world: &World, shop: &Shop, number: &str, kind: &str) -> String
 }
 
 fn in_a_hurry() -> Options {
-    Options { patience: Some(fast_schedule()), ..Options::default() }
+    Options { schedule: Some(fast_schedule()), ..Options::default() }
 }
 
 /// The next calls for a new order fail, all in one way.

@@ -12,7 +12,7 @@ use simulator::{Fault, FaultPlan, PayOptions, PlannedFault, Release};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use wechatpay_v2::client::Timeouts;
 use wechatpay_v2::{ApiKey, MchId};
-use worker::{Merchant, Merchants, Restraint};
+use worker::{GatewayLimits, Merchant, Merchants};
 
 /// Beyond the end of any test.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -20,19 +20,19 @@ const NEVER: Duration = Duration::from_secs(3600);
 const CREATES_OF_ONE: usize = 16;
 const CHECKS_OF_ONE: usize = 4;
 
-fn narrow() -> Restraint {
-    Restraint {
-        creates: 2 * CREATES_OF_ONE,
-        checks: 2 * CHECKS_OF_ONE,
+fn narrow() -> GatewayLimits {
+    GatewayLimits {
+        concurrent_creates: 2 * CREATES_OF_ONE,
+        concurrent_checks: 2 * CHECKS_OF_ONE,
         // Longer than a test needs while calls are held, and still within their lease.
         timeouts: Timeouts { call: Duration::from_secs(20), ..Timeouts::default() },
-        ..Restraint::default()
+        ..GatewayLimits::default()
     }
 }
 
-async fn world_with(restraint: Restraint) -> World {
-    let (patience, restraint) = (Some(fast_schedule()), Some(restraint));
-    World::start_with(Options { patience, restraint, ..Options::default() }).await
+async fn world_with(gateway_limits: GatewayLimits) -> World {
+    let (schedule, gateway_limits) = (Some(fast_schedule()), Some(gateway_limits));
+    World::start_with(Options { schedule, gateway_limits, ..Options::default() }).await
 }
 
 /// Strikes every call of this merchant until further notice.
@@ -156,8 +156,8 @@ async fn calls_that_never_end_hold_no_more_than_their_merchants_places() {
 
 #[tokio::test]
 async fn a_wrong_key_costs_a_few_calls_and_no_order_of_anybody() {
-    let restraint = Restraint { pause_first: NEVER, pause_max: NEVER, ..narrow() };
-    let world = world_with(restraint).await;
+    let gateway_limits = GatewayLimits { pause_first: NEVER, pause_max: NEVER, ..narrow() };
+    let world = world_with(gateway_limits).await;
     let (broken, sound) = (world.shop(), world.hmac_shop());
     let lost = Shop::number();
     world.create_payable(&broken.order(&lost, 9900)).await;
@@ -199,9 +199,9 @@ async fn a_wrong_key_costs_a_few_calls_and_no_order_of_anybody() {
 #[tokio::test]
 async fn calls_that_fail_pause_one_probes_and_all_are_made_when_it_works() {
     let pause = Duration::from_millis(100);
-    let restraint =
-        Restraint { failures_max: 3, pause_first: pause, pause_max: pause * 3, ..narrow() };
-    let world = world_with(restraint).await;
+    let gateway_limits =
+        GatewayLimits { failures_max: 3, pause_first: pause, pause_max: pause * 3, ..narrow() };
+    let world = world_with(gateway_limits).await;
     let (broken, sound) = (world.shop(), world.hmac_shop());
     fail_all_calls(&world, &broken, Fault::SystemError);
     let mut numbers = accepted(&world, &broken, 40).await;
@@ -233,7 +233,7 @@ async fn calls_that_fail_pause_one_probes_and_all_are_made_when_it_works() {
 #[tokio::test]
 async fn a_burst_over_the_limit_is_spread_and_nobody_is_lost() {
     // There is a place for each of them.
-    let world = world_with(Restraint::default()).await;
+    let world = world_with(GatewayLimits::default()).await;
     let shop = world.shop();
     world
         .keys
@@ -290,8 +290,9 @@ async fn many_due_orders_of_one_merchant_hide_no_payment_of_another() {
 /// A closing order waits as any other, and is closed when calls work again.
 #[tokio::test]
 async fn what_is_to_be_closed_while_calls_pause_is_closed_later() {
-    let restraint = Restraint { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
-    let world = world_with(restraint).await;
+    let gateway_limits =
+        GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
+    let world = world_with(gateway_limits).await;
     let (shop, closing) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&closing, 9900)).await;
     fail_all_calls(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));
@@ -320,9 +321,10 @@ async fn what_is_to_be_closed_while_calls_pause_is_closed_later() {
 /// A prepay that is old and still valid is better than none.
 #[tokio::test]
 async fn a_prepay_that_cannot_be_renewed_now_is_told_as_it_is() {
-    let restraint = Restraint { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
-    let restraint = Some(restraint);
-    let world = World::start_with(Options { restraint, ..Options::default() }).await;
+    let gateway_limits =
+        GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
+    let gateway_limits = Some(gateway_limits);
+    let world = World::start_with(Options { gateway_limits, ..Options::default() }).await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
     let first = world.create_payable(&order).await;
@@ -350,8 +352,8 @@ async fn the_backup_host_takes_over_and_gives_back() {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let primary = format!("http://{}", socket.local_addr().unwrap());
     let timeouts = Timeouts { host_rest: Duration::from_millis(200), ..Timeouts::default() };
-    let restraint = Some(Restraint { timeouts, ..Restraint::default() });
-    let options = Options { gateway_primary: Some(primary), restraint, ..Options::default() };
+    let gateway_limits = Some(GatewayLimits { timeouts, ..GatewayLimits::default() });
+    let options = Options { gateway_primary: Some(primary), gateway_limits, ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.shop();
     paid(&world, &shop, 20).await;

@@ -8,7 +8,7 @@ use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, wor
 use serde_json::json;
 use simulator::PayOptions;
 use wechatpay_v2::{ApiKey, AppId, MchId};
-use worker::{Merchant, Merchants, Patience};
+use worker::{CheckSchedule, Merchant, Merchants};
 
 const PAID_BY_NOTIFY: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
 const PAID_BY_QUERY: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
@@ -60,11 +60,11 @@ fn with_previous(world: &World, keys: impl Fn(&TestMerchant) -> (String, String)
 
 /// Looks soon after a call without an outcome, and else practically never. The fifth failure,
 /// after which the looks become rare, is a quarter of a minute away.
-fn after_failures() -> Patience {
-    Patience {
-        young_look: Duration::from_secs(3600),
-        unknown_first: Duration::from_secs(1),
-        ..Patience::default()
+fn after_failures() -> CheckSchedule {
+    CheckSchedule {
+        payable_check_interval: Duration::from_secs(3600),
+        unknown_retry_first: Duration::from_secs(1),
+        ..CheckSchedule::default()
     }
 }
 
@@ -90,7 +90,7 @@ async fn the_previous_key_still_verifies() {
 #[tokio::test]
 async fn with_a_wrong_key_an_order_waits_and_its_view_says_why() {
     let world =
-        World::start_with(Options { patience: Some(after_failures()), ..Options::default() }).await;
+        World::start_with(Options { schedule: Some(after_failures()), ..Options::default() }).await;
     for shop in [world.shop(), world.hmac_shop()] {
         world.keys.replace(&wrong(&world));
         let number = Shop::number();
@@ -115,7 +115,7 @@ async fn with_a_wrong_key_an_order_waits_and_its_view_says_why() {
 #[tokio::test]
 async fn a_payment_that_was_told_while_the_key_was_wrong_is_found_when_it_is_right() {
     let world =
-        World::start_with(Options { patience: Some(after_failures()), ..Options::default() }).await;
+        World::start_with(Options { schedule: Some(after_failures()), ..Options::default() }).await;
     let mut orders = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();
@@ -149,7 +149,7 @@ async fn a_payment_that_was_told_while_the_key_was_wrong_is_found_when_it_is_rig
 #[tokio::test]
 async fn a_key_that_stays_wrong_makes_orders_unsettled_and_nothing_is_lost() {
     let world =
-        World::start_with(Options { patience: Some(fast_schedule()), ..Options::default() }).await;
+        World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await;
     let shop = world.shop();
     let program = Program::of(&world);
     let paid = Shop::number();
@@ -183,7 +183,7 @@ async fn a_key_that_stays_wrong_makes_orders_unsettled_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_key_that_changes_in_mid_flight_loses_none_of_twenty_orders() {
     let options =
-        Options { workers: Some(2), patience: Some(fast_schedule()), ..Options::default() };
+        Options { workers: Some(2), schedule: Some(fast_schedule()), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.hmac_shop();
     let (early, late): (Vec<_>, Vec<_>) =

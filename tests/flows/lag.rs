@@ -8,7 +8,7 @@ use simulator::{Api, Fault, PayOptions};
 const PAID: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
 async fn world() -> World {
-    World::start_with(Options { patience: Some(fast_schedule()), ..Options::default() }).await
+    World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await
 }
 
 fn unpublished() -> PayOptions {

@@ -24,7 +24,6 @@ mod privileges;
 mod reconcile;
 mod repeats;
 mod table;
-mod tidy;
 mod tls;
 mod unknown;
 mod workers;

@@ -13,7 +13,7 @@ use lapin::BasicProperties;
 use serde_json::json;
 use simulator::PayOptions;
 use uuid::Uuid;
-use worker::{Clients, Nudge, Patience};
+use worker::{CheckSchedule, Clients, OutboxNotifier};
 
 use roles::Roles;
 use users::Users;
@@ -45,7 +45,7 @@ async fn least(servers: &Servers) -> (World, Users, Roles) {
         database_admin_url: Some(servers.url(Server::Postgres).to_string()),
         ingress_amqp_url: Some(users.url("ingress")),
         unmigrated: true,
-        patience: Some(fast_schedule()),
+        schedule: Some(fast_schedule()),
         clients: Some(Clients::parse(clients, Some("ingress".to_owned())).unwrap()),
         ..Options::default()
     })
@@ -141,8 +141,11 @@ async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
             sqlx::query(age).execute(&world.environment.pool).await.unwrap().rows_affected() > 0
         );
     }
-    let store =
-        worker::store::Store::open(roles.worker.expose(), Nudge::nowhere(), Patience::default());
+    let store = worker::store::Store::open(
+        roles.worker.expose(),
+        OutboxNotifier::disconnected(),
+        CheckSchedule::default(),
+    );
     let store = store.unwrap();
     assert!(store.remove_old().await.unwrap() > 0);
     eventually("the old to be gone", async || {

@@ -8,14 +8,14 @@ use futures_util::future::join_all;
 use harness::{Options, Shop, World, eventually, fast_schedule};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, PayOptions, Release};
-use worker::Patience;
+use worker::CheckSchedule;
 
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 const PAYABLE: [&str; 2] = ["created by shop", "payable by reply"];
 const FOUND: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
 
 async fn hurried_world() -> World {
-    World::start_with(Options { patience: Some(fast_schedule()), ..Options::default() }).await
+    World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await
 }
 
 /// A payment of which no notification exists.
@@ -169,9 +169,8 @@ async fn an_unknown_outcome_is_told_as_such_and_one_look_settles_it() {
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(view["prepay_id"], gateway.prepay_ids.last().unwrap().as_str(), "{case}");
         assert_eq!(world.calls(shop, &number).unifiedorder, 2, "{case}");
-        let told = world.wait_for_event(&number, "order.payable").await;
-        assert_eq!(told, STORY[..2], "{case}");
-        let payable = &world.events.for_order(&number)[1];
+        world.expect_events(&number, &STORY[..2]).await;
+        let payable = world.wait_for_event(&number, "order.payable").await;
         assert!(payable["order"]["pay"]["paySign"].is_string(), "{case}: {payable}");
         world.pay(shop, &number, &PayOptions::default());
         world.expect_events(&number, &STORY).await;
@@ -183,8 +182,8 @@ async fn an_unknown_outcome_is_told_as_such_and_one_look_settles_it() {
 
 #[tokio::test]
 async fn unknown_outcomes_heal_by_themselves() {
-    let patience = Some(fast_schedule());
-    let options = Options { patience, ..Options::default() };
+    let schedule = Some(fast_schedule());
+    let options = Options { schedule, ..Options::default() };
     let world = World::start_with(options).await;
     let shops = [world.shop(), world.hmac_shop()];
     let cases = shops.iter().flat_map(|shop| no_answers().into_iter().map(move |it| (shop, it)));
@@ -313,8 +312,8 @@ async fn a_query_that_fails_moves_nothing_and_is_asked_again() {
 
 #[tokio::test]
 async fn queries_that_fail_are_repeated_by_themselves() {
-    let patience = Some(fast_schedule());
-    let options = Options { patience, ..Options::default() };
+    let schedule = Some(fast_schedule());
+    let options = Options { schedule, ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.shop();
     let find = async |fault: Fault| {
@@ -332,9 +331,13 @@ async fn queries_that_fail_are_repeated_by_themselves() {
 }
 
 /// Looks come by themselves only after a minute and more, so that each pause can be seen.
-fn minutes() -> Patience {
+fn minutes() -> CheckSchedule {
     let minute = Duration::from_secs(60);
-    Patience { unknown_first: minute, young_look: minute * 60, ..Patience::default() }
+    CheckSchedule {
+        unknown_retry_first: minute,
+        payable_check_interval: minute * 60,
+        ..CheckSchedule::default()
+    }
 }
 
 async fn pause(world: &World, number: &str) -> f64 {
@@ -352,7 +355,7 @@ async fn is_unsettled(world: &World, number: &str) {
 #[tokio::test]
 async fn the_same_communication_failure_again_and_again_is_for_a_person() {
     let world =
-        World::start_with(Options { patience: Some(minutes()), ..Options::default() }).await;
+        World::start_with(Options { schedule: Some(minutes()), ..Options::default() }).await;
     let (shop, number) = (world.shop(), Shop::number());
     let text = "body参数格式错误";
     world.inject_fault(Api::Unifiedorder, &number, Fault::ReturnFail(text.to_owned()), 7);
@@ -393,7 +396,7 @@ async fn the_same_communication_failure_again_and_again_is_for_a_person() {
 #[tokio::test]
 async fn an_order_that_never_gets_an_answer_is_for_a_person() {
     let world =
-        World::start_with(Options { patience: Some(minutes()), ..Options::default() }).await;
+        World::start_with(Options { schedule: Some(minutes()), ..Options::default() }).await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &unpublished());

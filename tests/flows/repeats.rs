@@ -81,7 +81,7 @@ async fn the_same_order_again_gets_fresh_parameters_and_no_second_call() {
         }
         assert_eq!(calls(&world, shop, &number), 1);
         assert_eq!(world.ledger_rows().await, books);
-        assert_eq!(world.events.transition_types(&number), ["order.created", "order.payable"]);
+        world.expect_events(&number, &["order.created", "order.payable"]).await;
     }
     world.finish().await;
 }
@@ -215,7 +215,7 @@ async fn the_same_order_asked_for_many_times_at_once_is_one_order() {
         assert_eq!(prepay_ids.len(), 1, "round {round}: {prepay_ids:?}");
         world.wait_for_event(&number, "order.payable").await;
         assert_eq!(world.transitions(&number).await, ["created by shop", "payable by reply"]);
-        assert_eq!(world.events.transition_types(&number), ["order.created", "order.payable"]);
+        world.expect_events(&number, &["order.created", "order.payable"]).await;
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(gateway.unifiedorder_count, 1, "round {round}");
         assert_eq!(calls(&world, &shop, &number), 1, "round {round}");
@@ -311,7 +311,7 @@ async fn a_refused_order_asked_for_again_is_refused_again() {
 
     assert_eq!(calls(&world, &shop, &number), 1);
     assert_eq!(world.ledger_rows().await, books);
-    assert_eq!(world.events.transition_types(&number), ["order.created", "order.failed"]);
+    world.expect_events(&number, &["order.created", "order.failed"]).await;
     rejections(&world, &number, 1).await;
     world.finish().await;
 }

@@ -62,12 +62,7 @@ async fn ends_paid(world: &World, shop: &Shop, order: &Value, case: &str) {
     assert_eq!(view["prepay_id"], issued.as_str(), "{case}: the last issued");
 
     world.pay(shop, number, &PayOptions::default());
-    world.wait_for_event(number, "order.paid").await;
-    assert_eq!(
-        world.events.transition_types(number),
-        ["order.created", "order.payable", "order.paid"],
-        "{case}"
-    );
+    world.expect_events(number, &["order.created", "order.payable", "order.paid"]).await;
 }
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.

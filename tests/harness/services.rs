@@ -90,7 +90,7 @@ impl TestEnvironment {
 
     pub async fn remove(&self) {
         self.pool.close().await;
-        broker::delete(&self.broker_config("test clean-up")).await.unwrap();
+        broker::delete_topology(&self.broker_config("test clean-up")).await.unwrap();
         let mut admin = PgConnection::connect(&self.admin_url).await.unwrap();
         let drop = AssertSqlSafe(format!("drop database {} with (force)", self.database));
         sqlx::query(drop).execute(&mut admin).await.unwrap();

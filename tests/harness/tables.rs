@@ -146,10 +146,11 @@ impl World {
     pub async fn queued_messages(&self) -> u32 {
         let stop = CancellationToken::new();
         let config = self.environment.broker_config("test depths");
-        let link = broker::Link::start(config, broker::Setup::Check, stop.clone());
-        let depths = eventually("depths", async || broker::depths(&link).await.ok()).await;
+        let connection = broker::Connection::start(config, broker::Setup::Check, stop.clone());
+        let depths =
+            eventually("depths", async || broker::queue_depths(&connection).await.ok()).await;
         stop.cancel();
-        link.closed().await;
+        connection.closed().await;
         let kept = |queue: &str| queue.ends_with(".parked") || queue.ends_with(".unrouted");
         let work = depths.iter().filter(|depth| !kept(&depth.queue));
         work.map(|depth| depth.messages).sum()

@@ -34,7 +34,7 @@ pub(crate) struct Times {
 impl Honest {
     pub(crate) async fn start(world: &Arc<World>) -> Self {
         let config = world.environment.broker_config("load events");
-        let mut events = broker::listen(&config, "order.paid.#").await.unwrap();
+        let mut events = broker::subscribe_events(&config, "order.paid.#").await.unwrap();
         let told: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
         let heard = Arc::clone(&told);
         let listening = tokio::spawn(async move {

@@ -20,8 +20,8 @@ use intake::Intake;
 use unsettled::Unsettled;
 
 use crate::{
-    BrokerError, Handler, Link, Publisher, Queue, complaint::Complaint, delays::Delays,
-    link::Session, queue_name, sender::Us,
+    BrokerError, Connection, Handler, Publisher, Queue, complaint::Complaint, connection::Session,
+    delays::Delays, queue_name, sender::Us,
 };
 
 /// What a consumer holds at most.
@@ -52,18 +52,18 @@ impl Consumer {
     /// `copies` publishes what is to come back later or to be parked; its link should be another
     /// one. It must not be drained before [`ConsumerHandle::drained`] has returned.
     pub fn start<H: Handler>(
-        link: Link,
+        connection: Connection,
         copies: Publisher,
         queue: Queue,
         limits: ConsumerLimits,
         handler: Arc<H>,
         stop: CancellationToken,
     ) -> ConsumerHandle {
-        let namespace = link.namespace().clone();
+        let namespace = connection.namespace().clone();
         let desk = Desk { handler, copies, namespace, queue, limits, stop: stop.clone() };
         let run = Run {
-            queue_name: queue_name(link.namespace(), queue),
-            link,
+            queue_name: queue_name(connection.namespace(), queue),
+            connection,
             limits,
             desk: Arc::new(desk),
             batches: Arc::new(Semaphore::new(limits.batches_in_flight.max(1))),
@@ -86,7 +86,7 @@ impl ConsumerHandle {
 }
 
 struct Run<H> {
-    link: Link,
+    connection: Connection,
     queue_name: String,
     limits: ConsumerLimits,
     desk: Arc<Desk<H>>,
@@ -107,9 +107,15 @@ enum Next {
 impl<H: Handler> Run<H> {
     async fn run(self) {
         let (mut delays, mut complaint) = (Delays::new(), Complaint::default());
-        while let Some(session) = self.stop.run_until_cancelled(self.link.usable_session()).await {
-            let open =
-                Intake::open(&session, &self.queue_name, self.limits.prefetch, Us::on(&self.link));
+        while let Some(session) =
+            self.stop.run_until_cancelled(self.connection.usable_session()).await
+        {
+            let open = Intake::open(
+                &session,
+                &self.queue_name,
+                self.limits.prefetch,
+                Us::on(&self.connection),
+            );
             match self.stop.run_until_cancelled(open).await {
                 None => break,
                 Some(Ok(intake)) => {
@@ -160,14 +166,14 @@ impl<H: Handler> Run<H> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Next::Stop,
-            () = self.link.lost(session) => Next::Over,
+            () = self.connection.lost(session) => Next::Over,
             batch = batch => batch.unwrap_or(Next::Over),
         }
     }
 
     fn explain(&self, session: &Session, intake: &Intake) {
         // The link itself tells when it was the connection.
-        if self.link.is_current(session) {
+        if self.connection.is_current(session) {
             let queue = &self.queue_name;
             match intake.error() {
                 Some(error) => tracing::warn!(queue, %error, "lost the subscription"),
@@ -181,7 +187,7 @@ impl<H: Handler> Run<H> {
             tracing::error!(queue = self.queue_name, "cannot consume, and keep trying: {news}");
         }
         if problem.is_not_found() {
-            self.link.doubt_topology();
+            self.connection.doubt_topology();
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use lapin::{
-    Connection, ConnectionProperties,
+    ConnectionProperties,
     runtime::default_runtime,
     tcp::AsyncTcpStream,
     uri::{AMQPScheme, AMQPUri},
@@ -29,7 +29,7 @@ const POLITENESS: Duration = Duration::from_secs(2);
 
 /// An open connection. Dropping it cuts the socket.
 pub(crate) struct Wire {
-    connection: Arc<Connection>,
+    connection: Arc<lapin::Connection>,
     cut: CutOnDrop,
 }
 
@@ -47,7 +47,7 @@ impl Wire {
         }
     }
 
-    pub(crate) fn connection(&self) -> &Arc<Connection> {
+    pub(crate) fn connection(&self) -> &Arc<lapin::Connection> {
         &self.connection
     }
 
@@ -69,13 +69,13 @@ async fn shake_hands(
     config: &BrokerConfig,
     patience: Duration,
     socket: Socket,
-) -> lapin::Result<Connection> {
+) -> lapin::Result<lapin::Connection> {
     let uri = config.amqp_url.uri().clone();
     let authorities = config.amqp_url.authorities().map(Path::to_owned);
     let name = config.connection_name.as_str().into();
     let properties = ConnectionProperties::default().with_connection_name(name);
     // In place, so that the compiler can tell which runtime, and so which socket, it works with.
-    Connection::connector(
+    lapin::Connection::connector(
         uri,
         default_runtime()?,
         async move |uri, runtime| {

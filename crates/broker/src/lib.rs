@@ -1,6 +1,6 @@
 //! RabbitMQ as this system uses it.
 //!
-//! * [`Link`]: one connection, watched over and made again for as long as the process lives.
+//! * [`Connection`]: one connection, watched over and made again for as long as the process lives.
 //! * [`Publisher`]: publishes with confirms and says truthfully what became of each message.
 //! * [`Replier`]: answers questions, unconfirmed: an accelerator, never the truth.
 //! * [`Consumer`]: takes deliveries in batches, hands them to a [`Handler`], and uses each one up
@@ -16,12 +16,12 @@
 
 mod complaint;
 mod config;
+mod connection;
 mod delays;
 mod dial;
 mod error;
-mod link;
-mod listen;
 mod namespace;
+mod subscription;
 mod supervisor;
 pub mod topology;
 mod trust;
@@ -42,23 +42,23 @@ mod parked;
 mod unrouted;
 
 pub use config::{BrokerConfig, InvalidSetting};
+pub use connection::{Connection, ConnectionState, Setup};
 pub use consumer::{Consumer, ConsumerHandle, ConsumerLimits};
 pub use delivery::Delivery;
 pub use error::BrokerError;
 pub use handler::{Handler, Outcome};
-pub use link::{Link, LinkState, Setup};
-pub use listen::{Listening, listen};
 pub use message::{Message, Target};
 pub use namespace::Namespace;
-pub use parked::{ParkedMessage, ParkedQueue, Pile};
-pub use publisher::{NotSentReason, PublishError, Publisher, PublisherLimits};
+pub use parked::{ParkedBatch, ParkedMessage, ParkedQueue};
+pub use publisher::{NotSentReason, PublishError, Publisher, PublisherLimits, Requester};
 pub use replier::Replier;
 pub use replies::PendingReply;
+pub use subscription::{EventSubscription, subscribe_events};
 pub use topology::{
     Exchange, Queue, TopologyMode,
-    apply::{QueueDepth, delete, depths},
+    apply::{QueueDepth, delete_topology, queue_depths},
     exchange_name, queue_name,
-    survey::{Drift, Problem, Survey, survey},
+    survey::{DriftKind, Survey, TopologyDrift, survey},
 };
 pub use unrouted::replay_unrouted;
 pub use url::AmqpUrl;

@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 use crate::Exchange;
 
+const JSON: &str = "application/json";
+
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -42,8 +44,58 @@ pub struct Message {
     pub content_type: &'static str,
     /// `traceparent` and the like; names at most 255 bytes, at most 16 KiB in all.
     pub headers: Vec<(String, String)>,
-    /// Handed back with an answer. [`crate::Publisher::ask`] sets its own.
+    /// Handed back with an answer. [`crate::Requester::request`] sets its own.
     pub correlation_id: Option<String>,
     /// After this long in a queue nobody needs to read it any more.
     pub expiration: Option<Duration>,
+}
+
+impl Message {
+    /// A command to the worker, as JSON: its `type` is its routing key.
+    pub fn command(routing_key: &str, body: Bytes) -> Self {
+        let kind = routing_key.to_owned();
+        let to = Target::Exchange { exchange: Exchange::Commands, routing_key: kind.clone() };
+        Self::new(to, kind, JSON, body)
+    }
+
+    /// A notification as WeChat sent it: XML, not verified yet.
+    pub fn notification(routing_key: &str, kind: &str, body: Bytes) -> Self {
+        let routing_key = routing_key.to_owned();
+        let to = Target::Exchange { exchange: Exchange::Notify, routing_key };
+        Self::new(to, kind.to_owned(), "text/xml", body)
+    }
+
+    /// An event for shops, as JSON. `id` is that of its row, so that a repeat is recognised.
+    pub fn event(id: Uuid, kind: String, mch_id: &str, body: Bytes) -> Self {
+        let routing_key = format!("{kind}.{mch_id}");
+        let to = Target::Exchange { exchange: Exchange::Events, routing_key };
+        Self { message_id: id, ..Self::new(to, kind, JSON, body) }
+    }
+
+    /// A reply to a request, as JSON.
+    pub(crate) fn reply(reply_to: &str, correlation_id: Option<&str>, body: Bytes) -> Self {
+        let to = Target::Reply { reply_to: reply_to.to_owned() };
+        let correlation_id = correlation_id.map(str::to_owned);
+        Self { correlation_id, ..Self::new(to, "reply".to_owned(), JSON, body) }
+    }
+
+    /// With one header more.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    fn new(to: Target, kind: String, content_type: &'static str, body: Bytes) -> Self {
+        Self {
+            to,
+            kind,
+            message_id: Uuid::now_v7(),
+            body,
+            content_type,
+            headers: Vec::new(),
+            correlation_id: None,
+            expiration: None,
+        }
+    }
 }

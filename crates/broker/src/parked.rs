@@ -6,9 +6,9 @@ use std::fmt;
 use bytes::Bytes;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-mod hold;
+mod channel;
 
-pub(crate) use hold::{Held, Hold};
+pub(crate) use channel::{ParkedChannel, UnackedMessage};
 
 use crate::{
     BrokerConfig, BrokerError, Delivery, Namespace, Queue, consumer::copy::PARKED_AT, dial::Wire,
@@ -44,11 +44,11 @@ pub struct ParkedMessage {
 
 /// Parked messages in one person's hands. Nobody else sees them meanwhile; those not dealt with go
 /// back into the queue, also when this process dies.
-pub struct Pile {
+pub struct ParkedBatch {
     wire: Wire,
-    hold: Hold,
-    held: Vec<Option<Held>>,
-    beyond: u32,
+    channel: ParkedChannel,
+    held: Vec<Option<UnackedMessage>>,
+    remaining: u32,
 }
 
 impl ParkedQueue {
@@ -85,29 +85,31 @@ impl fmt::Display for ParkedQueue {
     }
 }
 
-impl Pile {
+impl ParkedBatch {
     /// Takes up to 1000 messages off the queue, on a connection of its own, and puts them into the
     /// order of their ages: the broker gives back what was returned to it in an order of its own.
     pub async fn take(config: &BrokerConfig, queue: ParkedQueue) -> Result<Self, BrokerError> {
         let wire = Wire::dial(config).await?;
-        let hold = Hold::open(wire.connection(), &config.namespace, queue, Us::of(config)).await?;
-        let mut pile = Self { wire, hold, held: Vec::new(), beyond: 0 };
+        let channel =
+            ParkedChannel::open(wire.connection(), &config.namespace, queue, Us::of(config))
+                .await?;
+        let mut batch = Self { wire, channel, held: Vec::new(), remaining: 0 };
         let (mut bytes, mut taken) = (0, Vec::new());
         while taken.len() < MESSAGES_MAX && bytes < BODIES_BYTES_MAX {
-            let Some((held, beyond)) = pile.hold.take().await? else {
-                pile.beyond = 0;
+            let Some((held, remaining)) = batch.channel.take().await? else {
+                batch.remaining = 0;
                 break;
             };
             bytes += held.message.delivery.body.len();
             taken.push(held);
-            pile.beyond = beyond;
+            batch.remaining = remaining;
         }
         taken.sort_by_cached_key(|held| age(&held.message.delivery));
         for (place, mut held) in taken.into_iter().enumerate() {
             held.message.position = place + 1;
-            pile.held.push(Some(held));
+            batch.held.push(Some(held));
         }
-        Ok(pile)
+        Ok(batch)
     }
 
     /// The messages that have not been dealt with, oldest first.
@@ -116,8 +118,8 @@ impl Pile {
     }
 
     /// How many more lie behind those taken.
-    pub fn beyond(&self) -> u32 {
-        self.beyond
+    pub fn remaining(&self) -> u32 {
+        self.remaining
     }
 
     /// Publishes a copy as a first attempt to where the message came from, and acknowledges the
@@ -127,7 +129,7 @@ impl Pile {
         let Some(held) = self.at(position) else {
             return Ok(false);
         };
-        let sent = self.hold.publish(held).await?;
+        let sent = self.channel.publish(held).await?;
         if sent {
             self.discard(position).await?;
         }
@@ -139,18 +141,18 @@ impl Pile {
         let place = position.checked_sub(1);
         let held = place.and_then(|place| self.held.get_mut(place)?.take());
         match held {
-            Some(held) => self.hold.ack(held).await.map(|()| true),
+            Some(held) => self.channel.ack(held).await.map(|()| true),
             None => Ok(false),
         }
     }
 
     /// Puts what was not dealt with back, and hangs up.
-    pub async fn put_back(self) {
-        self.hold.put_back(self.held.into_iter().flatten()).await;
+    pub async fn requeue(self) {
+        self.channel.requeue(self.held.into_iter().flatten()).await;
         self.wire.hang_up().await;
     }
 
-    fn at(&self, position: usize) -> Option<&Held> {
+    fn at(&self, position: usize) -> Option<&UnackedMessage> {
         self.held.get(position.checked_sub(1)?)?.as_ref()
     }
 }

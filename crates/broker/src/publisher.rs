@@ -21,7 +21,7 @@ use actor::Actor;
 use job::{Job, Pending};
 
 use crate::{
-    Link, LinkState, Message, Namespace,
+    Connection, ConnectionState, Message, Namespace,
     outgoing::Outgoing,
     replies::{DIRECT_REPLY_TO, PendingReply, Replies},
     sender::Us,
@@ -82,38 +82,40 @@ impl From<NotSentReason> for PublishError {
 pub struct Publisher {
     namespace: Namespace,
     us: Us,
-    state: watch::Receiver<LinkState>,
+    state: watch::Receiver<ConnectionState>,
     jobs: mpsc::Sender<Job>,
     pending: Pending,
     in_flight: Arc<AtomicUsize>,
-    replies: Option<Replies>,
+}
+
+/// A publisher of requests that also takes their replies. Clones share its channel.
+///
+/// Direct reply-to requires that the channel which publishes a request is the one that consumes
+/// its reply.
+#[derive(Clone)]
+pub struct Requester {
+    publisher: Publisher,
+    replies: Replies,
 }
 
 impl Publisher {
     /// Starts publishing on a channel of its own, which is opened anew whenever the link is.
-    pub fn start(link: Link, limits: PublisherLimits) -> Self {
-        Self::start_on(link, limits, None)
+    pub fn start(connection: Connection, limits: PublisherLimits) -> Self {
+        Self::start_on(connection, limits, None)
     }
 
-    /// The same, and questions can be asked: direct reply-to demands that the channel which
-    /// publishes a question is the one which consumes the answer.
-    pub fn start_with_replies(link: Link, limits: PublisherLimits) -> Self {
-        Self::start_on(link, limits, Some(Replies::default()))
-    }
-
-    fn start_on(link: Link, limits: PublisherLimits, replies: Option<Replies>) -> Self {
+    fn start_on(connection: Connection, limits: PublisherLimits, replies: Option<Replies>) -> Self {
         let (jobs, queue) = mpsc::channel(limits.queued.max(1));
         let in_flight = Arc::default();
         let publisher = Self {
-            namespace: link.namespace().clone(),
-            us: Us::on(&link),
-            state: link.state(),
+            namespace: connection.namespace().clone(),
+            us: Us::on(&connection),
+            state: connection.state(),
             jobs,
             pending: Pending::default(),
             in_flight: Arc::clone(&in_flight),
-            replies: replies.clone(),
         };
-        tokio::spawn(Actor::new(link, queue, limits.in_flight, in_flight, replies).run());
+        tokio::spawn(Actor::new(connection, queue, limits.in_flight, in_flight, replies).run());
         publisher
     }
 
@@ -122,24 +124,6 @@ impl Publisher {
     /// Dropping the future changes nothing about the message: it goes out if its turn comes.
     pub async fn publish(&self, message: Message, within: Duration) -> Result<(), PublishError> {
         self.send(Outgoing::new(&self.namespace, message)?, within).await
-    }
-
-    /// Publishes a question. Returns once the broker has taken it over, with a handle on which
-    /// to await the answer.
-    ///
-    /// Only for a publisher made by [`Publisher::start_with_replies`].
-    pub async fn ask(
-        &self,
-        message: Message,
-        within: Duration,
-    ) -> Result<PendingReply, PublishError> {
-        let replies = self.replies.as_ref();
-        let replies = replies.ok_or(NotSentReason::Invalid("this publisher takes no answers"))?;
-        let outgoing = Outgoing::new(&self.namespace, message)?;
-        let reply = replies.expect_one().ok_or(NotSentReason::Full)?;
-        let question = outgoing.with_reply(DIRECT_REPLY_TO.into(), reply.correlation_id().into());
-        self.send(question, within).await?;
-        Ok(reply)
     }
 
     /// The name on everything that is published here.
@@ -154,9 +138,9 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let outgoing = outgoing.signed(&self.us);
         match *self.state.borrow() {
-            LinkState::Up => {}
-            LinkState::Blocked => return Err(NotSentReason::Blocked.into()),
-            LinkState::Down => return Err(NotSentReason::NoBroker.into()),
+            ConnectionState::Up => {}
+            ConnectionState::Blocked => return Err(NotSentReason::Blocked.into()),
+            ConnectionState::Down => return Err(NotSentReason::NoBroker.into()),
         }
         let (job, ticket) = Job::new(outgoing, self.pending.one_more());
         self.jobs.try_send(job).map_err(|error| match error {
@@ -175,5 +159,33 @@ impl Publisher {
     /// How many messages are written and not yet confirmed.
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Requester {
+    /// Starts on a channel of its own, which is opened again after each reconnect.
+    pub fn start(connection: Connection, limits: PublisherLimits) -> Self {
+        let replies = Replies::default();
+        let publisher = Publisher::start_on(connection, limits, Some(replies.clone()));
+        Self { publisher, replies }
+    }
+
+    /// Publishes a request. Returns once the broker has confirmed it, with a handle on which to
+    /// await the reply.
+    pub async fn request(
+        &self,
+        message: Message,
+        within: Duration,
+    ) -> Result<PendingReply, PublishError> {
+        let outgoing = Outgoing::new(&self.publisher.namespace, message)?;
+        let reply = self.replies.expect_one().ok_or(NotSentReason::Full)?;
+        let request = outgoing.with_reply(DIRECT_REPLY_TO.into(), reply.correlation_id().into());
+        self.publisher.send(request, within).await?;
+        Ok(reply)
+    }
+
+    /// As [`Publisher::drain`].
+    pub async fn drain(&self, within: Duration) {
+        self.publisher.drain(within).await;
     }
 }

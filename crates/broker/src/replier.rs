@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use lapin::{Channel, options::BasicPublishOptions};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use crate::{
-    BrokerError, Link, Message, Namespace, Target, error::bounded, link::Session,
+    BrokerError, Connection, Message, Namespace, connection::Session, error::bounded,
     outgoing::Outgoing, topology::apply::close,
 };
 
@@ -16,23 +15,23 @@ const QUEUED_MAX: usize = 1_024;
 /// Sends answers, or not: they are an accelerator and never the truth, which is in the database.
 #[derive(Clone)]
 pub struct Replier {
-    link: Link,
+    connection: Connection,
     queue: mpsc::Sender<Outgoing>,
 }
 
 impl Replier {
     /// Starts a channel of its own, which ends when the last handle goes.
-    pub fn start(link: Link) -> Self {
+    pub fn start(connection: Connection) -> Self {
         let (queue, answers) = mpsc::channel(QUEUED_MAX);
-        tokio::spawn(run(link.clone(), answers));
-        Self { link, queue }
+        tokio::spawn(run(connection.clone(), answers));
+        Self { connection, queue }
     }
 
     /// Sends an answer if that can be done right now; never waits. It is dropped when too many
     /// are waiting, when there is no connection, and when `reply_to` is one of our own queues.
     pub fn send(&self, reply_to: &str, correlation_id: Option<&str>, body: Bytes) {
-        let sent = self.link.is_up()
-            && answer(self.link.namespace(), reply_to, correlation_id, body)
+        let sent = self.connection.is_up()
+            && answer(self.connection.namespace(), reply_to, correlation_id, body)
                 .is_some_and(|answer| self.queue.try_send(answer).is_ok());
         if !sent {
             metrics::counter!("wxpay_replies_dropped_total").increment(1);
@@ -46,36 +45,27 @@ fn answer(
     correlation_id: Option<&str>,
     body: Bytes,
 ) -> Option<Outgoing> {
-    let message = Message {
-        to: Target::Reply { reply_to: reply_to.to_owned() },
-        kind: "reply".to_owned(),
-        message_id: Uuid::now_v7(),
-        body,
-        content_type: "application/json",
-        headers: Vec::new(),
-        correlation_id: correlation_id.map(str::to_owned),
-        expiration: None,
-    };
+    let message = Message::reply(reply_to, correlation_id, body);
     Outgoing::new(namespace, message).ok()
 }
 
-async fn run(link: Link, mut answers: mpsc::Receiver<Outgoing>) {
+async fn run(connection: Connection, mut answers: mpsc::Receiver<Outgoing>) {
     // A channel is opened when there is something to say.
     let mut current: Option<(Session, Channel)> = None;
     while let Some(answer) = answers.recv().await {
-        if !link.is_up() {
+        if !connection.is_up() {
             continue; // by the time it is up again nobody waits any more
         }
         let usable = |(session, channel): &(Session, Channel)| {
-            link.is_current(session) && channel.status().connected()
+            connection.is_current(session) && channel.status().connected()
         };
         if !current.as_ref().is_some_and(usable) {
-            current = open(&link).await;
+            current = open(&connection).await;
         }
         if let Some((_, channel)) = &current
             && let Err(problem) = write(channel, answer).await
         {
-            tracing::warn!(connection = link.name(), "an answer was not sent: {problem}");
+            tracing::warn!(connection = connection.name(), "an answer was not sent: {problem}");
         }
     }
     if let Some((_, channel)) = current {
@@ -83,12 +73,12 @@ async fn run(link: Link, mut answers: mpsc::Receiver<Outgoing>) {
     }
 }
 
-async fn open(link: &Link) -> Option<(Session, Channel)> {
-    let session = link.session()?;
+async fn open(connection: &Connection) -> Option<(Session, Channel)> {
+    let session = connection.session()?;
     match session.open_channel().await {
         Ok(channel) => Some((session, channel)),
         Err(problem) => {
-            tracing::warn!(connection = link.name(), "cannot answer: {problem}");
+            tracing::warn!(connection = connection.name(), "cannot answer: {problem}");
             None
         }
     }

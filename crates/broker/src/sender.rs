@@ -9,7 +9,7 @@ use lapin::{
     types::{AMQPValue, ShortString},
 };
 
-use crate::{BrokerConfig, Link};
+use crate::{BrokerConfig, Connection};
 
 /// The header in which a copy of ours names whose message it was.
 pub(crate) const ORIGIN: &str = "origin_user_id";
@@ -19,8 +19,8 @@ pub(crate) const ORIGIN: &str = "origin_user_id";
 pub(crate) struct Us(pub(crate) ShortString);
 
 impl Us {
-    pub(crate) fn on(link: &Link) -> Self {
-        Self::of(link.config())
+    pub(crate) fn on(connection: &Connection) -> Self {
+        Self::of(connection.config())
     }
 
     /// A name that AMQP cannot carry cannot log in either.

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     BrokerError,
     complaint::Complaint,
+    connection::{ConnectionState, Session, Shared},
     delays::Delays,
     dial::Wire,
-    link::{LinkState, Session, Shared},
     topology::apply::set_up,
 };
 
@@ -36,7 +36,7 @@ impl Supervisor {
 
     pub(crate) async fn run(mut self) {
         let mut delays = Delays::new();
-        self.report(LinkState::Down);
+        self.report(ConnectionState::Down);
         while !self.stop.is_cancelled() {
             let attempt = tokio::select! {
                 biased;
@@ -85,7 +85,7 @@ impl Supervisor {
 
         self.watch(&wire).await;
 
-        self.report(LinkState::Down);
+        self.report(ConnectionState::Down);
         self.shared.session.send_replace(None);
         wire.hang_up().await;
     }
@@ -96,7 +96,11 @@ impl Supervisor {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while status.connected() {
-            self.report(if status.blocked() { LinkState::Blocked } else { LinkState::Up });
+            self.report(if status.blocked() {
+                ConnectionState::Blocked
+            } else {
+                ConnectionState::Up
+            });
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 Some(event) = events.next() => self.note(event),
@@ -136,14 +140,14 @@ impl Supervisor {
         }
     }
 
-    fn report(&self, state: LinkState) {
+    fn report(&self, state: ConnectionState) {
         let changed = self.shared.state.send_if_modified(|current| {
             let changed = *current != state;
             *current = state;
             changed
         });
-        if changed || state == LinkState::Down {
-            let connected = if state == LinkState::Down { 0.0 } else { 1.0 };
+        if changed || state == ConnectionState::Down {
+            let connected = if state == ConnectionState::Down { 0.0 } else { 1.0 };
             let labels = [("connection", self.name().to_owned())];
             metrics::gauge!("wxpay_broker_connected", &labels).set(connected);
         }

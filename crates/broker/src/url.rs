@@ -58,7 +58,7 @@ impl AmqpUrl {
     }
 
     /// The URL without user and password: `amqp://host:port/vhost`.
-    pub fn place(&self) -> String {
+    pub fn display_address(&self) -> String {
         let AMQPUri { scheme, authority, vhost, .. } = &self.uri;
         let (host, port) = (&authority.host, authority.port);
         format!("{scheme}://{host}:{port}/{}", vhost.replace('/', "%2f"))
@@ -174,7 +174,7 @@ mod tests {
         let url = AmqpUrl::parse("amqp://shop:s3cr%2Fet@mq.example:5673/pay").unwrap();
         assert_eq!(url.to_string(), "amqp://shop:***@mq.example:5673/pay");
         assert_eq!(format!("{url:?}"), "AmqpUrl(amqp://shop:***@mq.example:5673/pay)");
-        assert_eq!(url.place(), "amqp://mq.example:5673/pay");
+        assert_eq!(url.display_address(), "amqp://mq.example:5673/pay");
         for bad in ["http://u:s3cret@h/", "amqp://u:s3cret@h:port/v", "amqp://u:s3/cret@h/v?x=1"] {
             let error = AmqpUrl::parse(bad).unwrap_err();
             assert!(!error.to_string().contains("cret"), "{error}");

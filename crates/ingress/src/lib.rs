@@ -37,7 +37,7 @@ mod unread;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use broker::{Link, Setup};
+use broker::{Connection, Setup};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -112,9 +112,9 @@ pub async fn run(
     // is dropped.
     let hang_up = CancellationToken::new();
     let _hang_up_on_drop = hang_up.clone().drop_guard();
-    let link = Link::start(config.broker, Setup::CheckPublishOnly, hang_up.clone());
+    let connection = Connection::start(config.broker, Setup::CheckPublishOnly, hang_up.clone());
     let app = Arc::new(App {
-        outbound: Outbound::start(link.clone(), limits, stop.clone()),
+        outbound: Outbound::start(connection.clone(), limits, stop.clone()),
         merchants: config.merchants,
         clients: config.clients,
         limits,
@@ -152,7 +152,7 @@ pub async fn run(
 
     app.outbound.drain().await;
     hang_up.cancel();
-    let _ = timeout(limits.drain_within, link.closed()).await;
+    let _ = timeout(limits.drain_within, connection.closed()).await;
     tracing::info!("stopped");
     Ok(())
 }

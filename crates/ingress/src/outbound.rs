@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use broker::{
-    Exchange, Link, LinkState, Message, NotSentReason, PublishError, Publisher, PublisherLimits,
-    Target,
+    Connection, ConnectionState, Exchange, Message, NotSentReason, PublishError, Publisher,
+    PublisherLimits, Requester, Target,
 };
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
@@ -20,9 +20,9 @@ const PUBLISHER_LIMITS: PublisherLimits = PublisherLimits { queued: 1024, in_fli
 /// The connection to the broker with its two channels: one that only confirms, and one that also
 /// takes the answers to questions.
 pub(crate) struct Outbound {
-    link: Link,
+    connection: Connection,
     publisher: Publisher,
-    asker: Publisher,
+    asker: Requester,
     limits: Limits,
     stop: CancellationToken,
 }
@@ -40,18 +40,18 @@ pub(crate) struct Letter {
 }
 
 impl Outbound {
-    pub(crate) fn start(link: Link, limits: Limits, stop: CancellationToken) -> Self {
+    pub(crate) fn start(connection: Connection, limits: Limits, stop: CancellationToken) -> Self {
         Self {
-            publisher: Publisher::start(link.clone(), PUBLISHER_LIMITS),
-            asker: Publisher::start_with_replies(link.clone(), PUBLISHER_LIMITS),
-            link,
+            publisher: Publisher::start(connection.clone(), PUBLISHER_LIMITS),
+            asker: Requester::start(connection.clone(), PUBLISHER_LIMITS),
+            connection,
             limits,
             stop,
         }
     }
 
-    pub(crate) fn state(&self) -> LinkState {
-        self.link.now()
+    pub(crate) fn state(&self) -> ConnectionState {
+        self.connection.current_state()
     }
 
     /// Publishes; `Ok` is the broker's confirm.
@@ -74,7 +74,7 @@ impl Outbound {
         within: Duration,
         answer_by: Instant,
     ) -> Result<Option<Answer>, PublishError> {
-        let asked = self.asker.ask(letter.into(), within).await;
+        let asked = self.asker.request(letter.into(), within).await;
         let pending = asked.inspect_err(count_shed)?;
         let answer = tokio::select! {
             answer = pending.wait(answer_by.saturating_duration_since(Instant::now())) => answer,

@@ -9,7 +9,7 @@ use broker::{AmqpUrl, Namespace, TopologyMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use wechatpay_v2::client::Client;
 
-use crate::{Clients, Merchants, Patience, Restraint, failpoint};
+use crate::{CheckSchedule, Clients, GatewayLimits, Merchants, failpoint};
 
 /// Everything that `run` needs to know.
 #[derive(Clone, Debug)]
@@ -31,9 +31,9 @@ pub struct Config {
     /// Whom a command must come from; anybody on the broker when there is no such file.
     pub clients: Option<Clients>,
     /// The waits of the reconciler; no setting changes them.
-    pub patience: Patience,
+    pub schedule: CheckSchedule,
     /// The bounds of our calls; no setting changes them.
-    pub restraint: Restraint,
+    pub gateway_limits: GatewayLimits,
 }
 
 /// A setting that cannot be used: the variable, and what is wrong. Never holds its value.
@@ -109,7 +109,7 @@ impl DatabaseUrl {
 
     /// Where it points, without user and password: `host:port/database`.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn display_address(&self) -> String {
         let Ok(options) = sqlx::postgres::PgConnectOptions::from_str(&self.0) else {
             return String::new();
         };
@@ -149,8 +149,8 @@ impl Config {
             gateway_url,
             gateway_backup_url,
             clients: clients()?,
-            patience: failpoint::patience(),
-            restraint: Restraint::default(),
+            schedule: failpoint::schedule(),
+            gateway_limits: GatewayLimits::default(),
         })
     }
 }
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_database_is_named_without_its_user() {
-        let place = |url: &str| DatabaseUrl::parse(url).unwrap().place();
+        let place = |url: &str| DatabaseUrl::parse(url).unwrap().display_address();
         assert_eq!(place("postgres://shop:s3cret@db.example:5433/pay"), "db.example:5433/pay");
         assert_eq!(place("postgres://shop@%2Frun%2Fpg/pay"), "/run/pg:5432/pay");
     }

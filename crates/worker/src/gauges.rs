@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker::Link;
+use broker::Connection;
 use orders::ExceptionKind;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -12,13 +12,13 @@ use crate::store::Store;
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const REMOVE_EVERY: Duration = Duration::from_secs(600);
 
-pub(crate) async fn run(store: Store, link: Link, stop: CancellationToken) {
+pub(crate) async fn run(store: Store, connection: Connection, stop: CancellationToken) {
     let mut measure = tokio::time::interval(MEASURE_EVERY);
     measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut removed_at = Instant::now();
     while stop.run_until_cancelled(measure.tick()).await.is_some() {
         books(&store).await;
-        queues(&link).await;
+        queues(&connection).await;
         if removed_at.elapsed() >= REMOVE_EVERY {
             removed_at = Instant::now();
             if let Err(error) = store.remove_old().await {
@@ -40,8 +40,8 @@ async fn books(store: &Store) {
     }
 }
 
-async fn queues(link: &Link) {
-    let Ok(depths) = broker::depths(link).await else { return };
+async fn queues(connection: &Connection) {
+    let Ok(depths) = broker::queue_depths(connection).await else { return };
     for depth in depths {
         metrics::gauge!("wxpay_queue_messages", "queue" => depth.queue)
             .set(f64::from(depth.messages));

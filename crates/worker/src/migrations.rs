@@ -18,7 +18,7 @@ pub async fn migrate(database_url: &DatabaseUrl) -> Result<(), MigrateError> {
 
 /// How the migrations of a database stand to those of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct MigrationStatus {
     /// Those of this version that were not applied.
     pub missing: usize,
     /// Those applied that this version does not know: it is the older one.
@@ -31,14 +31,14 @@ pub struct Standing {
 /// # Errors
 /// When the database cannot be asked.
 pub async fn is_current(database_url: &DatabaseUrl) -> Result<bool, sqlx::Error> {
-    Ok(standing(database_url).await?.missing == 0)
+    Ok(migration_status(database_url).await?.missing == 0)
 }
 
 /// Compares what was applied with what this version knows.
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn standing(database_url: &DatabaseUrl) -> Result<Standing, sqlx::Error> {
+pub async fn migration_status(database_url: &DatabaseUrl) -> Result<MigrationStatus, sqlx::Error> {
     let mut connection = PgConnection::connect(database_url.expose()).await?;
     let table: Option<String> = sqlx::query_scalar("select to_regclass('_sqlx_migrations')::text")
         .fetch_one(&mut connection)
@@ -56,5 +56,5 @@ pub async fn standing(database_url: &DatabaseUrl) -> Result<Standing, sqlx::Erro
     let without = |these: &[i64], those: &[i64]| {
         these.iter().filter(|version| !those.contains(version)).count()
     };
-    Ok(Standing { missing: without(&known, &applied), unknown: without(&applied, &known) })
+    Ok(MigrationStatus { missing: without(&known, &applied), unknown: without(&applied, &known) })
 }

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use broker::Link;
+use broker::Connection;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ use crate::telemetry;
 #[derive(Clone)]
 pub(crate) struct Probe {
     pub(crate) store: Store,
-    pub(crate) links: Vec<Link>,
+    pub(crate) connections: Vec<Connection>,
     /// Set once the schema was found current and the consumers run.
     pub(crate) consuming: CancellationToken,
     pub(crate) stop: CancellationToken,
@@ -37,7 +37,7 @@ async fn ready(State(probe): State<Probe>) -> (StatusCode, String) {
     // In a task of its own: a probe that hangs up must not cancel a query half-way.
     let store = probe.store.clone();
     let database = tokio::spawn(async move { store.ping().await }).await.unwrap_or(false);
-    let broker = probe.links.iter().all(Link::is_up);
+    let broker = probe.connections.iter().all(Connection::is_up);
     let missing: Vec<&str> = [
         (!database, "no database"),
         (!broker, "no broker"),

@@ -1,23 +1,20 @@
 //! From the outbox to the shops: publishes events, and removes them once the broker confirmed.
 //!
-//! Whoever wrote an event hands it over right after the commit; that is the fast road. The sweep
-//! takes what nobody got confirmed: the writer died, the broker was away, the road was full.
+//! A writer passes its events to the relay right after the commit. The sweep takes the events that
+//! are still unconfirmed: the writer died, the broker was away, or the channel was full.
 
 use std::time::Duration;
 
-use broker::{Exchange, Link, Message, Publisher, Target};
+use broker::{Connection, Message, Publisher};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::failpoint;
-use crate::store::{Due, Outgoing, Store};
+use crate::store::{Due, OutboxReceiver, Outgoing, Store};
 
-/// Events on the fast road; beyond it they wait in the outbox for the sweep.
-const ROAD_MAX: usize = 4096;
 /// Published before their confirms are awaited together.
 const BATCH_MAX: usize = 256;
 /// A confirm that takes longer is unknown, and the sweep sends the event again under the same id.
@@ -26,42 +23,12 @@ const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 /// waits at most after its writer died.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Announces events that were just committed.
-#[derive(Clone, Debug)]
-pub struct Nudge(mpsc::Sender<Outgoing>);
-
-/// The other end of [`Nudge`].
-#[derive(Debug)]
-pub struct Road(mpsc::Receiver<Outgoing>);
-
-impl Nudge {
-    /// A road from the writers to the relay.
-    #[must_use]
-    pub fn road() -> (Self, Road) {
-        let (sender, receiver) = mpsc::channel(ROAD_MAX);
-        (Self(sender), Road(receiver))
-    }
-
-    /// For a process that writes nothing: whatever is announced is left to the sweep.
-    #[must_use]
-    pub fn nowhere() -> Self {
-        Self::road().0
-    }
-
-    /// Never waits: what does not fit is found by the sweep.
-    pub(crate) fn written(&self, events: impl IntoIterator<Item = Outgoing>) {
-        for event in events {
-            let _ = self.0.try_send(event);
-        }
-    }
-}
-
-/// Publishes until `stop`, then what is still on the road.
+/// Publishes until `stop`, then drains the channel.
 pub(crate) async fn run(
     store: Store,
-    link: Link,
+    connection: Connection,
     publisher: Publisher,
-    Road(mut road): Road,
+    mut committed: OutboxReceiver,
     stop: CancellationToken,
 ) {
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
@@ -71,21 +38,21 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            _ = road.recv_many(&mut batch, BATCH_MAX) => {}
-            _ = sweep.tick() => sweep_once(&store, &link, &publisher).await,
+            _ = committed.recv_many(&mut batch, BATCH_MAX) => {}
+            _ = sweep.tick() => sweep_once(&store, &connection, &publisher).await,
         }
         publish(&store, &publisher, batch.drain(..).map(fresh).collect()).await;
     }
-    road.close();
-    while road.recv_many(&mut batch, BATCH_MAX).await > 0 {
+    committed.close();
+    while committed.recv_many(&mut batch, BATCH_MAX).await > 0 {
         publish(&store, &publisher, batch.drain(..).map(fresh).collect()).await;
     }
 }
 
-async fn sweep_once(store: &Store, link: &Link, publisher: &Publisher) {
+async fn sweep_once(store: &Store, connection: &Connection, publisher: &Publisher) {
     measure(store).await;
     // Taking over what cannot be sent would only make others wait for it.
-    while link.is_up() {
+    while connection.is_up() {
         let due = match store.take_due(BATCH_MAX as i64).await {
             Ok(due) => due,
             Err(error) => {
@@ -155,17 +122,9 @@ fn message(
     body: String,
     traceparent: Option<String>,
 ) -> Message {
-    Message {
-        to: Target::Exchange {
-            exchange: Exchange::Events,
-            routing_key: format!("{kind}.{mch_id}"),
-        },
-        kind,
-        message_id: id,
-        body: Bytes::from(body),
-        content_type: "application/json",
-        headers: traceparent.map(|trace| ("traceparent".to_owned(), trace)).into_iter().collect(),
-        correlation_id: None,
-        expiration: None,
+    let message = Message::event(id, kind, mch_id, Bytes::from(body));
+    match traceparent {
+        Some(traceparent) => message.with_header("traceparent", traceparent),
+        None => message,
     }
 }

@@ -7,13 +7,15 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::Merchants;
 use crate::notifications::{self, Reading};
-use crate::store::{Action, Item, KeptNotification, Store, StoreError, Verdict};
+use crate::store::{
+    Action, KeptNotification, NotificationStatus, SettlementInput, Store, StoreError,
+};
 
 /// Whether the decision counts.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
     /// It is made and taken back.
-    Rehearse,
+    DryRun,
     /// It is kept, with whoever wanted it.
     Commit(&'a Action),
 }
@@ -30,8 +32,8 @@ pub enum Replayed {
 /// A judgement.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// The verdict of today.
-    pub verdict: Verdict,
+    /// The status of today.
+    pub status: NotificationStatus,
     /// Why, in words without values.
     pub detail: Option<String>,
     /// The order it speaks of, where it is authentic.
@@ -52,34 +54,35 @@ pub async fn notification(
     kept: &KeptNotification,
     mode: Mode<'_>,
 ) -> Result<Replayed, StoreError> {
-    let item = match notifications::read(merchants, &delivery_of(kept)) {
-        Reading::Keep { item, .. } => *item,
-        Reading::Unverified { evidence, .. } => {
-            Item { evidence: Some(*evidence), ..Item::default() }
-        }
+    let input = match notifications::read(merchants, &delivery_of(kept)) {
+        Reading::Keep { input, .. } => *input,
+        Reading::Unverified { evidence, .. } => SettlementInput::Evidence(*evidence),
         Reading::Count(why) | Reading::Park(why) => return Ok(Replayed::NotOurs(why)),
     };
-    let key = item.learned.as_ref().map(|learned| learned.key.clone());
+    let key = input.observed_fact().map(|observed| observed.key.clone());
     let before = match &key {
         Some(key) => store.view(key).await?,
         None => None,
     };
     let settled = match mode {
-        Mode::Rehearse => store.rehearse_notification(&item).await?,
-        Mode::Commit(action) => store.replay_notification(&item, action).await?,
+        Mode::DryRun => store.dry_run_notification(&input).await?,
+        Mode::Commit(action) => store.replay_notification(&input, action).await?,
     };
-    let evidence = item.evidence.as_ref();
-    let verdict = settled.as_ref().map(|settled| settled.verdict);
-    let verdict = verdict.or(evidence.map(|evidence| evidence.verdict));
-    let verdict = verdict.ok_or_else(|| StoreError::Fault("a notification unjudged".to_owned()))?;
-    if let (Mode::Commit(_), Verdict::Exception | Verdict::Refused, Some(key)) =
-        (mode, verdict, &key)
+    let evidence = input.evidence();
+    let status = settled.as_ref().map(|settled| settled.status);
+    let status = status.or(evidence.map(|evidence| evidence.status));
+    let status = status.ok_or_else(|| StoreError::Fault("a notification unjudged".to_owned()))?;
+    if let (
+        Mode::Commit(_),
+        NotificationStatus::Exception | NotificationStatus::Refused,
+        Some(key),
+    ) = (mode, status, &key)
     {
         // As after any payment that does not fit: the query proves what the notification cannot.
-        store.hasten(key).await?;
+        store.schedule_check(key).await?;
     }
     Ok(Replayed::Judged(Box::new(Judged {
-        verdict,
+        status,
         detail: evidence.and_then(|evidence| evidence.detail.clone()),
         key,
         before,

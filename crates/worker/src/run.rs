@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use broker::{BrokerConfig, Consumer, ConsumerHandle, ConsumerLimits, Link, Publisher};
+use broker::{BrokerConfig, Connection, Consumer, ConsumerHandle, ConsumerLimits, Publisher};
 use broker::{PublisherLimits, Queue, Replier, Setup};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -12,13 +12,13 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Commands;
-use crate::gateway::{Gateway, Shares};
-use crate::hands::Hands;
+use crate::gateway::{FairSemaphore, Gateway};
 use crate::notifications::Notifications;
 use crate::ops::Probe;
-use crate::reconcile::Asks;
-use crate::relay::{self, Nudge};
-use crate::store::Store;
+use crate::order_service::OrderService;
+use crate::reconcile::QueryRequests;
+use crate::relay;
+use crate::store::{OutboxNotifier, Store};
 use crate::{Config, gauges, migrations, ops, reconcile, telemetry};
 
 /// A little more than is in flight, so that a finished call finds the next order waiting.
@@ -54,31 +54,33 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
         &config.gateway_url,
         config.gateway_backup_url.as_deref(),
         config.merchants.clone(),
-        &config.restraint,
+        &config.gateway_limits,
     )
     .context("the gateway client cannot be made")?;
-    let (nudge, road) = Nudge::road();
-    let store = Store::open(config.database_url.expose(), nudge, config.patience.clone())
+    let (outbox, committed) = OutboxNotifier::channel();
+    let store = Store::open(config.database_url.expose(), outbox, config.schedule.clone())
         .context("the database URL cannot be used")?;
-    let hands = Hands {
+    let service = OrderService {
         store: store.clone(),
         merchants: config.merchants.clone(),
         gateway,
-        patience: config.patience.clone(),
+        schedule: config.schedule.clone(),
     };
 
     // Publishing outlives consuming: what is in hand at the end still has to be told.
     let closing = CancellationToken::new();
-    let link =
-        |name: &str| Link::start(broker_config(&config, name), setup(&config), closing.clone());
-    let (consuming, publishing) = (link("wxpay-worker consume"), link("wxpay-worker publish"));
+    let connection = |name: &str| {
+        Connection::start(broker_config(&config, name), setup(&config), closing.clone())
+    };
+    let (consuming, publishing) =
+        (connection("wxpay-worker consume"), connection("wxpay-worker publish"));
     let events = Publisher::start(publishing.clone(), PUBLISHER);
     let copies = Publisher::start(publishing.clone(), PUBLISHER);
 
     let consumers_run = CancellationToken::new();
     let probe = Probe {
         store: store.clone(),
-        links: vec![consuming.clone(), publishing.clone()],
+        connections: vec![consuming.clone(), publishing.clone()],
         consuming: consumers_run.clone(),
         stop: stop.clone(),
     };
@@ -91,20 +93,20 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
             store.clone(),
             publishing.clone(),
             events.clone(),
-            road,
+            committed,
             relay_stop.clone(),
         ));
         tokio::spawn(send_back_unrouted(publishing.clone(), stop.clone()));
         tokio::spawn(gauges::run(store.clone(), publishing.clone(), stop.clone()));
-        let (asks, asked) = Asks::channel();
+        let (query_requests, query_request_receiver) = QueryRequests::channel();
         let reconciler = tokio::spawn(reconcile::run(
-            hands.clone(),
-            Shares::new(config.restraint.checks),
-            asked,
+            service.clone(),
+            FairSemaphore::new(config.gateway_limits.concurrent_checks),
+            query_request_receiver,
             stop.clone(),
         ));
         let wires = (&consuming, &publishing, &copies);
-        let consumers = consume(&config, &hands, asks, wires, &stop);
+        let consumers = consume(&config, &service, query_requests, wires, &stop);
         consumers_run.cancel();
         tracing::info!("consuming");
         stop.cancelled().await;
@@ -147,37 +149,37 @@ fn setup(config: &Config) -> Setup {
 
 fn consume(
     config: &Config,
-    hands: &Hands,
-    asks: Asks,
-    (consuming, publishing, copies): (&Link, &Link, &Publisher),
+    service: &OrderService,
+    query_requests: QueryRequests,
+    (consuming, publishing, copies): (&Connection, &Connection, &Publisher),
     stop: &CancellationToken,
 ) -> Vec<ConsumerHandle> {
     let commands = Arc::new(Commands {
-        hands: hands.clone(),
-        places: Shares::new(config.restraint.creates),
+        service: service.clone(),
+        permits: FairSemaphore::new(config.gateway_limits.concurrent_creates),
         replier: Replier::start(publishing.clone()),
         namespace: config.namespace.clone(),
         clients: config.clients.clone(),
     });
-    let notifications = Arc::new(Notifications::new(hands.clone(), asks));
+    let notifications = Arc::new(Notifications::new(service.clone(), query_requests));
     let limits = |prefetch, batch_max, batches_in_flight| ConsumerLimits {
         prefetch,
         batch_max,
         batches_in_flight,
         attempts_max: ATTEMPTS_MAX,
     };
-    let (link, copies) = (|| consuming.clone(), || copies.clone());
+    let (connection, copies) = (|| consuming.clone(), || copies.clone());
     vec![
         Consumer::start(
-            link(),
+            connection(),
             copies(),
             Queue::Orders,
-            limits(ORDERS_PREFETCH, 1, config.restraint.creates),
+            limits(ORDERS_PREFETCH, 1, config.gateway_limits.concurrent_creates),
             Arc::clone(&commands),
             stop.clone(),
         ),
         Consumer::start(
-            link(),
+            connection(),
             copies(),
             Queue::Queries,
             limits(QUERIES_PREFETCH, 1, QUERIES_IN_FLIGHT),
@@ -185,7 +187,7 @@ fn consume(
             stop.clone(),
         ),
         Consumer::start(
-            link(),
+            connection(),
             copies(),
             Queue::Notifications,
             limits(NOTIFICATIONS_PREFETCH, NOTIFICATIONS_BATCH, NOTIFICATION_BATCHES_IN_FLIGHT),
@@ -205,12 +207,12 @@ async fn drain(consumers: Vec<ConsumerHandle>, reconciler: JoinHandle<()>) {
 }
 
 /// What was published while a binding was missing goes back to where it was meant for.
-async fn send_back_unrouted(link: Link, stop: CancellationToken) {
+async fn send_back_unrouted(connection: Connection, stop: CancellationToken) {
     let mut every = tokio::time::interval(UNROUTED_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(every.tick()).await.is_some() {
-        if link.is_up()
-            && let Err(error) = broker::replay_unrouted(&link).await
+        if connection.is_up()
+            && let Err(error) = broker::replay_unrouted(&connection).await
         {
             tracing::warn!(%error, "unrouted messages stay where they are");
         }

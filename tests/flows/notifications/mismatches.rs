@@ -214,6 +214,11 @@ async fn what_was_told_of_an_unknown_order_is_judged_anew_when_it_is_told_again(
         notify_and_wait(&world, &shop, &early).await,
         StoredNotification::new("exception", 0)
     );
+    // The query that the unknown number causes is over before there is a payment to find.
+    eventually("the query about the number", async || {
+        (world.calls(&shop, &number).orderquery >= 1).then_some(())
+    })
+    .await;
 
     world.create_payable(&shop.order(&number, 9900)).await;
     let unpublished =

@@ -64,7 +64,7 @@ async fn a_worker_that_owns_no_topology_waits_for_it() {
 async fn declare(world: &World) {
     let stop = CancellationToken::new();
     let operator = world.environment.broker_config("test operator");
-    let operator = broker::Link::start(operator, Setup::Declare, stop.clone());
+    let operator = broker::Connection::start(operator, Setup::Declare, stop.clone());
     eventually("the topology", async || operator.is_up().then_some(())).await;
     stop.cancel();
     operator.closed().await;
@@ -105,8 +105,10 @@ async fn a_worker_mends_the_topology_and_replays_what_went_astray() {
     assert_eq!(status, StatusCode::ACCEPTED);
     let notification = world.unsent_notification(&shop, &paid, PayOptions::default());
     world.notify_ok(&shop.mch_id, &notification).await;
-    let astray = amqp.peek_all(&amqp.qualified_name("unrouted")).await;
-    assert_eq!(astray.len(), 2);
+    eventually("both to be unrouted", async || {
+        (amqp.peek_all(&amqp.qualified_name("unrouted")).await.len() == 2).then_some(())
+    })
+    .await;
     amqp.close().await;
 
     world.add_worker().await;

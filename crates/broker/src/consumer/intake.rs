@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::Unsettled;
-use crate::{BrokerError, error::bounded, link::Session, sender::Us, topology::apply::close};
+use crate::{BrokerError, connection::Session, error::bounded, sender::Us, topology::apply::close};
 
 /// The channel is looked at even when the stream says nothing: it was once seen to stay silent
 /// after a connection had died (engineering, section 2.1).

@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{NotSentReason, channel::PublishChannel, job::Job};
 use crate::{
-    BrokerError, Link, LinkState, complaint::Complaint, delays::Delays, error::is_not_found,
-    link::Session, replies::Replies,
+    BrokerError, Connection, ConnectionState, complaint::Complaint, connection::Session,
+    delays::Delays, error::is_not_found, replies::Replies,
 };
 
 /// Written in one go before confirms are looked at again.
@@ -25,7 +25,7 @@ const BATCH_MAX: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Actor {
-    link: Link,
+    connection: Connection,
     jobs: mpsc::Receiver<Job>,
     in_flight_max: usize,
     in_flight: Arc<AtomicUsize>,
@@ -42,13 +42,13 @@ enum Left {
 
 impl Actor {
     pub(super) fn new(
-        link: Link,
+        connection: Connection,
         jobs: mpsc::Receiver<Job>,
         in_flight_max: usize,
         in_flight: Arc<AtomicUsize>,
         replies: Option<Replies>,
     ) -> Self {
-        Self { link, jobs, in_flight_max: in_flight_max.max(1), in_flight, replies }
+        Self { connection, jobs, in_flight_max: in_flight_max.max(1), in_flight, replies }
     }
 
     pub(super) async fn run(mut self) {
@@ -58,7 +58,7 @@ impl Actor {
             let open = PublishChannel::open(&session, self.replies.clone());
             let opened = tokio::select! {
                 opened = open => opened,
-                () = self.link.lost(&session) => continue,
+                () = self.connection.lost(&session) => continue,
             };
             match opened {
                 Ok(channel) => {
@@ -73,7 +73,7 @@ impl Actor {
             }
             tokio::select! {
                 () = sleep(delays.next()) => {}
-                () = self.link.lost(&session) => {}
+                () = self.connection.lost(&session) => {}
             }
         }
     }
@@ -84,28 +84,28 @@ impl Actor {
         loop {
             tokio::select! {
                 biased;
-                session = self.link.usable_session() => return Some(session),
-                job = self.jobs.recv() => job?.refuse(match self.link.now() {
-                    LinkState::Blocked => NotSentReason::Blocked,
-                    LinkState::Down | LinkState::Up => NotSentReason::NoBroker,
+                session = self.connection.usable_session() => return Some(session),
+                job = self.jobs.recv() => job?.refuse(match self.connection.current_state() {
+                    ConnectionState::Blocked => NotSentReason::Blocked,
+                    ConnectionState::Down | ConnectionState::Up => NotSentReason::NoBroker,
                 }),
             }
         }
     }
 
     async fn serve(&mut self, session: &Session, mut channel: PublishChannel) -> Left {
-        let mut state = self.link.state();
+        let mut state = self.connection.state();
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut unused = false;
-        while channel.is_sound() && self.link.is_current(session) {
+        while channel.is_sound() && self.connection.is_current(session) {
             // What is written on a blocked connection arrives when the alarm is over, long after
             // its caller has been told something else (engineering, finding 3).
             let blocked = match *state.borrow_and_update() {
-                LinkState::Up => false,
-                LinkState::Blocked => true,
-                LinkState::Down => break,
+                ConnectionState::Up => false,
+                ConnectionState::Blocked => true,
+                ConnectionState::Down => break,
             };
             if blocked || channel.in_flight() == 0 {
                 channel.excuse();
@@ -146,17 +146,17 @@ impl Actor {
             return;
         };
         // The link itself tells when it was the connection.
-        if self.link.is_current(session) {
-            tracing::warn!(connection = self.link.name(), %error, "lost the publishing channel");
+        if self.connection.is_current(session) {
+            tracing::warn!(connection = self.connection.name(), %error, "lost the publishing channel");
             if is_not_found(&error) {
-                self.link.doubt_topology();
+                self.connection.doubt_topology();
             }
         }
     }
 
     fn complain(&self, problem: &BrokerError, complaint: &mut Complaint) {
         if let Some(news) = complaint.news(problem) {
-            let connection = self.link.name();
+            let connection = self.connection.name();
             tracing::error!(connection, "cannot publish, and keep trying: {news}");
         }
     }

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::job::{Job, Slip};
 use crate::{
     BrokerError, NotSentReason, PublishError,
+    connection::Session,
     error::bounded,
-    link::Session,
     outgoing::Outgoing,
     replies::{DIRECT_REPLY_TO, Replies},
     topology::apply::close,

@@ -1,7 +1,7 @@
 //! Declares, checks, measures and (for tests) removes the topology.
 
 use lapin::{
-    Channel, Connection,
+    Channel,
     options::{
         ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
         QueueDeleteOptions,
@@ -13,7 +13,7 @@ use super::{
     Topology,
     spec::{ExchangeSpec, QueueSpec},
 };
-use crate::{BrokerConfig, BrokerError, Link, Namespace, Setup, dial::Wire, error::bounded};
+use crate::{BrokerConfig, BrokerError, Connection, Namespace, Setup, dial::Wire, error::bounded};
 
 /// How full one of our queues is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +28,11 @@ pub struct QueueDepth {
 
 /// Measures every queue of the namespace, parked and unrouted ones included, on a channel of its
 /// own. Fails if the link is not up or a queue is missing.
-pub async fn depths(link: &Link) -> Result<Vec<QueueDepth>, BrokerError> {
-    let session = link.session().ok_or_else(|| BrokerError::gone("measuring the queues"))?;
+pub async fn queue_depths(connection: &Connection) -> Result<Vec<QueueDepth>, BrokerError> {
+    let session = connection.session().ok_or_else(|| BrokerError::gone("measuring the queues"))?;
     let channel = session.open_channel().await?;
     let mut depths = Vec::new();
-    for queue in Topology::of(link.namespace()).queues {
+    for queue in Topology::of(connection.namespace()).queues {
         let state = check_queue(&channel, &queue).await?;
         depths.push(QueueDepth {
             queue: queue.name,
@@ -45,14 +45,17 @@ pub async fn depths(link: &Link) -> Result<Vec<QueueDepth>, BrokerError> {
 }
 
 /// Removes every queue and exchange of the namespace, whatever is in them. For tests.
-pub async fn delete(config: &BrokerConfig) -> Result<(), BrokerError> {
+pub async fn delete_topology(config: &BrokerConfig) -> Result<(), BrokerError> {
     let wire = Wire::dial(config).await?;
     let deleted = delete_all(wire.connection(), &config.namespace).await;
     wire.hang_up().await;
     deleted
 }
 
-async fn delete_all(connection: &Connection, namespace: &Namespace) -> Result<(), BrokerError> {
+async fn delete_all(
+    connection: &lapin::Connection,
+    namespace: &Namespace,
+) -> Result<(), BrokerError> {
     let channel = bounded("opening a channel", connection.create_channel()).await?;
     let Topology { exchanges, queues } = Topology::of(namespace);
     // The senders of dead letters first.
@@ -71,7 +74,7 @@ async fn delete_all(connection: &Connection, namespace: &Namespace) -> Result<()
 
 /// Does to the topology what `setup` says, on a channel of its own.
 pub(crate) async fn set_up(
-    connection: &Connection,
+    connection: &lapin::Connection,
     namespace: &Namespace,
     setup: Setup,
 ) -> Result<(), BrokerError> {

@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 use lapin::{
-    Connection,
     options::{ExchangeDeclareOptions, QueueDeclareOptions},
     protocol::AMQPSoftError,
     types::{AMQPValue, FieldTable},
@@ -25,7 +24,7 @@ pub struct Survey {
     /// How many exchanges and queues there should be.
     pub parts: usize,
     /// What is not as it should be, exchanges first.
-    pub drifts: Vec<Drift>,
+    pub drifts: Vec<TopologyDrift>,
     /// How many are there, but could not be compared: our user may not, or this broker's answer is
     /// not understood.
     pub uncompared: usize,
@@ -35,16 +34,16 @@ pub struct Survey {
 
 /// A part of the topology that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drift {
+pub struct TopologyDrift {
     /// `queue wxpay.orders`.
     pub part: String,
     /// What is the matter with it.
-    pub problem: Problem,
+    pub kind: DriftKind,
 }
 
 /// What can be the matter with a part of the topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum DriftKind {
     /// It is not there.
     Missing,
     /// It is there, with another value of this attribute or argument.
@@ -62,7 +61,7 @@ pub async fn survey(config: &BrokerConfig) -> Result<Survey, BrokerError> {
     survey
 }
 
-async fn look(connection: &Connection, topology: Topology) -> Result<Survey, BrokerError> {
+async fn look(connection: &lapin::Connection, topology: Topology) -> Result<Survey, BrokerError> {
     let Topology { exchanges, queues } = topology;
     let mut survey = Survey { parts: exchanges.len() + queues.len(), ..Survey::default() };
     let seen = join_all(exchanges.iter().map(|spec| exchange(connection, spec))).await;
@@ -79,18 +78,18 @@ async fn look(connection: &Connection, topology: Topology) -> Result<Survey, Bro
 }
 
 /// How a part compares with what it should be.
-enum Likeness {
+enum Comparison {
     Same,
-    Drifted(Problem),
+    Drifted(DriftKind),
     Uncompared,
 }
 
 impl Survey {
-    fn add(&mut self, part: String, likeness: Likeness) {
+    fn add(&mut self, part: String, likeness: Comparison) {
         match likeness {
-            Likeness::Same => {}
-            Likeness::Drifted(problem) => self.drifts.push(Drift { part, problem }),
-            Likeness::Uncompared => self.uncompared += 1,
+            Comparison::Same => {}
+            Comparison::Drifted(kind) => self.drifts.push(TopologyDrift { part, kind }),
+            Comparison::Uncompared => self.uncompared += 1,
         }
     }
 }
@@ -98,12 +97,15 @@ impl Survey {
 /// Whether it is there is asked first. Then it is declared with an alternate exchange that is no
 /// name: where the exchange were gone by now, none would be made of that, and where it is there,
 /// the broker's complaint is about the first thing that differs, and says what stands there.
-async fn exchange(connection: &Connection, spec: &ExchangeSpec) -> Result<Likeness, BrokerError> {
+async fn exchange(
+    connection: &lapin::Connection,
+    spec: &ExchangeSpec,
+) -> Result<Comparison, BrokerError> {
     let channel = bounded("opening a channel", connection.create_channel()).await?;
     let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
     match apply::declare_exchange(&channel, spec, "checking", passive).await {
         Ok(()) => {}
-        Err(error) if error.is_not_found() => return Ok(Likeness::Drifted(Problem::Missing)),
+        Err(error) if error.is_not_found() => return Ok(Comparison::Drifted(DriftKind::Missing)),
         Err(error) => return Err(error),
     }
     let mut impossible = FieldTable::default();
@@ -114,22 +116,22 @@ async fn exchange(connection: &Connection, spec: &ExchangeSpec) -> Result<Likene
     match apply::declare_exchange(&channel, &impossible, "comparing", durable).await {
         Ok(()) => {
             apply::close(&channel).await;
-            Ok(Likeness::Uncompared)
+            Ok(Comparison::Uncompared)
         }
         Err(error) => read(&error, |argument, text| {
             if argument != ALTERNATE_EXCHANGE {
-                return Likeness::Drifted(Problem::Differs(argument.to_owned()));
+                return Comparison::Drifted(DriftKind::Differs(argument.to_owned()));
             }
             let Some((_, current)) = text.split_once("but current is ") else {
-                return Likeness::Uncompared;
+                return Comparison::Uncompared;
             };
             let is_same = match spec.arguments.inner().get(ALTERNATE_EXCHANGE) {
                 Some(AMQPValue::LongString(name)) => current.contains(&format!("'{name}'")),
                 _ => current == "none",
             };
             match is_same {
-                true => Likeness::Same,
-                false => Likeness::Drifted(Problem::Differs(argument.to_owned())),
+                true => Comparison::Same,
+                false => Comparison::Drifted(DriftKind::Differs(argument.to_owned())),
             }
         }),
     }
@@ -137,14 +139,14 @@ async fn exchange(connection: &Connection, spec: &ExchangeSpec) -> Result<Likene
 
 /// The same for a queue, with an argument that is not compared.
 async fn queue(
-    connection: &Connection,
+    connection: &lapin::Connection,
     spec: &QueueSpec,
-) -> Result<(Likeness, Option<QueueDepth>), BrokerError> {
+) -> Result<(Comparison, Option<QueueDepth>), BrokerError> {
     let channel = bounded("opening a channel", connection.create_channel()).await?;
     let state = match apply::check_queue(&channel, spec).await {
         Ok(state) => state,
         Err(error) if error.is_not_found() => {
-            return Ok((Likeness::Drifted(Problem::Missing), None));
+            return Ok((Comparison::Drifted(DriftKind::Missing), None));
         }
         Err(error) => return Err(error),
     };
@@ -161,11 +163,11 @@ async fn queue(
     let likeness = match apply::declare_queue(&channel, &compared, "comparing", durable).await {
         Ok(_) => {
             apply::close(&channel).await;
-            Likeness::Same
+            Comparison::Same
         }
         Err(error) => read(&error, |argument, _| match argument == impossible {
-            true => Likeness::Uncompared,
-            false => Likeness::Drifted(Problem::Differs(argument.to_owned())),
+            true => Comparison::Uncompared,
+            false => Comparison::Drifted(DriftKind::Differs(argument.to_owned())),
         })?,
     };
     Ok((likeness, Some(depth)))
@@ -174,8 +176,8 @@ async fn queue(
 /// What the broker's complaint means: `differs` judges the argument that it found to differ.
 fn read(
     error: &BrokerError,
-    differs: impl FnOnce(&str, &str) -> Likeness,
-) -> Result<Likeness, BrokerError> {
+    differs: impl FnOnce(&str, &str) -> Comparison,
+) -> Result<Comparison, BrokerError> {
     let Some((kind, text)) = error.objection() else {
         return Err(error.clone());
     };
@@ -185,8 +187,8 @@ fn read(
         (AMQPSoftError::PRECONDITIONFAILED, Some((argument, _))) => differs(argument, text),
         // Gone since it was asked for: there is none to compare with, and none was made.
         (AMQPSoftError::PRECONDITIONFAILED, None) if text.contains("invalid ") => {
-            Likeness::Drifted(Problem::Missing)
+            Comparison::Drifted(DriftKind::Missing)
         }
-        _ => Likeness::Uncompared,
+        _ => Comparison::Uncompared,
     })
 }

@@ -9,7 +9,7 @@ use crate::support::{
     recorder::Recorder,
     to,
 };
-use broker::{Consumer, Exchange, LinkState, Outcome, Publisher, Queue, Setup, topology};
+use broker::{ConnectionState, Consumer, Exchange, Outcome, Publisher, Queue, Setup, topology};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 async fn a_copy_waits_for_its_publisher() {
     on_site(|site| async move {
         let proxy = Proxy::start(Mode::Pass).await;
-        let link_out = site.link_as(site.config_at(proxy.port), Setup::Declare).await;
-        let copies = Publisher::start(link_out.clone(), LIMITS);
+        let publish_connection =
+            site.connection_as(site.config_at(proxy.port), Setup::Declare).await;
+        let copies = Publisher::start(publish_connection.clone(), LIMITS);
         let (handler, stop) =
             (Recorder::new(|_| Outcome::Park { reason: "r".into() }), CancellationToken::new());
         let consumer = Consumer::start(
-            site.link().await,
+            site.connection().await,
             copies,
             Queue::Orders,
             CONSUMER,
@@ -32,7 +33,7 @@ async fn a_copy_waits_for_its_publisher() {
         );
         proxy.switch(Mode::Refuse);
         proxy.cut();
-        reaches(&link_out, LinkState::Down).await;
+        reaches(&publish_connection, ConnectionState::Down).await;
         let publisher = site.publisher().await;
         publisher.publish(to(Exchange::Commands, topology::ORDER_CREATE), SHORT).await.unwrap();
         eventually("it is handled", || handler.count() == 1).await;
@@ -55,10 +56,10 @@ async fn a_copy_waits_for_its_publisher() {
 async fn without_a_copy_the_original_goes_back() {
     on_site(|site| async move {
         let proxy = Proxy::start(Mode::Refuse).await;
-        let nowhere = site.start_link(site.config_at(proxy.port), Setup::Check);
+        let nowhere = site.start_connection(site.config_at(proxy.port), Setup::Check);
         let (handler, stop) = (Recorder::new(|_| Outcome::Snooze(SHORT)), CancellationToken::new());
         let consumer = Consumer::start(
-            site.link().await,
+            site.connection().await,
             Publisher::start(nowhere, LIMITS),
             Queue::Orders,
             CONSUMER,
@@ -86,7 +87,7 @@ async fn without_a_delay_queue_a_copy_is_kept_aside() {
         let delay = site.name("orders.delay.5s");
         eyes.channel.queue_delete(delay.as_str().into(), Default::default()).await.unwrap();
         let publisher = Publisher::start(
-            site.link_as(site.config.clone(), Setup::CheckPublishOnly).await,
+            site.connection_as(site.config.clone(), Setup::CheckPublishOnly).await,
             LIMITS,
         );
         publisher.publish(to(Exchange::Commands, topology::ORDER_CLOSE), SHORT).await.unwrap();

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 async fn a_listener_hears_what_it_asked_for() {
     on_site(|site| async move {
         let publisher = site.publisher().await;
-        let mut listening = broker::listen(&site.config, "order.paid.*").await.unwrap();
+        let mut listening = broker::subscribe_events(&site.config, "order.paid.*").await.unwrap();
         for key in ["order.closed.1900000109", "order.paid.1900000109"] {
             let mut event = to(Exchange::Events, key);
             event.body = key.to_owned().into();

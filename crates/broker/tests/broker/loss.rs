@@ -14,8 +14,8 @@ use crate::support::{
     to,
 };
 use broker::{
-    Consumer, ConsumerHandle, Exchange, LinkState, NotSentReason, Outcome, PublishError, Publisher,
-    Queue, Setup, topology,
+    ConnectionState, Consumer, ConsumerHandle, Exchange, NotSentReason, Outcome, PublishError,
+    Publisher, Queue, Setup, topology,
 };
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
@@ -57,9 +57,10 @@ async fn nothing_confirmed_is_lost_when_connections_break() {
     on_site(|site| async move {
         let (proxy_out, proxy_in) =
             (Proxy::start(Mode::Pass).await, Proxy::start(Mode::Pass).await);
-        let link_out = site.link_as(site.config_at(proxy_out.port), Setup::Declare).await;
-        let link_in = site.link_as(site.config_at(proxy_in.port), Setup::Declare).await;
-        let publisher = Publisher::start(link_out.clone(), LIMITS);
+        let publish_connection =
+            site.connection_as(site.config_at(proxy_out.port), Setup::Declare).await;
+        let link_in = site.connection_as(site.config_at(proxy_in.port), Setup::Declare).await;
+        let publisher = Publisher::start(publish_connection.clone(), LIMITS);
         let (handler, stop) = (Recorder::new(|_| Outcome::Done), CancellationToken::new());
         let consumer = Consumer::start(
             link_in.clone(),
@@ -107,8 +108,8 @@ async fn nothing_confirmed_is_lost_when_connections_break() {
 async fn what_was_written_and_not_confirmed_is_unknown() {
     on_site(|site| async move {
         let proxy = Proxy::start(Mode::Pass).await;
-        let link = site.link_as(site.config_at(proxy.port), Setup::Declare).await;
-        let publisher = Publisher::start(link.clone(), LIMITS);
+        let connection = site.connection_as(site.config_at(proxy.port), Setup::Declare).await;
+        let publisher = Publisher::start(connection.clone(), LIMITS);
         publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
 
         proxy.switch(Mode::Stall);
@@ -125,11 +126,11 @@ async fn what_was_written_and_not_confirmed_is_unknown() {
         proxy.cut();
         assert_eq!(patient.await.unwrap(), Err(PublishError::Unknown), "its connection was lost");
         assert!(started.elapsed() < SHORT);
-        reaches(&link, LinkState::Down).await;
+        reaches(&connection, ConnectionState::Down).await;
         assert_eq!(publisher.publish(to(Exchange::Notify, "payment"), SHORT).await, NO_BROKER);
 
         proxy.switch(Mode::Pass);
-        reaches(&link, LinkState::Up).await;
+        reaches(&connection, ConnectionState::Up).await;
         publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
         publisher.drain(SHORT).await;
         assert_eq!(publisher.in_flight(), 0);
@@ -143,9 +144,9 @@ async fn what_was_written_and_not_confirmed_is_unknown() {
 async fn what_was_still_queued_is_known_not_to_be_sent() {
     on_site(|site| async move {
         let proxy = Proxy::start(Mode::Pass).await;
-        let link = site.link_as(site.config_at(proxy.port), Setup::Declare).await;
+        let connection = site.connection_as(site.config_at(proxy.port), Setup::Declare).await;
         let limits = broker::PublisherLimits { queued: 8, in_flight: 1 };
-        let publisher = Publisher::start(link.clone(), limits);
+        let publisher = Publisher::start(connection.clone(), limits);
         publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
         proxy.switch(Mode::Stall);
         let publish = |within| {
@@ -164,7 +165,7 @@ async fn what_was_still_queued_is_known_not_to_be_sent() {
         assert_eq!(first.await.unwrap(), Err(PublishError::Unknown));
         assert_eq!(waiting.await.unwrap(), NO_BROKER);
         proxy.switch(Mode::Pass);
-        reaches(&link, LinkState::Up).await;
+        reaches(&connection, ConnectionState::Up).await;
         let mut eyes = site.eyes().await;
         let stored = eyes.count(&site.name("notifications")).await.unwrap();
         assert!((1..=2).contains(&stored), "{stored}: the first, and perhaps the one in flight");
@@ -181,7 +182,7 @@ async fn deliveries_of_a_lost_connection_come_again() {
 
 async fn lose_connection_with_deliveries_in_hand(site: &Site) {
     let proxy = Proxy::start(Mode::Pass).await;
-    let link = site.link_as(site.config_at(proxy.port), Setup::Declare).await;
+    let connection = site.connection_as(site.config_at(proxy.port), Setup::Declare).await;
     let cut = Arc::new(Mutex::new(Some(proxy.clone())));
     let handler = Recorder::new(move |_| {
         if let Some(proxy) = cut.lock().unwrap().take() {
@@ -197,7 +198,7 @@ async fn lose_connection_with_deliveries_in_hand(site: &Site) {
     }
     let stop = CancellationToken::new();
     let consumer = Consumer::start(
-        link,
+        connection,
         publisher.clone(),
         Queue::Notifications,
         CONSUMER,

@@ -1,7 +1,7 @@
 //! Parked and unrouted messages in a person's hands.
 
 use crate::support::{Eyes, LIMITS, SHORT, Site, on_site, to};
-use broker::{Exchange, ParkedQueue, Pile, Publisher, Setup, replay_unrouted, topology};
+use broker::{Exchange, ParkedBatch, ParkedQueue, Publisher, Setup, replay_unrouted, topology};
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable},
@@ -11,7 +11,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn looking_changes_nothing() {
     on_site(|site| async move {
-        site.link().await;
+        site.connection().await;
         let mut eyes = site.eyes().await;
         let bodies: Vec<String> = (1..=40).map(|place| format!("body {place}")).collect();
         for body in &bodies {
@@ -22,10 +22,10 @@ async fn looking_changes_nothing() {
         let expected: Vec<_> = places.map(|(place, it)| format!("{} {it}", place + 1)).collect();
         // More often than the delivery limit that some brokers have of themselves.
         for _ in 0..25 {
-            let pile = take(&site, ParkedQueue::Orders).await;
-            assert_eq!(seen(&pile), expected);
-            assert_eq!(pile.beyond(), 0);
-            pile.put_back().await;
+            let batch = take(&site, ParkedQueue::Orders).await;
+            assert_eq!(seen(&batch), expected);
+            assert_eq!(batch.remaining(), 0);
+            batch.requeue().await;
         }
         // As when the process dies.
         drop(take(&site, ParkedQueue::Orders).await);
@@ -38,12 +38,12 @@ async fn looking_changes_nothing() {
 async fn one_is_sent_again_as_a_first_attempt() {
     on_site(|site| async move {
         let mut eyes = three_parked(&site).await;
-        let mut pile = take(&site, ParkedQueue::Orders).await;
-        assert!(pile.replay(2).await.unwrap());
-        assert!(!pile.replay(2).await.unwrap(), "it was dealt with");
-        assert!(!pile.replay(0).await.unwrap());
-        assert!(!pile.replay(9).await.unwrap());
-        pile.put_back().await;
+        let mut batch = take(&site, ParkedQueue::Orders).await;
+        assert!(batch.replay(2).await.unwrap());
+        assert!(!batch.replay(2).await.unwrap(), "it was dealt with");
+        assert!(!batch.replay(0).await.unwrap());
+        assert!(!batch.replay(9).await.unwrap());
+        batch.requeue().await;
 
         let again = eyes.take(&site.name("orders")).await;
         assert_eq!(again.body, b"two");
@@ -53,9 +53,9 @@ async fn one_is_sent_again_as_a_first_attempt() {
         assert_eq!(again.text_header("traceparent"), "00-ab-cd-01");
         assert!(again.header("parked_reason").is_none());
         assert!(again.header("parked_at").is_none());
-        let pile = take(&site, ParkedQueue::Orders).await;
-        assert_eq!(seen(&pile), ["1 one", "2 three"]);
-        pile.put_back().await;
+        let batch = take(&site, ParkedQueue::Orders).await;
+        assert_eq!(seen(&batch), ["1 one", "2 three"]);
+        batch.requeue().await;
     })
     .await;
 }
@@ -64,10 +64,10 @@ async fn one_is_sent_again_as_a_first_attempt() {
 async fn one_is_thrown_away() {
     on_site(|site| async move {
         let mut eyes = three_parked(&site).await;
-        let mut pile = take(&site, ParkedQueue::Orders).await;
-        assert!(pile.discard(1).await.unwrap());
-        assert!(!pile.discard(1).await.unwrap());
-        pile.put_back().await;
+        let mut batch = take(&site, ParkedQueue::Orders).await;
+        assert!(batch.discard(1).await.unwrap());
+        assert!(!batch.discard(1).await.unwrap());
+        batch.requeue().await;
         eyes.reaches_count(&site.name("orders.parked"), 2).await;
         assert_eq!(eyes.take(&site.name("orders.parked")).await.body, b"two");
     })
@@ -77,14 +77,14 @@ async fn one_is_thrown_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nothing_takes_stays() {
     on_site(|site| async move {
-        site.link().await;
+        site.connection().await;
         let mut eyes = site.eyes().await;
         park(&eyes, &site, "wxpay.orders", "stray").await;
         eyes.reaches_count(&site.name("orders.parked"), 1).await;
-        let mut pile = take(&site, ParkedQueue::Orders).await;
-        assert!(!pile.messages().next().unwrap().is_replayable);
-        assert!(!pile.replay(1).await.unwrap());
-        pile.put_back().await;
+        let mut batch = take(&site, ParkedQueue::Orders).await;
+        assert!(!batch.messages().next().unwrap().is_replayable);
+        assert!(!batch.replay(1).await.unwrap());
+        batch.requeue().await;
         eyes.reaches_count(&site.name("orders.parked"), 1).await;
     })
     .await;
@@ -93,7 +93,7 @@ async fn what_nothing_takes_stays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_unrouted_go_back_once_their_binding_does() {
     on_site(|site| async move {
-        let declaring = site.link().await;
+        let declaring = site.connection().await;
         let mut eyes = site.eyes().await;
         unbind(&eyes, &site).await;
         let publisher = Publisher::start(declaring.clone(), LIMITS);
@@ -106,7 +106,7 @@ async fn the_unrouted_go_back_once_their_binding_does() {
         publisher.publish(message, SHORT).await.unwrap();
         eyes.reaches_count(&site.name("unrouted"), 4).await;
 
-        let checking = site.link_as(site.config.clone(), Setup::Check).await;
+        let checking = site.connection_as(site.config.clone(), Setup::Check).await;
         let sent = replay_unrouted(&checking).await.unwrap();
         assert_eq!(sent, 2, "each is tried once, although both came back");
         eyes.reaches_count(&site.name("unrouted"), 4).await;
@@ -126,7 +126,7 @@ async fn the_unrouted_go_back_once_their_binding_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delayed_message_is_unrouted_under_its_exchange() {
     on_site(|site| async move {
-        let declaring = site.link().await;
+        let declaring = site.connection().await;
         let mut eyes = site.eyes().await;
         unbind(&eyes, &site).await;
         let fanout = site.name("notifications.delay.5s");
@@ -150,7 +150,7 @@ async fn unbind(eyes: &Eyes, site: &Site) {
 }
 
 async fn three_parked(site: &Site) -> Eyes {
-    site.link().await;
+    site.connection().await;
     let mut eyes = site.eyes().await;
     for body in ["one", "two", "three"] {
         park(&eyes, site, topology::ORDER_CREATE, body).await;
@@ -185,11 +185,11 @@ async fn publish(eyes: &Eyes, exchange: &str, routing_key: &str, body: &str) {
     published.await.unwrap().await.unwrap();
 }
 
-async fn take(site: &Site, queue: ParkedQueue) -> Pile {
-    Pile::take(&site.config, queue).await.unwrap()
+async fn take(site: &Site, queue: ParkedQueue) -> ParkedBatch {
+    ParkedBatch::take(&site.config, queue).await.unwrap()
 }
 
-fn seen(pile: &Pile) -> Vec<String> {
+fn seen(batch: &ParkedBatch) -> Vec<String> {
     let text = |body: &[u8]| String::from_utf8(body.to_vec()).unwrap();
-    pile.messages().map(|it| format!("{} {}", it.position, text(&it.delivery.body))).collect()
+    batch.messages().map(|it| format!("{} {}", it.position, text(&it.delivery.body))).collect()
 }

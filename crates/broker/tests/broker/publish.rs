@@ -134,7 +134,7 @@ async fn under_many_callers_every_answer_belongs_to_its_message() {
 async fn more_than_may_wait_is_refused_at_once() {
     on_site(|site| async move {
         let limits = PublisherLimits { queued: 4, in_flight: 1 };
-        let publisher = Publisher::start(site.link().await, limits);
+        let publisher = Publisher::start(site.connection().await, limits);
         let many = (0..200).map(|_| publisher.publish(to(Exchange::Notify, "payment"), PATIENCE));
         let answers = join_all(many).await;
         let full = Err(PublishError::NotSent(NotSentReason::Full));
@@ -189,7 +189,7 @@ async fn what_no_broker_would_take_never_reaches_the_channel() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_exchange_is_declared_again() {
     on_site(|site| async move {
-        let publisher = Publisher::start(site.link().await, LIMITS);
+        let publisher = Publisher::start(site.connection().await, LIMITS);
         let eyes = site.eyes().await;
         let name = site.name("notify");
         eyes.channel.exchange_delete(name.as_str().into(), Default::default()).await.unwrap();

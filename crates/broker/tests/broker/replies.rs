@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::support::{CONSUMER, LIMITS, SHORT, on_site, to};
-use broker::{
-    Delivery, Exchange, Handler, NotSentReason, Outcome, PublishError, Publisher, Queue, Replier,
-    topology,
-};
+use broker::{Delivery, Exchange, Handler, Outcome, Queue, Replier, Requester, topology};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -28,16 +25,16 @@ impl Handler for Echo {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_asker_gets_their_own_answer() {
     on_site(|site| async move {
-        let asker = Publisher::start_with_replies(site.link().await, LIMITS);
+        let requester = Requester::start(site.connection().await, LIMITS);
         let (handler, stop) =
-            (Arc::new(Echo(Replier::start(site.link().await))), CancellationToken::new());
+            (Arc::new(Echo(Replier::start(site.connection().await))), CancellationToken::new());
         let consumer = site.consume(Queue::Queries, CONSUMER, &handler, &stop).await;
         let asking = (0..200).map(|number| {
-            let asker = asker.clone();
+            let requester = requester.clone();
             async move {
                 let mut question = to(Exchange::Commands, topology::ORDER_QUERY);
                 question.body = number.to_string().into();
-                let answer = asker.ask(question, SHORT).await.unwrap().wait(SHORT).await;
+                let answer = requester.request(question, SHORT).await.unwrap().wait(SHORT).await;
                 assert_eq!(answer, Some(Bytes::from(number.to_string())));
             }
         });
@@ -66,11 +63,12 @@ async fn an_answer_survives_the_delay_of_its_question() {
                 batch.iter().map(act).collect()
             }
         }
-        let asker = Publisher::start_with_replies(site.link().await, LIMITS);
+        let requester = Requester::start(site.connection().await, LIMITS);
         let (handler, stop) =
-            (Arc::new(Later(Replier::start(site.link().await))), CancellationToken::new());
+            (Arc::new(Later(Replier::start(site.connection().await))), CancellationToken::new());
         let consumer = site.consume(Queue::Orders, CONSUMER, &handler, &stop).await;
-        let pending = asker.ask(to(Exchange::Commands, topology::ORDER_CREATE), SHORT).await;
+        let pending =
+            requester.request(to(Exchange::Commands, topology::ORDER_CREATE), SHORT).await;
         let answer = pending.unwrap().wait(Duration::from_secs(20)).await;
         assert_eq!(answer, Some("late".into()));
         stop.cancel();
@@ -82,24 +80,12 @@ async fn an_answer_survives_the_delay_of_its_question() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_in_time_is_none() {
     on_site(|site| async move {
-        let asker = Publisher::start_with_replies(site.link().await, LIMITS);
+        let requester = Requester::start(site.connection().await, LIMITS);
         let question = to(Exchange::Commands, topology::ORDER_QUERY);
-        let pending = asker.ask(question, SHORT).await.unwrap();
+        let pending = requester.request(question, SHORT).await.unwrap();
         let started = Instant::now();
         assert_eq!(pending.wait(Duration::from_millis(100)).await, None);
         assert!(started.elapsed() < SHORT);
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_publisher_without_replies_cannot_ask() {
-    on_site(|site| async move {
-        let publisher = site.publisher().await;
-        let answer = publisher.ask(to(Exchange::Commands, topology::ORDER_QUERY), SHORT).await;
-        let error = answer.err();
-        let invalid = matches!(error, Some(PublishError::NotSent(NotSentReason::Invalid(_))));
-        assert!(invalid, "{error:?}");
     })
     .await;
 }
@@ -108,7 +94,7 @@ async fn a_publisher_without_replies_cannot_ask() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_senseless_reply_to_harms_nobody() {
     on_site(|site| async move {
-        let replier = Replier::start(site.link().await);
+        let replier = Replier::start(site.connection().await);
         let mut eyes = site.eyes().await;
         let queue = eyes.listen(&site, "nothing", &[]).await;
         let ours = site.name("orders");

@@ -10,8 +10,8 @@ use crate::support::{
     to,
 };
 use broker::{
-    Consumer, Exchange, LinkState, NotSentReason, Outcome, PublishError, Publisher, Queue, Replier,
-    Setup,
+    ConnectionState, Consumer, Exchange, NotSentReason, Outcome, PublishError, Publisher, Queue,
+    Replier, Setup,
 };
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,27 +22,27 @@ const NO_BROKER: Result<(), PublishError> = Err(PublishError::NotSent(NotSentRea
 async fn starting_without_a_broker_works_once_there_is_one() {
     on_site(|site| async move {
         let proxy = Proxy::start(Mode::Refuse).await;
-        let link = site.start_link(site.config_at(proxy.port), Setup::Declare);
-        let publisher = Publisher::start(link.clone(), LIMITS);
+        let connection = site.start_connection(site.config_at(proxy.port), Setup::Declare);
+        let publisher = Publisher::start(connection.clone(), LIMITS);
         let handler = Recorder::new(|_| Outcome::Done);
         let stop = CancellationToken::new();
         let consumer = Consumer::start(
-            link.clone(),
+            connection.clone(),
             publisher.clone(),
             Queue::Notifications,
             CONSUMER,
             Arc::clone(&handler),
             stop.clone(),
         );
-        let replier = Replier::start(link.clone());
+        let replier = Replier::start(connection.clone());
         replier.send("nobody", None, "dropped".into());
         let started = Instant::now();
         assert_eq!(publisher.publish(to(Exchange::Notify, "payment"), SHORT).await, NO_BROKER);
         assert!(started.elapsed() < Duration::from_secs(1), "it was not made to wait");
-        assert!(!link.is_up());
+        assert!(!connection.is_up());
 
         proxy.switch(Mode::Pass);
-        reaches(&link, LinkState::Up).await;
+        reaches(&connection, ConnectionState::Up).await;
         publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
         eventually("the consumer has started, too", || handler.count() == 1).await;
         stop.cancel();
@@ -55,11 +55,11 @@ async fn starting_without_a_broker_works_once_there_is_one() {
 async fn stopping_without_a_broker_works() {
     on_site(|site| async move {
         let proxy = Proxy::start(Mode::Refuse).await;
-        let link = site.start_link(site.config_at(proxy.port), Setup::Declare);
-        let publisher = Publisher::start(link.clone(), LIMITS);
+        let connection = site.start_connection(site.config_at(proxy.port), Setup::Declare);
+        let publisher = Publisher::start(connection.clone(), LIMITS);
         let (handler, stop) = (Recorder::new(|_| Outcome::Done), CancellationToken::new());
         let consumer = Consumer::start(
-            link.clone(),
+            connection.clone(),
             publisher.clone(),
             Queue::Orders,
             CONSUMER,
@@ -70,7 +70,7 @@ async fn stopping_without_a_broker_works() {
         timeout(SHORT, consumer.drained()).await.expect("the consumer ends");
         publisher.drain(SHORT).await;
         site.stop.cancel();
-        timeout(SHORT, link.closed()).await.expect("the link ends");
+        timeout(SHORT, connection.closed()).await.expect("the connection ends");
         assert_eq!(publisher.publish(to(Exchange::Notify, "payment"), SHORT).await, NO_BROKER);
     })
     .await;
@@ -83,13 +83,13 @@ async fn a_silent_broker_is_given_up_and_tried_again() {
     on_site(|site| async move {
         let proxy = Proxy::start(Mode::Stall).await;
         let threads_before = io_threads();
-        let link = site.start_link(site.config_at(proxy.port), Setup::Declare);
+        let connection = site.start_connection(site.config_at(proxy.port), Setup::Declare);
         sleep(Duration::from_secs(7)).await; // at least two attempts of 2 s each
         eventually("no more than one attempt is under way", || io_threads() <= threads_before + 1)
             .await;
-        assert!(!link.is_up());
+        assert!(!connection.is_up());
         proxy.switch(Mode::Pass);
-        reaches(&link, LinkState::Up).await;
+        reaches(&connection, ConnectionState::Up).await;
     })
     .await;
 }
@@ -98,13 +98,13 @@ async fn a_silent_broker_is_given_up_and_tried_again() {
 async fn cut_while_starting_it_starts_again() {
     on_site(|site| async move {
         let proxy = Proxy::start(Mode::Pass).await;
-        let link = site.start_link(site.config_at(proxy.port), Setup::Declare);
+        let connection = site.start_connection(site.config_at(proxy.port), Setup::Declare);
         for delay_ms in [0, 3, 6, 10, 15, 20, 30, 50] {
             sleep(Duration::from_millis(delay_ms)).await;
             proxy.cut();
         }
-        reaches(&link, LinkState::Up).await;
-        let publisher = Publisher::start(link, LIMITS);
+        reaches(&connection, ConnectionState::Up).await;
+        let publisher = Publisher::start(connection, LIMITS);
         publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
     })
     .await;
@@ -129,7 +129,7 @@ async fn a_wrong_password_is_named_and_never_shown() {
         let mut config = site.config.clone();
         let url = format!("{scheme}://{user}:wrong@{host}");
         config.amqp_url = broker::AmqpUrl::parse(&url).unwrap();
-        let problem = broker::delete(&config).await.unwrap_err().to_string();
+        let problem = broker::delete_topology(&config).await.unwrap_err().to_string();
         assert!(problem.contains("ACCESS_REFUSED") && !problem.contains("wrong"), "{problem}");
     })
     .await;

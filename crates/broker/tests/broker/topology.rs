@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{SHORT, on_site, reaches, to};
-use broker::{LinkState, Queue, Setup, depths, exchange_name, queue_name, topology};
+use broker::{ConnectionState, Queue, Setup, exchange_name, queue_depths, queue_name, topology};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 async fn it_can_be_declared_twice_and_checked() {
     on_site(|site| async move {
         for setup in [Setup::Declare, Setup::Declare, Setup::Check, Setup::CheckPublishOnly] {
-            site.link_as(site.config.clone(), setup).await;
+            site.connection_as(site.config.clone(), setup).await;
         }
     })
     .await;
@@ -20,11 +20,11 @@ async fn it_can_be_declared_twice_and_checked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_names_are_there_and_under_the_namespace() {
     on_site(|site| async move {
-        let link = site.link().await;
-        let publisher = broker::Publisher::start(link.clone(), crate::support::LIMITS);
+        let connection = site.connection().await;
+        let publisher = broker::Publisher::start(connection.clone(), crate::support::LIMITS);
         publisher.publish(to(broker::Exchange::Notify, topology::REFUND), SHORT).await.unwrap();
         site.eyes().await.reaches_count(&site.name("notifications"), 1).await;
-        let depths = depths(&link).await.unwrap();
+        let depths = queue_depths(&connection).await.unwrap();
         let mut names: Vec<_> = depths.iter().map(|it| it.queue.as_str()).collect();
         names.sort_unstable();
         let mut expected: Vec<String> = [
@@ -54,12 +54,12 @@ async fn all_names_are_there_and_under_the_namespace() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_waits_for_whoever_declares() {
     on_site(|site| async move {
-        let checking = site.start_link(site.config.clone(), Setup::Check);
+        let checking = site.start_connection(site.config.clone(), Setup::Check);
         let mut states = checking.state();
-        let up = states.wait_for(|state| *state == LinkState::Up);
+        let up = states.wait_for(|state| *state == ConnectionState::Up);
         assert!(timeout(Duration::from_secs(2), up).await.is_err(), "there is nothing yet");
-        site.link().await;
-        reaches(&checking, LinkState::Up).await;
+        site.connection().await;
+        reaches(&checking, ConnectionState::Up).await;
     })
     .await;
 }
@@ -79,7 +79,7 @@ async fn the_ingress_needs_two_exchanges_only() {
             );
             declare.await.unwrap();
         }
-        site.link_as(site.config.clone(), Setup::CheckPublishOnly).await;
+        site.connection_as(site.config.clone(), Setup::CheckPublishOnly).await;
     })
     .await;
 }
@@ -94,12 +94,12 @@ async fn a_topology_that_differs_keeps_the_link_down() {
         let declare =
             eyes.channel.queue_declare(name.as_str().into(), options, FieldTable::default());
         declare.await.unwrap();
-        let link = site.start_link(site.config.clone(), Setup::Declare);
-        let mut states = link.state();
-        let up = states.wait_for(|state| *state == LinkState::Up);
+        let connection = site.start_connection(site.config.clone(), Setup::Declare);
+        let mut states = connection.state();
+        let up = states.wait_for(|state| *state == ConnectionState::Up);
         assert!(timeout(Duration::from_secs(2), up).await.is_err());
         eyes.channel.queue_delete(name.as_str().into(), Default::default()).await.unwrap();
-        reaches(&link, LinkState::Up).await;
+        reaches(&connection, ConnectionState::Up).await;
     })
     .await;
 }
@@ -107,9 +107,9 @@ async fn a_topology_that_differs_keeps_the_link_down() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_leaves_nothing() {
     on_site(|site| async move {
-        let link = site.link().await;
-        broker::delete(&site.config).await.unwrap();
-        let problem = depths(&link).await.unwrap_err();
+        let connection = site.connection().await;
+        broker::delete_topology(&site.config).await.unwrap();
+        let problem = queue_depths(&connection).await.unwrap_err();
         assert!(problem.is_not_found(), "{problem}");
         let text = problem.to_string();
         assert!(text.contains(&site.name("unrouted")), "{text}");
@@ -152,10 +152,10 @@ async fn found(site: &crate::support::Site) -> (Vec<String>, Vec<(String, String
     let survey = broker::survey(&site.config).await.unwrap();
     assert_eq!((survey.parts, survey.uncompared), (28, 0), "{survey:?}");
     let (mut missing, mut differing) = (Vec::new(), Vec::new());
-    for broker::Drift { part, problem } in survey.drifts {
-        match problem {
-            broker::Problem::Missing => missing.push(part),
-            broker::Problem::Differs(what) => differing.push((part, what)),
+    for broker::TopologyDrift { part, kind } in survey.drifts {
+        match kind {
+            broker::DriftKind::Missing => missing.push(part),
+            broker::DriftKind::Differs(what) => differing.push((part, what)),
         }
     }
     (missing, differing)
@@ -167,7 +167,7 @@ async fn a_look_names_what_is_missing_and_makes_nothing() {
         for _ in 0..2 {
             assert_eq!(found(&site).await.0.len(), 28, "looking made something");
         }
-        site.link().await;
+        site.connection().await;
         assert_eq!(found(&site).await, (vec![], vec![]));
         let eyes = site.eyes().await;
         let (queue, exchange) = (site.name("orders.delay.2m"), site.name("events"));
@@ -184,7 +184,7 @@ async fn a_look_names_what_is_missing_and_makes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_names_what_is_different() {
     on_site(|site| async move {
-        site.link().await;
+        site.connection().await;
         let eyes = site.eyes().await;
         let declare_exchange = async |name: &str, kind, table: FieldTable| {
             let name = site.name(name);

@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use broker::LinkState;
+use broker::ConnectionState;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::App;
@@ -24,9 +24,9 @@ pub(super) async fn health() -> &'static str {
 /// `GET /readyz`: what comes in can be passed on.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
     let broker = match app.outbound.state() {
-        LinkState::Up => None,
-        LinkState::Blocked => Some("the broker is short of memory or disk and takes nothing"),
-        LinkState::Down => Some("no usable connection to the broker"),
+        ConnectionState::Up => None,
+        ConnectionState::Blocked => Some("the broker is short of memory or disk and takes nothing"),
+        ConnectionState::Down => Some("no usable connection to the broker"),
     };
     let stopping = app.stop.is_cancelled().then_some("stopping");
     let reasons: Vec<_> = [broker, stopping].into_iter().flatten().collect();

@@ -29,13 +29,14 @@ impl FakeWorker {
         queue: Queue,
         answer: impl Fn(&Delivery) -> Option<Value> + Send + Sync + 'static,
     ) -> Self {
-        let link = world.declare().await;
+        let connection = world.declare().await;
         let (sender, seen) = unbounded_channel();
-        let copies = Publisher::start(link.clone(), PublisherLimits { queued: 10, in_flight: 10 });
+        let copies =
+            Publisher::start(connection.clone(), PublisherLimits { queued: 10, in_flight: 10 });
         let limits =
             ConsumerLimits { prefetch: 100, batch_max: 10, batches_in_flight: 1, attempts_max: 1 };
-        let handler = Eyes { sender, answer, replier: Replier::start(link.clone()) };
-        Consumer::start(link, copies, queue, limits, Arc::new(handler), world.token());
+        let handler = Eyes { sender, answer, replier: Replier::start(connection.clone()) };
+        Consumer::start(connection, copies, queue, limits, Arc::new(handler), world.token());
         Self { seen }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{env, thread};
 
-use broker::{AmqpUrl, BrokerConfig, Link, LinkState, Namespace, Setup};
+use broker::{AmqpUrl, BrokerConfig, Connection, ConnectionState, Namespace, Setup};
 use ingress::Config;
 use tokio::{runtime, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -39,13 +39,13 @@ impl World {
         Self { broker, stop: CancellationToken::new() }
     }
 
-    /// Declares everything; the link lives as long as this world.
-    pub(crate) async fn declare(&self) -> Link {
-        let link = Link::start(self.broker.clone(), Setup::Declare, self.stop.clone());
-        let mut state = link.state();
-        let up = timeout(DEADLINE, state.wait_for(|state| *state == LinkState::Up)).await;
+    /// Declares everything; the connection lives as long as this world.
+    pub(crate) async fn declare(&self) -> Connection {
+        let connection = Connection::start(self.broker.clone(), Setup::Declare, self.stop.clone());
+        let mut state = connection.state();
+        let up = timeout(DEADLINE, state.wait_for(|state| *state == ConnectionState::Up)).await;
         up.expect("the broker that WXPAY_AMQP_URL names answers in time").expect("lives");
-        link
+        connection
     }
 
     /// Of an ingress in this world.
@@ -69,7 +69,7 @@ impl Drop for World {
         // On a thread of its own, since nothing can be awaited here.
         let delete = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(broker::delete(&broker))
+            runtime.expect("a runtime").block_on(broker::delete_topology(&broker))
         });
         let deleted = delete.join();
         if !thread::panicking() {

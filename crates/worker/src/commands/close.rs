@@ -7,7 +7,7 @@ use orders::{Fact, OrderKey, Problem, Reply, Source, StateName};
 use time::OffsetDateTime;
 
 use super::{Commands, trouble};
-use crate::store::{Item, Learned, StoreError};
+use crate::store::{ObservedFact, SettlementInput, StoreError};
 use crate::{clock, failpoint, trace};
 
 /// A close may overtake its create; so long it waits for it (design 5).
@@ -35,24 +35,18 @@ async fn close(
     key: &OrderKey,
 ) -> Result<Outcome, StoreError> {
     failpoint::reached("close.taken");
-    let store = &commands.hands.store;
+    let store = &commands.service.store;
     if store.find(key).await?.is_none() {
         return Ok(match wait_for_create(delivery) {
             Some(outcome) => outcome,
             None => commands.decline_key(delivery, key, Problem::not_found()).await,
         });
     }
-    let learned = Learned {
-        key: key.clone(),
-        fact: Fact::CloseRequested,
-        source: Source::Shop,
-        at: clock::now(),
-        pay: None,
-        lease_holder: None,
+    let fact = ObservedFact {
         traceparent: trace::of(delivery),
+        ..ObservedFact::new(key.clone(), Fact::CloseRequested, Source::Shop)
     };
-    let items = [Item { learned: Some(learned), ..Item::default() }];
-    let settled = commands.hands.settle(&items).await?;
+    let settled = commands.service.settle(&[SettlementInput::fact(fact)]).await?;
     failpoint::reached("close.settled");
     let Some(view) = settled.into_iter().next().and_then(|settled| settled.view) else {
         return Err(StoreError::Fault("an order is gone".to_owned()));

@@ -15,8 +15,8 @@ use wechatpay_v2::Fields;
 use super::identity::lease_holder;
 use super::{Commands, trouble};
 use crate::gateway::Deferred;
-use crate::hands::Turn;
-use crate::reconcile::plan::LIFE_MIN;
+use crate::order_service::LeasedOrder;
+use crate::schedule::REMAINING_LIFETIME_MIN;
 use crate::store::{Acceptance, Accepted, StoreError, Stored};
 use crate::{Merchant, clock, failpoint, pay, trace};
 
@@ -24,7 +24,7 @@ use crate::{Merchant, clock, failpoint, pay, trace};
 const LIFE_DEFAULT: time::Duration = time::Duration::hours(2);
 /// A `prepay_id` is valid two hours; it is renewed before a payer can meet its end.
 const PREPAY_FRESH: time::Duration = time::Duration::minutes(100);
-/// A call of ours may still be under way: longer than the call, shorter than patience.
+/// A call of ours may still be under way: longer than the call, shorter than a lease.
 const LEASE_HELD: Duration = Duration::from_secs(5);
 /// One delivery of the command, with everything it needs at hand.
 struct Create<'a> {
@@ -63,9 +63,9 @@ pub(super) async fn handle(commands: &Commands, delivery: &Delivery) -> Outcome 
 impl Create<'_> {
     async fn run(&self, request: OrderRequest, key: &OrderKey) -> Result<Outcome, StoreError> {
         let time_expire = request.time_expire.unwrap_or(self.at + LIFE_DEFAULT);
-        if time_expire - self.at < LIFE_MIN {
+        if time_expire - self.at < REMAINING_LIFETIME_MIN {
             // A repeat of an order that stands may be near its end; a new one may not.
-            return match self.commands.hands.store.find(key).await? {
+            return match self.commands.service.store.find(key).await? {
                 Some(standing) => self.again(standing, &request).await,
                 None => Ok(self.too_short(key).await),
             };
@@ -80,12 +80,12 @@ impl Create<'_> {
             event_id: Uuid::now_v7(),
             traceparent: trace::of(self.delivery),
         };
-        match self.commands.hands.store.accept(&new).await? {
+        match self.commands.service.store.accept(&new).await? {
             Accepted::New => {
                 failpoint::reached("create.stored");
                 self.call(&new.order, &new.parameters).await
             }
-            Accepted::Standing(standing) => self.again(*standing, &request).await,
+            Accepted::Existing(standing) => self.again(*standing, &request).await,
         }
     }
 
@@ -105,7 +105,7 @@ impl Create<'_> {
         }
         if self.wants_call(&order)
             && let Some(parameters) =
-                self.commands.hands.store.take_lease(&order, self.holder).await?
+                self.commands.service.store.take_lease(&order, self.holder).await?
         {
             return self.call(&order, &parameters).await;
         }
@@ -120,7 +120,7 @@ impl Create<'_> {
     /// An order whose first outcome is unknown is replayed, an old `prepay_id` is renewed, both
     /// only while WeChat still takes the order's expiry.
     fn wants_call(&self, order: &Order) -> bool {
-        let lives = order.time_expire - self.at >= LIFE_MIN;
+        let lives = order.time_expire - self.at >= REMAINING_LIFETIME_MIN;
         lives
             && match &order.state {
                 State::Created => true,
@@ -132,16 +132,16 @@ impl Create<'_> {
     /// Calls WeChat under the lease; whatever comes of it is written down, and told. An order that
     /// cannot be entered now is the reconciler's from here on, and the command is done.
     async fn call(&self, order: &Order, parameters: &Fields) -> Result<Outcome, StoreError> {
-        let turn = Turn {
+        let leased = LeasedOrder {
             merchant: self.merchant,
             order,
             holder: self.holder,
             traceparent: trace::of(self.delivery),
         };
-        let (hands, mch_id) = (&self.commands.hands, &self.merchant.mch_id);
-        let view = match self.commands.places.take(mch_id, hands.merchants.all().len()) {
-            Some(_place) => hands.enter(&turn, parameters).await?,
-            None => hands.put_off_entering(&turn, &Deferred::for_a_place(mch_id)).await?,
+        let (service, mch_id) = (&self.commands.service, &self.merchant.mch_id);
+        let view = match self.commands.permits.try_acquire(mch_id, service.merchants.all().len()) {
+            Some(_permit) => service.call_unifiedorder(&leased, parameters).await?,
+            None => service.defer_create(&leased, &Deferred::no_permit(mch_id)).await?,
         };
         if let Some(view) = view {
             self.answer(order, view);
@@ -152,7 +152,7 @@ impl Create<'_> {
 
     /// Answers with the order as it stands, read with its exceptions.
     async fn tell(&self, order: &Order) -> Result<Outcome, StoreError> {
-        if let Some(view) = self.commands.hands.store.view(&order.key()).await? {
+        if let Some(view) = self.commands.service.store.view(&order.key()).await? {
             self.answer(order, view);
         }
         Ok(Outcome::Done)

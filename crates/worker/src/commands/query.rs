@@ -27,9 +27,9 @@ pub(super) async fn handle(commands: &Commands, delivery: &Delivery) -> Outcome 
 }
 
 async fn answer(commands: &Commands, key: &OrderKey) -> Result<Reply, StoreError> {
-    if let Some(view) = commands.hands.store.view(key).await? {
+    if let Some(view) = commands.service.store.view(key).await? {
         return Ok(Reply::order(200, view));
     }
-    let problem = commands.hands.store.rejection(key).await?;
+    let problem = commands.service.store.rejection(key).await?;
     Ok(Reply::problem(problem.unwrap_or_else(Problem::not_found)))
 }

@@ -15,22 +15,22 @@ pub(super) struct Breaker {
     state: State,
     /// Rises with every change of state: what a call brings counts only in the state that let it
     /// through.
-    era: u64,
-    manner: Manner,
+    generation: u64,
+    config: BreakerConfig,
     pauses: ExponentialBackoff,
 }
 
 /// When it opens, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Manner {
+pub(super) struct BreakerConfig {
     /// Failures in a row.
     pub(super) failures_max: u32,
     /// The first pause; it grows from there.
     pub(super) pause_first: Duration,
-    /// The longest, before chance.
+    /// The longest, before jitter.
     pub(super) pause_max: Duration,
-    /// The share of chance in a pause: it lasts so much less, or so much more.
-    pub(super) chance: f64,
+    /// The share of jitter in a pause: it lasts so much less, or so much more.
+    pub(super) jitter: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +42,19 @@ pub(super) enum State {
 
 /// What a call that is let through shows again at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Era(u64);
+pub(super) struct Generation(u64);
 
 impl Breaker {
-    pub(super) fn new(manner: Manner) -> Self {
+    pub(super) fn new(config: BreakerConfig) -> Self {
         let pauses = ExponentialBackoffBuilder::new()
-            .with_initial_interval(manner.pause_first)
-            .with_max_interval(manner.pause_max)
-            .with_randomization_factor(manner.chance)
+            .with_initial_interval(config.pause_first)
+            .with_max_interval(config.pause_max)
+            .with_randomization_factor(config.jitter)
             .with_multiplier(2.0)
             // The default gives up after 15 minutes; a key may be wrong for longer.
             .with_max_elapsed_time(None)
             .build();
-        Self { state: State::Closed { failures: 0 }, era: 0, manner, pauses }
+        Self { state: State::Closed { failures: 0 }, generation: 0, config, pauses }
     }
 
     pub(super) fn state(&self) -> State {
@@ -62,7 +62,7 @@ impl Breaker {
     }
 
     /// How long a call would have to wait, if it would.
-    pub(super) fn shut(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn open_for(&self, now: Instant) -> Option<Duration> {
         match self.state {
             State::Closed { .. } => None,
             State::Open { until } => Some(until.saturating_duration_since(now)),
@@ -72,56 +72,56 @@ impl Breaker {
     }
 
     /// Lets a call through, which may be the probe; or says how long to wait.
-    pub(super) fn admit(&mut self, now: Instant) -> Result<Era, Duration> {
-        if let Some(pause) = self.shut(now) {
+    pub(super) fn acquire(&mut self, now: Instant) -> Result<Generation, Duration> {
+        if let Some(pause) = self.open_for(now) {
             return Err(pause);
         }
         if matches!(self.state, State::Open { .. }) {
-            self.turn(State::HalfOpen);
+            self.transition(State::HalfOpen);
         }
-        Ok(Era(self.era))
+        Ok(Generation(self.generation))
     }
 
     /// The call had an answer that another call of this merchant could have, too.
-    pub(super) fn worked(&mut self, era: Era) {
+    pub(super) fn record_success(&mut self, generation: Generation) {
         match self.state {
-            _ if era.0 != self.era => {}
+            _ if generation.0 != self.generation => {}
             State::Closed { .. } => self.state = State::Closed { failures: 0 },
             State::HalfOpen | State::Open { .. } => self.close(),
         }
     }
 
     /// The call failed as any other call of this merchant would.
-    pub(super) fn failed(&mut self, era: Era, now: Instant) {
+    pub(super) fn record_failure(&mut self, generation: Generation, now: Instant) {
         match self.state {
-            _ if era.0 != self.era => {}
-            State::Closed { failures } if failures + 1 < self.manner.failures_max => {
+            _ if generation.0 != self.generation => {}
+            State::Closed { failures } if failures + 1 < self.config.failures_max => {
                 self.state = State::Closed { failures: failures + 1 };
             }
             State::Closed { .. } | State::HalfOpen | State::Open { .. } => {
-                let pause = self.pauses.next_backoff().unwrap_or(self.manner.pause_max);
-                self.turn(State::Open { until: now + pause });
+                let pause = self.pauses.next_backoff().unwrap_or(self.config.pause_max);
+                self.transition(State::Open { until: now + pause });
             }
         }
     }
 
     /// The call ended without anybody learning how. It says nothing, but a probe must not stand
     /// half open for ever.
-    pub(super) fn dropped(&mut self, era: Era, now: Instant) {
+    pub(super) fn record_dropped(&mut self, generation: Generation, now: Instant) {
         if self.state == State::HalfOpen {
-            self.failed(era, now);
+            self.record_failure(generation, now);
         }
     }
 
     /// Starts over; what earlier calls bring says nothing any more.
     pub(super) fn close(&mut self) {
         self.pauses.reset();
-        self.turn(State::Closed { failures: 0 });
+        self.transition(State::Closed { failures: 0 });
     }
 
-    fn turn(&mut self, state: State) {
+    fn transition(&mut self, state: State) {
         self.state = state;
-        self.era += 1;
+        self.generation += 1;
     }
 }
 
@@ -130,11 +130,11 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const MANNER: Manner = Manner {
+    const CONFIG: BreakerConfig = BreakerConfig {
         failures_max: 3,
         pause_first: SECOND,
         pause_max: Duration::from_secs(4),
-        chance: 0.0,
+        jitter: 0.0,
     };
 
     #[derive(Clone, Copy, Debug)]
@@ -159,19 +159,23 @@ mod tests {
 
     /// Plays a story and compares the state after each step.
     fn play(story: &[(Do, Is)]) {
-        let (mut breaker, mut now) = (Breaker::new(MANNER), Instant::now());
-        let (first, mut last) = (Era(0), Era(0));
+        let (mut breaker, mut now) = (Breaker::new(CONFIG), Instant::now());
+        let (first, mut last) = (Generation(0), Generation(0));
         for (step, (what, is)) in story.iter().enumerate() {
             match what {
-                Do::Admit => last = breaker.admit(now).unwrap_or_else(|_| panic!("step {step}")),
+                Do::Admit => last = breaker.acquire(now).unwrap_or_else(|_| panic!("step {step}")),
                 Do::Refuse(ms) => {
-                    assert_eq!(breaker.admit(now), Err(Duration::from_millis(*ms)), "step {step}");
+                    assert_eq!(
+                        breaker.acquire(now),
+                        Err(Duration::from_millis(*ms)),
+                        "step {step}"
+                    );
                 }
-                Do::Worked => breaker.worked(last),
-                Do::Failed => breaker.failed(last, now),
-                Do::Dropped => breaker.dropped(last, now),
-                Do::FirstWorked => breaker.worked(first),
-                Do::FirstFailed => breaker.failed(first, now),
+                Do::Worked => breaker.record_success(last),
+                Do::Failed => breaker.record_failure(last, now),
+                Do::Dropped => breaker.record_dropped(last, now),
+                Do::FirstWorked => breaker.record_success(first),
+                Do::FirstFailed => breaker.record_failure(first, now),
                 Do::Wait(ms) => now += Duration::from_millis(*ms),
             }
             let state = match breaker.state() {
@@ -263,11 +267,12 @@ mod tests {
     #[test]
     fn chance_stays_within_its_share() {
         for _ in 0..100 {
-            let mut breaker = Breaker::new(Manner { failures_max: 1, chance: 0.5, ..MANNER });
+            let mut breaker =
+                Breaker::new(BreakerConfig { failures_max: 1, jitter: 0.5, ..CONFIG });
             let now = Instant::now();
-            let era = breaker.admit(now).unwrap();
-            breaker.failed(era, now);
-            let pause = breaker.shut(now).unwrap();
+            let generation = breaker.acquire(now).unwrap();
+            breaker.record_failure(generation, now);
+            let pause = breaker.open_for(now).unwrap();
             assert!(pause >= SECOND / 2 && pause <= SECOND * 3 / 2 + Duration::from_millis(1));
         }
     }

@@ -24,10 +24,10 @@ impl Measured {
         store: &Store,
         key: &OrderKey,
         verdict: &Verdict<T>,
-        say: impl FnOnce(&T) -> String,
+        describe: impl FnOnce(&T) -> String,
     ) {
         let (name, detail) = match verdict {
-            Verdict::Yes(value) => ("yes", say(value)),
+            Verdict::Yes(value) => ("yes", describe(value)),
             Verdict::No(no) => ("no", format!("{}: {}", no.err_code, no.err_code_des)),
             Verdict::Unknown(why) => ("unknown", why.to_string()),
         };
@@ -38,12 +38,12 @@ impl Measured {
             .record(elapsed.as_secs_f64());
         let call = Call {
             api: self.api,
-            verdict: name,
+            outcome: name,
             detail: &detail,
             at: self.at,
             duration_ms: i32::try_from(elapsed.as_millis()).unwrap_or(i32::MAX),
         };
-        if let Err(error) = store.keep_call(key, &call).await {
+        if let Err(error) = store.record_call(key, &call).await {
             tracing::warn!(%key, %error, "a call to WeChat is not kept as evidence");
         }
     }

@@ -7,13 +7,12 @@ use wechatpay_v2::OutTradeNo;
 use wechatpay_v2::payment_notification::{NotificationError, Received};
 
 use super::{Reading, evidence, keep, known, unverified};
-use crate::clock;
 use crate::merchants::Merchant;
-use crate::store::{Item, Learned, Verdict};
+use crate::store::{NotificationStatus, ObservedFact, SettlementInput};
 use crate::trace;
 
 pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
-    let mut evidence = evidence(delivery, "payment", merchant, Verdict::Unreadable);
+    let mut evidence = evidence(delivery, "payment", merchant, NotificationStatus::Unreadable);
     let received = match Received::parse(&delivery.body) {
         Ok(received) => received,
         Err(error) => return unverified(evidence, error.to_string(), None),
@@ -28,7 +27,7 @@ pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
     let verified = match received.verify(merchant.keys()) {
         Ok(verified) => verified,
         Err(error) => {
-            evidence.verdict = Verdict::BadSignature;
+            evidence.status = NotificationStatus::BadSignature;
             // Only a claim, but the order's story shows who tried what.
             evidence.out_trade_no = claims.as_ref().map(|key| key.out_trade_no.to_string());
             return unverified(evidence, error.to_string(), claims);
@@ -39,29 +38,23 @@ pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
     let payment = match verified.payment() {
         Ok(payment) => Box::new(payment),
         Err(error @ NotificationError::ResultCode) => {
-            evidence.verdict = Verdict::NotSuccess;
+            evidence.status = NotificationStatus::NotSuccess;
             evidence.detail = Some(error.to_string());
-            return keep(Item { evidence: Some(evidence), ..Item::default() }, Outcome::Done);
+            return keep(SettlementInput::Evidence(evidence), Outcome::Done);
         }
         Err(error) => {
             let reason = format!("signed but unreadable: {error}");
             evidence.detail = Some(reason.clone());
-            let item = Item { evidence: Some(evidence), ..Item::default() };
-            return keep(item, Outcome::Park { reason });
+            return keep(SettlementInput::Evidence(evidence), Outcome::Park { reason });
         }
     };
     evidence.transaction_id = Some(payment.transaction_id.to_string());
-    let learned = Learned {
-        key: OrderKey {
-            mch_id: payment.mch_id.clone(),
-            out_trade_no: payment.out_trade_no.clone(),
-        },
-        fact: Fact::Paid { payment, sign_type: verified.sign_type() },
-        source: Source::Notify,
-        at: clock::now(),
-        pay: None,
-        lease_holder: None,
+    let key =
+        OrderKey { mch_id: payment.mch_id.clone(), out_trade_no: payment.out_trade_no.clone() };
+    let fact = Fact::Paid { payment, sign_type: verified.sign_type() };
+    let observed = ObservedFact {
         traceparent: trace::of(delivery),
+        ..ObservedFact::new(key, fact, Source::Notify)
     };
-    keep(Item { learned: Some(learned), evidence: Some(evidence), notice: None }, Outcome::Done)
+    keep(SettlementInput::Fact(Box::new(observed), Some(evidence)), Outcome::Done)
 }

@@ -6,10 +6,10 @@ use wechatpay_v2::refund_notification::Received;
 
 use super::{Reading, evidence, keep, known, unverified};
 use crate::merchants::Merchant;
-use crate::store::{Item, Verdict};
+use crate::store::{NotificationStatus, SettlementInput};
 
 pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
-    let mut evidence = evidence(delivery, "refund", merchant, Verdict::Unreadable);
+    let mut evidence = evidence(delivery, "refund", merchant, NotificationStatus::Unreadable);
     let received = match Received::parse(&delivery.body) {
         Ok(received) => received,
         Err(error) => return unverified(evidence, error.to_string(), None),
@@ -18,11 +18,11 @@ pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
         return Reading::Count("other_merchant");
     }
     let Some(inner) = merchant.keys().find_map(|key| received.decrypt(key).ok()) else {
-        evidence.verdict = Verdict::BadSignature;
+        evidence.status = NotificationStatus::BadSignature;
         return unverified(evidence, "req_info does not decrypt".to_owned(), None);
     };
-    evidence.verdict = Verdict::Deferred;
+    evidence.status = NotificationStatus::Deferred;
     evidence.out_trade_no = inner.get("out_trade_no").map(known);
     evidence.transaction_id = inner.get("transaction_id").map(known);
-    keep(Item { evidence: Some(evidence), ..Item::default() }, Outcome::Done)
+    keep(SettlementInput::Evidence(evidence), Outcome::Done)
 }

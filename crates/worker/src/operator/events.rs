@@ -78,14 +78,15 @@ async fn replay(which: Which) -> anyhow::Result<ExitCode> {
 
 async fn listen(out_trade_no: &str, until: &str, within: Duration) -> anyhow::Result<ExitCode> {
     let config = broker_config("events listen")?;
-    let listening = broker::listen(&config, "#").await.context("the broker cannot be used")?;
+    let listening =
+        broker::subscribe_events(&config, "#").await.context("the broker cannot be used")?;
     eprintln!("READY");
     let seen = tokio::time::timeout(within, print_until(listening, out_trade_no, until));
     seen.await.unwrap_or(Ok(FAILED))
 }
 
 async fn print_until(
-    mut listening: broker::Listening,
+    mut listening: broker::EventSubscription,
     out_trade_no: &str,
     until: &str,
 ) -> anyhow::Result<ExitCode> {

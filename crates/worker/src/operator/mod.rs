@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use orders::OrderKey;
 use wechatpay_v2::{FieldError, MchId, OutTradeNo};
 use worker::store::{Action, Store};
-use worker::{Nudge, Patience, settings};
+use worker::{CheckSchedule, OutboxNotifier, settings};
 
 /// Not found, or not done.
 const FAILED: ExitCode = ExitCode::FAILURE;
@@ -58,7 +58,7 @@ fn out_trade_no(text: &str) -> Result<OutTradeNo, FieldError> {
 /// Events that a verb writes are left to the relay of a running worker.
 fn store() -> anyhow::Result<Store> {
     let url = settings::database_url()?;
-    Ok(Store::open(url.expose(), Nudge::nowhere(), Patience::default())?)
+    Ok(Store::open(url.expose(), OutboxNotifier::disconnected(), CheckSchedule::default())?)
 }
 
 fn broker_config(verb: &str) -> anyhow::Result<broker::BrokerConfig> {

@@ -126,7 +126,7 @@ async fn replay(store: &Store, which: &Which, dry_run: bool) -> anyhow::Result<E
         None => format!("{digest} to {}", kept.mch_id),
     };
     let action = action("notification replay", subject, None);
-    let mode = if dry_run { Mode::Rehearse } else { Mode::Commit(&action) };
+    let mode = if dry_run { Mode::DryRun } else { Mode::Commit(&action) };
     let judged = match replay::notification(store, &merchants, &kept, mode).await? {
         Replayed::Judged(judged) => judged,
         Replayed::NotOurs(why) => {
@@ -157,7 +157,7 @@ fn told(kept: &KeptNotification, judged: &Judged, dry_run: bool) -> String {
         ("digest", hex(&kept.digest)),
         ("received", utc(kept.received_at)),
         ("verdict then", format!("{}{}", kept.verdict, why(&kept.detail))),
-        ("verdict now", format!("{}{}", judged.verdict.as_str(), why(&judged.detail))),
+        ("verdict now", format!("{}{}", judged.status.as_str(), why(&judged.detail))),
         ("order", order),
         ("written", kept_as.to_owned()),
     ])

@@ -6,9 +6,9 @@ use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{OrderQuery, TradeState};
 use wechatpay_v2::{Advice, AppId, Verdict};
 
-use super::plan::{self, Act, Jitter};
 use crate::clock;
-use crate::hands::{Hands, Turn};
+use crate::order_service::{LeasedOrder, OrderService};
+use crate::schedule::{self, Jitter, NextAction};
 use crate::store::{StoreError, Stored};
 
 /// What the query says of the order's existence at WeChat.
@@ -21,30 +21,38 @@ enum There {
 }
 
 /// Looks at an order whose call lease `holder` has.
-pub(super) async fn check(hands: &Hands, stored: &Stored, holder: Uuid) -> Result<(), StoreError> {
+pub(super) async fn check(
+    service: &OrderService,
+    stored: &Stored,
+    holder: Uuid,
+) -> Result<(), StoreError> {
     let order = &stored.order;
     let key = order.key();
-    let Some(merchant) = hands.merchants.get(&key.mch_id) else {
+    let Some(merchant) = service.merchants.get(&key.mch_id) else {
         tracing::warn!(%key, "its merchant is not configured any more");
-        let later =
-            plan::after_unknown(plan::UNKNOWN_MAX, &hands.patience, Jitter::draw(), clock::now());
-        return hands.store.look_again(order, holder, Some(later)).await;
+        let later = schedule::retry_after_unknown(
+            schedule::UNKNOWN_OUTCOMES_MAX,
+            &service.schedule,
+            Jitter::draw(),
+            clock::now(),
+        );
+        return service.store.release_lease_and_reschedule(order, holder, Some(later)).await;
     };
-    let turn = Turn { merchant: &merchant, order, holder, traceparent: None };
+    let leased = LeasedOrder { merchant: &merchant, order, holder, traceparent: None };
     let by = merchant.credentials(order.sign_type);
-    let verdict = match hands.gateway.orderquery(&hands.store, &by, &query_of(order)).await {
+    let verdict = match service.gateway.orderquery(&service.store, &by, &query_of(order)).await {
         Ok(verdict) => verdict,
-        Err(deferred) => return hands.put_off(&turn, &deferred).await,
+        Err(deferred) => return service.defer(&leased, &deferred).await,
     };
     match verdict {
         Verdict::Yes(found) => match found.trade_state {
             TradeState::Success(payment) | TradeState::Refund(payment) => {
                 let fact = Fact::Paid { payment, sign_type: order.sign_type };
-                hands.learn(&turn, fact, Source::Query).await?;
+                service.record_fact(&leased, fact, Source::Query).await?;
                 Ok(())
             }
             TradeState::Closed | TradeState::Revoked => {
-                hands.learn(&turn, Fact::Closed, Source::Query).await?;
+                service.record_fact(&leased, Fact::Closed, Source::Query).await?;
                 Ok(())
             }
             // None of these says that it will not be paid.
@@ -52,66 +60,79 @@ pub(super) async fn check(hands: &Hands, stored: &Stored, holder: Uuid) -> Resul
             | TradeState::UserPaying
             | TradeState::Accept
             | TradeState::PayError
-            | TradeState::Other(_) => not_paid(hands, &turn, stored, There::Known).await,
+            | TradeState::Other(_) => not_paid(service, &leased, stored, There::Known).await,
         },
         Verdict::No(no) if no.err_code == "ORDERNOTEXIST" => {
-            not_paid(hands, &turn, stored, There::NotKnown).await
+            not_paid(service, &leased, stored, There::NotKnown).await
         }
         Verdict::No(no) => {
-            hands.unknown(&turn, &format!("{}: {}", no.err_code, no.err_code_des), false).await
+            service
+                .record_unknown_message(
+                    &leased,
+                    &format!("{}: {}", no.err_code, no.err_code_des),
+                    false,
+                )
+                .await
         }
-        Verdict::Unknown(why) => hands.unclear(&turn, &why).await,
+        Verdict::Unknown(why) => service.record_unknown(&leased, &why).await,
     }
 }
 
 /// Asks about a number that is no order of ours. Nothing can move; the answer is evidence, which is
 /// missed when the merchant's guard does not let the call through.
-pub(super) async fn ask(hands: &Hands, key: OrderKey, appid: AppId) {
-    let Some(merchant) = hands.merchants.get(&key.mch_id) else { return };
+pub(super) async fn query_only(service: &OrderService, key: OrderKey, appid: AppId) {
+    let Some(merchant) = service.merchants.get(&key.mch_id) else { return };
     let query =
         OrderQuery { appid, out_trade_no: key.out_trade_no, sub_mch_id: None, sub_appid: None };
     let by = merchant.credentials(merchant.sign_type);
-    let _ = hands.gateway.orderquery(&hands.store, &by, &query).await;
+    let _ = service.gateway.orderquery(&service.store, &by, &query).await;
 }
 
 async fn not_paid(
-    hands: &Hands,
-    turn: &Turn<'_>,
+    service: &OrderService,
+    leased: &LeasedOrder<'_>,
     stored: &Stored,
     there: There,
 ) -> Result<(), StoreError> {
-    let (order, now) = (turn.order, clock::now());
-    match plan::act(order, &hands.patience, now) {
-        Act::Replay => {
+    let (order, now) = (leased.order, clock::now());
+    match schedule::next_action(order, &service.schedule, now) {
+        NextAction::Replay => {
             // A close or a payment may have come during the query: no new prepay for those.
-            if !hands.store.renew_lease(order, turn.holder).await? {
-                return hands.store.look_again(order, turn.holder, None).await;
+            if !service.store.renew_lease(order, leased.holder).await? {
+                return service
+                    .store
+                    .release_lease_and_reschedule(order, leased.holder, None)
+                    .await;
             }
-            hands.enter(turn, &stored.parameters).await?;
+            service.call_unifiedorder(leased, &stored.parameters).await?;
             Ok(())
         }
-        Act::RequestClose => {
-            hands.learn(turn, Fact::CloseRequested, Source::Query).await?;
+        NextAction::RequestClose => {
+            service.record_fact(leased, Fact::CloseRequested, Source::Query).await?;
             Ok(())
         }
-        Act::Close => close(hands, turn, there).await,
-        Act::Wait => {
-            let next = plan::next_look(order, &hands.patience, Jitter::draw(), now);
-            hands.store.look_again(order, turn.holder, next).await
+        NextAction::Close => close(service, leased, there).await,
+        NextAction::Wait => {
+            let next = schedule::next_check(order, &service.schedule, Jitter::draw(), now);
+            service.store.release_lease_and_reschedule(order, leased.holder, next).await
         }
     }
 }
 
 /// closeorder, right after the query that WeChat wants before it.
-async fn close(hands: &Hands, turn: &Turn<'_>, there: There) -> Result<(), StoreError> {
-    let order = turn.order;
-    if !hands.store.renew_lease(order, turn.holder).await? {
-        return hands.store.look_again(order, turn.holder, None).await;
+async fn close(
+    service: &OrderService,
+    leased: &LeasedOrder<'_>,
+    there: There,
+) -> Result<(), StoreError> {
+    let order = leased.order;
+    if !service.store.renew_lease(order, leased.holder).await? {
+        return service.store.release_lease_and_reschedule(order, leased.holder, None).await;
     }
-    let by = turn.merchant.credentials(order.sign_type);
-    let verdict = match hands.gateway.closeorder(&hands.store, &by, &close_of(order)).await {
+    let by = leased.merchant.credentials(order.sign_type);
+    let verdict = match service.gateway.closeorder(&service.store, &by, &close_of(order)).await {
         Ok(verdict) => verdict,
-        Err(deferred) => return hands.put_off(turn, &deferred).await,
+        Err(deferred) => return service.defer(leased, &deferred).await,
     };
     match verdict {
         Verdict::Yes(()) => {}
@@ -121,15 +142,15 @@ async fn close(hands: &Hands, turn: &Turn<'_>, there: There) -> Result<(), Store
         // Paid between the query and the close: the next query brings the payment.
         Verdict::No(no) if no.err_code == "ORDERPAID" => {
             let soon = Some(clock::now());
-            return hands.store.look_again(order, turn.holder, soon).await;
+            return service.store.release_lease_and_reschedule(order, leased.holder, soon).await;
         }
         Verdict::No(no) => {
             let message = format!("{}: {}", no.err_code, no.err_code_des);
-            return hands.unknown(turn, &message, false).await;
+            return service.record_unknown_message(leased, &message, false).await;
         }
-        Verdict::Unknown(why) => return hands.unclear(turn, &why).await,
+        Verdict::Unknown(why) => return service.record_unknown(leased, &why).await,
     }
-    hands.learn(turn, Fact::Closed, Source::Reply).await?;
+    service.record_fact(leased, Fact::Closed, Source::Reply).await?;
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub enum Accepted {
     /// Written down; the caller holds the call lease.
     New,
     /// The number stands already; nothing was written.
-    Standing(Box<Stored>),
+    Existing(Box<Stored>),
 }
 
 impl Store {
@@ -47,7 +47,7 @@ impl Store {
             let standing = row::find(&mut tx, &new.order.key()).await?;
             tx.rollback().await?;
             let standing = standing.ok_or(StoreError::Conflict("out_trade_no"))?;
-            return Ok(Accepted::Standing(Box::new(standing)));
+            return Ok(Accepted::Existing(Box::new(standing)));
         }
         let view = OrderView::of(&new.order, Vec::new(), None);
         let event = event::of_transition(new.event_id, &new.transition, &view);
@@ -63,7 +63,7 @@ impl Store {
         failpoint::reached("accept.written");
         tx.commit().await?;
         write::count_moves(&[("none", new.transition.to.as_str())]);
-        self.nudge.written([outgoing]);
+        self.outbox.notify([outgoing]);
         Ok(Accepted::New)
     }
 }

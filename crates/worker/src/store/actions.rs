@@ -6,8 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::settle::Decided;
-use super::{Item, Learned, Store, StoreError, row};
-use crate::clock;
+use super::{ObservedFact, SettlementInput, Store, StoreError, row};
 
 /// Who does what to what, and why.
 #[derive(Clone, Debug)]
@@ -28,7 +27,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot; it must not be done then.
-    pub async fn note_action(&self, action: &Action) -> Result<(), StoreError> {
+    pub async fn record_action(&self, action: &Action) -> Result<(), StoreError> {
         write(&mut *self.pool.acquire().await?, action).await
     }
 
@@ -88,23 +87,14 @@ impl Store {
         key: &OrderKey,
         action: &Action,
     ) -> Result<Option<OrderView>, StoreError> {
-        let learned = Learned {
-            key: key.clone(),
-            fact: Fact::CloseRequested,
-            source: Source::Operator,
-            at: clock::now(),
-            pay: None,
-            lease_holder: None,
-            traceparent: None,
-        };
-        let items = [Item { learned: Some(learned), ..Item::default() }];
+        let fact = ObservedFact::new(key.clone(), Fact::CloseRequested, Source::Operator);
         let mut tx = self.pool.begin().await?;
         // A fact about an unknown number would open an exception.
         if row::find(&mut tx, key).await?.is_none() {
             tx.rollback().await?;
             return Ok(None);
         }
-        let decided = self.decide(&mut tx, &items).await?;
+        let decided = self.decide(&mut tx, &[SettlementInput::fact(fact)]).await?;
         let view = decided.settled.first().and_then(|settled| settled.view.clone());
         if view.as_ref().is_some_and(|view| view.state == StateName::Paid) {
             tx.rollback().await?;

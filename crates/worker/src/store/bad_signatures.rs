@@ -63,7 +63,7 @@ impl Store {
         }
         tx.commit().await?;
         if opened {
-            self.nudge.written([Outgoing { event, traceparent: None }]);
+            self.outbox.notify([Outgoing { event, traceparent: None }]);
         }
         Ok(())
     }

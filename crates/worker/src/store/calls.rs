@@ -11,7 +11,7 @@ pub struct Call<'a> {
     /// `unifiedorder`, `orderquery` or `closeorder`.
     pub api: &'static str,
     /// `yes`, `no` or `unknown`.
-    pub verdict: &'static str,
+    pub outcome: &'static str,
     /// WeChat's code or state, or why nothing is known.
     pub detail: &'a str,
     /// When it was begun, in UTC.
@@ -25,7 +25,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot.
-    pub async fn keep_call(&self, key: &OrderKey, call: &Call<'_>) -> Result<(), StoreError> {
+    pub async fn record_call(&self, key: &OrderKey, call: &Call<'_>) -> Result<(), StoreError> {
         sqlx::query!(
             "/* keep_call */
             insert into gateway_calls (mch_id, out_trade_no, api, verdict, detail, at, duration_ms)
@@ -33,7 +33,7 @@ impl Store {
             key.mch_id.as_str(),
             key.out_trade_no.as_str(),
             call.api,
-            call.verdict,
+            call.outcome,
             call.detail,
             call.at,
             call.duration_ms,

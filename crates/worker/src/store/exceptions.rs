@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// Resolves an exception, for the reason of the action. Where it had stopped the polling of an
-    /// order that is not at its end, the polling goes on, with its patience renewed.
+    /// order that is not at its end, the polling goes on, with the retries counted from zero.
     ///
     /// # Errors
     /// When the store cannot; nothing is written then.

@@ -106,7 +106,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot; the lease then ends by itself.
-    pub async fn look_again(
+    pub async fn release_lease_and_reschedule(
         &self,
         order: &Order,
         holder: Uuid,
@@ -139,7 +139,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot; the lease then ends by itself.
-    pub async fn put_off(
+    pub async fn defer(
         &self,
         order: &Order,
         holder: Uuid,
@@ -195,7 +195,10 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot.
-    pub async fn unsettled_of(&self, keys: &[OrderKey]) -> Result<Vec<OrderKey>, StoreError> {
+    pub async fn filter_non_terminal(
+        &self,
+        keys: &[OrderKey],
+    ) -> Result<Vec<OrderKey>, StoreError> {
         let (mch_ids, numbers) = columns(keys);
         let places = sqlx::query_scalar!(
             r#"/* unsettled_of */
@@ -217,7 +220,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot.
-    pub async fn hasten(&self, key: &OrderKey) -> Result<bool, StoreError> {
+    pub async fn schedule_check(&self, key: &OrderKey) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "/* hasten */
             update orders set next_check_at = now()

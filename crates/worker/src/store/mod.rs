@@ -33,10 +33,12 @@ pub use evidence::{DigestPrefix, KeptNotification, NotificationSummary};
 pub use exceptions::{ExceptionId, ExceptionLine, Resolution};
 pub use explain::{CallLine, Entry, Explanation, What};
 pub use gauges::{Gauges, Unsettled};
-pub use outbox::{Depth, Due, Outgoing};
+pub use outbox::{Depth, Due, OutboxNotifier, OutboxReceiver, Outgoing};
 pub use resend::Resent;
 pub use row::Stored;
-pub use settle::{Evidence, Item, Learned, Notice, Settled, Verdict};
+pub use settle::{
+    Evidence, ExceptionNotice, NotificationStatus, ObservedFact, Settled, SettlementInput,
+};
 pub use view::Story;
 
 use std::str::FromStr;
@@ -44,8 +46,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use crate::reconcile::Patience;
-use crate::relay::Nudge;
+use crate::schedule::CheckSchedule;
 
 /// Two workers with batches of 50 already saturate one server; more only queue inside Postgres.
 const CONNECTIONS_MAX: u32 = 16;
@@ -67,8 +68,8 @@ const LINES_MAX: i64 = 500;
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
-    nudge: Nudge,
-    patience: Patience,
+    outbox: OutboxNotifier,
+    schedule: CheckSchedule,
 }
 
 /// Why the store did not do what it was asked. Nothing was written.
@@ -87,12 +88,16 @@ pub enum StoreError {
 
 impl Store {
     /// Opens the pool without waiting for the server: a worker starts and says "not ready" while
-    /// its database is away. What is written is announced through `nudge`;
-    /// `patience` decides when an order is looked at again.
+    /// its database is away. Committed events go to the relay through `outbox`;
+    /// `schedule` decides when an order is looked at again.
     ///
     /// # Errors
     /// When the URL is no Postgres URL.
-    pub fn open(database_url: &str, nudge: Nudge, patience: Patience) -> Result<Self, sqlx::Error> {
+    pub fn open(
+        database_url: &str,
+        outbox: OutboxNotifier,
+        schedule: CheckSchedule,
+    ) -> Result<Self, sqlx::Error> {
         let options =
             PgConnectOptions::from_str(database_url)?.application_name("wxpay-worker").options([
                 ("statement_timeout", "5s"),
@@ -105,7 +110,7 @@ impl Store {
             .test_before_acquire(false)
             .before_acquire(|connection, _| Box::pin(is_outside_a_transaction(connection)))
             .connect_lazy_with(options);
-        Ok(Self { pool, nudge, patience })
+        Ok(Self { pool, outbox, schedule })
     }
 
     /// Whether the server answers.

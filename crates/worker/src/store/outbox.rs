@@ -1,10 +1,55 @@
 //! Events that wait for the broker's confirm.
 
 use orders::event::Event;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 use wechatpay_v2::MchId;
 
 use super::{Store, StoreError};
+
+/// Events that wait in the channel for the relay; the others wait in the outbox for the sweep.
+const CHANNEL_MAX: usize = 4096;
+
+/// Passes events to the relay once they are committed.
+#[derive(Clone, Debug)]
+pub struct OutboxNotifier(mpsc::Sender<Outgoing>);
+
+/// The relay's end of [`OutboxNotifier`].
+#[derive(Debug)]
+pub struct OutboxReceiver(mpsc::Receiver<Outgoing>);
+
+impl OutboxNotifier {
+    /// A channel from the writers to the relay.
+    #[must_use]
+    pub fn channel() -> (Self, OutboxReceiver) {
+        let (sender, receiver) = mpsc::channel(CHANNEL_MAX);
+        (Self(sender), OutboxReceiver(receiver))
+    }
+
+    /// For a process that runs no relay: its events are left to the sweep of a worker.
+    #[must_use]
+    pub fn disconnected() -> Self {
+        Self::channel().0
+    }
+
+    /// Never waits: the sweep finds the events for which the channel has no room.
+    pub(super) fn notify(&self, events: impl IntoIterator<Item = Outgoing>) {
+        for event in events {
+            let _ = self.0.try_send(event);
+        }
+    }
+}
+
+impl OutboxReceiver {
+    pub(crate) async fn recv_many(&mut self, batch: &mut Vec<Outgoing>, limit: usize) -> usize {
+        self.0.recv_many(batch, limit).await
+    }
+
+    /// Ends the channel for the writers. Events that it holds can still be received.
+    pub(crate) fn close(&mut self) {
+        self.0.close();
+    }
+}
 
 /// An event on its way to the broker.
 #[derive(Clone, Debug)]

@@ -41,7 +41,7 @@ impl Store {
         }
         tx.commit().await?;
         if inserted {
-            self.nudge.written([Outgoing { event, traceparent }]);
+            self.outbox.notify([Outgoing { event, traceparent }]);
         }
         Ok(())
     }

@@ -1,33 +1,36 @@
 //! A kept notification, judged anew.
 
-use super::{Action, Evidence, Item, Settled, Store, StoreError, actions};
+use super::{Action, Evidence, Settled, SettlementInput, Store, StoreError, actions};
 
 impl Store {
     /// What [`Store::replay_notification`] would answer; nothing is written.
     ///
     /// # Errors
     /// Those of [`Store::settle`].
-    pub async fn rehearse_notification(&self, item: &Item) -> Result<Option<Settled>, StoreError> {
-        Ok(self.rehearse(&without_evidence(item)).await?.into_iter().next())
+    pub async fn dry_run_notification(
+        &self,
+        input: &SettlementInput,
+    ) -> Result<Option<Settled>, StoreError> {
+        Ok(self.dry_run(&fact_alone(input)).await?.into_iter().next())
     }
 
-    /// Applies what a kept notification teaches today, gives it its new verdict unless the old one
-    /// is final, and writes down who had it done. It does not count as a repeat: WeChat did not
-    /// send it again.
+    /// Applies what a kept notification says with today's keys and code, gives it its new status
+    /// unless the old one is final, and records the operator. It does not count as a repeat:
+    /// WeChat did not send it again.
     ///
     /// # Errors
     /// Those of [`Store::settle`].
     pub async fn replay_notification(
         &self,
-        item: &Item,
+        input: &SettlementInput,
         action: &Action,
     ) -> Result<Option<Settled>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let decided = self.decide(&mut tx, &without_evidence(item)).await?;
-        if let Some(evidence) = &item.evidence {
-            let settled = decided.settled.first().filter(|_| item.learned.is_some());
-            let verdict = settled.map_or(evidence.verdict, |settled| settled.verdict);
-            judge_anew(&mut tx, evidence, verdict.as_str()).await?;
+        let decided = self.decide(&mut tx, &fact_alone(input)).await?;
+        if let Some(evidence) = input.evidence() {
+            let settled = decided.settled.first();
+            let status = settled.map_or(evidence.status, |settled| settled.status);
+            judge_anew(&mut tx, evidence, status.as_str()).await?;
         }
         actions::hand_over(&mut tx, &decided).await?;
         actions::write(&mut tx, action).await?;
@@ -36,9 +39,9 @@ impl Store {
     }
 }
 
-fn without_evidence(item: &Item) -> Vec<Item> {
-    let teaches = item.learned.is_some();
-    teaches.then(|| Item { evidence: None, ..item.clone() }).into_iter().collect()
+/// The fact without its notification, which is stored already.
+fn fact_alone(input: &SettlementInput) -> Vec<SettlementInput> {
+    input.observed_fact().cloned().map(SettlementInput::fact).into_iter().collect()
 }
 
 async fn judge_anew(

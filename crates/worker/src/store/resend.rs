@@ -85,7 +85,7 @@ impl Store {
         until: OffsetDateTime,
         action: &Action,
     ) -> Result<Resent, StoreError> {
-        self.note_action(action).await?;
+        self.record_action(action).await?;
         let (mut resent, mut from, mut step) = (Resent::default(), since, SLICE);
         while from < until {
             let to = from.saturating_add(step).min(until);

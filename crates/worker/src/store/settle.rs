@@ -12,49 +12,85 @@ use wechatpay_v2::MchId;
 
 use super::write::{self, Cause, OpenedException, WrittenTransition};
 use super::{Outgoing, Store, StoreError, Stored, row};
-use crate::reconcile::Patience;
-use crate::reconcile::plan::{self, Jitter};
+use crate::schedule::{self, CheckSchedule, Jitter};
 use crate::{clock, failpoint};
 
-/// One message of a batch: what it taught, and the evidence that it came.
-#[derive(Clone, Debug, Default)]
-pub struct Item {
-    /// What was learned, unless the message teaches nothing.
-    pub learned: Option<Learned>,
-    /// The notification itself, unless the fact came another way.
-    pub evidence: Option<Evidence>,
+/// One entry of a batch.
+#[derive(Clone, Debug)]
+pub enum SettlementInput {
+    /// A fact about an order, with the notification that brought it, if one did.
+    Fact(Box<ObservedFact>, Option<Evidence>),
+    /// A notification without a fact.
+    Evidence(Evidence),
     /// An exception that was found without a fact.
-    pub notice: Option<Notice>,
+    Exception(ExceptionNotice),
 }
 
 /// Something that does not fit, found otherwise than by applying a fact.
 #[derive(Clone, Debug)]
-pub struct Notice {
-    /// The order it is about.
+pub struct ExceptionNotice {
     pub key: OrderKey,
-    /// What does not fit.
     pub exception: Exception,
     /// When it was found, in UTC.
     pub at: OffsetDateTime,
 }
 
-/// A fact about an order, with what the machine and the events need from outside.
+/// A fact about an order, with what the machine and the events need beside it.
 #[derive(Clone, Debug)]
-pub struct Learned {
-    /// The order.
+pub struct ObservedFact {
     pub key: OrderKey,
-    /// The fact.
     pub fact: Fact,
-    /// Where it came from.
     pub source: Source,
     /// When it is applied, in UTC.
     pub at: OffsetDateTime,
-    /// The second signing, for the event of an order that becomes payable.
+    /// The second signature, for the event of an order that becomes payable.
     pub pay: Option<Pay>,
     /// The call lease that ends with this fact.
     pub lease_holder: Option<Uuid>,
-    /// The trace that led here.
+    /// The trace of the message or the call that brought the fact.
     pub traceparent: Option<String>,
+}
+
+impl ObservedFact {
+    /// A fact of now, without a second signature, a lease or a trace.
+    #[must_use]
+    pub fn new(key: OrderKey, fact: Fact, source: Source) -> Self {
+        let at = clock::now();
+        Self { key, fact, source, at, pay: None, lease_holder: None, traceparent: None }
+    }
+}
+
+impl SettlementInput {
+    /// A fact that no notification brought.
+    #[must_use]
+    pub fn fact(fact: ObservedFact) -> Self {
+        Self::Fact(Box::new(fact), None)
+    }
+
+    #[must_use]
+    pub fn observed_fact(&self) -> Option<&ObservedFact> {
+        match self {
+            Self::Fact(fact, _) => Some(fact),
+            Self::Evidence(_) | Self::Exception(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn evidence(&self) -> Option<&Evidence> {
+        match self {
+            Self::Fact(_, evidence) => evidence.as_ref(),
+            Self::Evidence(evidence) => Some(evidence),
+            Self::Exception(_) => None,
+        }
+    }
+
+    fn key(&self) -> Option<&OrderKey> {
+        match self {
+            Self::Fact(fact, _) => Some(&fact.key),
+            Self::Evidence(_) => None,
+            Self::Exception(notice) => Some(&notice.key),
+        }
+    }
 }
 
 /// A notification as it came.
@@ -74,15 +110,15 @@ pub struct Evidence {
     pub raw: Bytes,
     /// When the ingress received it, in UTC.
     pub received_at: OffsetDateTime,
-    /// The verdict, when the message teaches nothing.
-    pub verdict: Verdict,
-    /// The reason of the verdict, in words without values.
+    /// The status of a notification that brings no fact.
+    pub status: NotificationStatus,
+    /// The reason of the status, in words without values.
     pub detail: Option<String>,
 }
 
-/// What became of a message.
+/// What became of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum NotificationStatus {
     /// It moved the order.
     Applied,
     /// The order was there already.
@@ -101,16 +137,15 @@ pub enum Verdict {
     Deferred,
 }
 
-/// The answer to one item.
+/// The result of one input.
 #[derive(Clone, Debug)]
 pub struct Settled {
-    /// What became of it.
-    pub verdict: Verdict,
-    /// The order after it, where we know the order.
+    pub status: NotificationStatus,
+    /// The order afterwards. `None` when the order is unknown.
     pub view: Option<OrderView>,
 }
 
-impl Verdict {
+impl NotificationStatus {
     /// The lower-case text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -134,9 +169,9 @@ impl Store {
     /// # Errors
     /// When the store cannot; nothing is written then. A [`StoreError::Conflict`] means that the
     /// same items have another meaning now: call again.
-    pub async fn settle(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
+    pub async fn settle(&self, inputs: &[SettlementInput]) -> Result<Vec<Settled>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let decided = self.decide(&mut tx, items).await?;
+        let decided = self.decide(&mut tx, inputs).await?;
         failpoint::reached("settle.written");
         tx.commit().await?;
         failpoint::reached("settle.committed");
@@ -147,9 +182,9 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::settle`].
-    pub async fn rehearse(&self, items: &[Item]) -> Result<Vec<Settled>, StoreError> {
+    pub async fn dry_run(&self, inputs: &[SettlementInput]) -> Result<Vec<Settled>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let decided = self.decide(&mut tx, items).await?;
+        let decided = self.decide(&mut tx, inputs).await?;
         tx.rollback().await?;
         Ok(decided.settled)
     }
@@ -158,19 +193,19 @@ impl Store {
     pub(super) async fn decide(
         &self,
         tx: &mut sqlx::PgConnection,
-        items: &[Item],
+        inputs: &[SettlementInput],
     ) -> Result<Decided, StoreError> {
-        let mut desk = Desk::open(tx, items, self.patience.clone()).await?;
-        let settled: Vec<Settled> = items.iter().map(|item| desk.settle(item)).collect();
-        let moves = desk.transitions.iter().map(WrittenTransition::names).collect();
-        let outgoing = desk.write(tx, items, &settled).await?;
+        let mut batch = SettlementBatch::open(tx, inputs, self.schedule.clone()).await?;
+        let settled: Vec<Settled> = inputs.iter().map(|input| batch.settle(input)).collect();
+        let moves = batch.transitions.iter().map(WrittenTransition::names).collect();
+        let outgoing = batch.write(tx, inputs, &settled).await?;
         Ok(Decided { settled, moves, outgoing })
     }
 
     /// Tells of what is committed.
     pub(super) fn announce(&self, decided: Decided) -> Vec<Settled> {
         write::count_moves(&decided.moves);
-        self.nudge.written(decided.outgoing);
+        self.outbox.notify(decided.outgoing);
         decided.settled
     }
 }
@@ -183,58 +218,57 @@ pub(super) struct Decided {
 }
 
 /// Everything a batch needs to be decided without asking anybody, and what was decided.
-struct Desk {
+struct SettlementBatch {
     /// The locked orders, as they were and as they are.
     before: BTreeMap<OrderKey, Stored>,
     now: BTreeMap<OrderKey, Stored>,
     /// On which order a transaction is booked.
     booked: HashMap<String, OrderKey>,
-    exceptions: HashMap<OrderKey, Vec<Known>>,
+    exceptions: HashMap<OrderKey, Vec<ExistingException>>,
     released: BTreeMap<OrderKey, Uuid>,
     transitions: Vec<WrittenTransition>,
     opened: Vec<OpenedException>,
     /// Orders of which a query confirmed what does not fit: a person decides now.
-    halted: BTreeSet<OrderKey>,
-    patience: Patience,
+    polling_stopped: BTreeSet<OrderKey>,
+    schedule: CheckSchedule,
 }
 
 /// An exception that stands, open or resolved.
-pub(super) struct Known {
+pub(super) struct ExistingException {
     pub(super) kind: ExceptionKind,
     pub(super) transaction_id: String,
     pub(super) opened_at: OffsetDateTime,
     pub(super) open: bool,
 }
 
-/// How an exception was found.
-struct Found {
+/// How an exception was origin.
+struct ExceptionOrigin {
     at: OffsetDateTime,
     /// It is so now, whatever a person resolved before: WeChat itself says it, or says nothing at
     /// all. A notification can be an old one, and leaves a resolution alone.
-    insists: bool,
-    trace: Option<String>,
+    reopens_resolved: bool,
+    traceparent: Option<String>,
 }
 
-impl Found {
-    fn by(learned: &Learned, trace: Option<String>) -> Self {
-        Self { at: learned.at, insists: learned.source == Source::Query, trace }
+impl ExceptionOrigin {
+    fn of(observed: &ObservedFact, traceparent: Option<String>) -> Self {
+        Self { at: observed.at, reopens_resolved: observed.source == Source::Query, traceparent }
     }
 }
 
-impl Desk {
+impl SettlementBatch {
     async fn open(
         tx: &mut sqlx::PgConnection,
-        items: &[Item],
-        patience: Patience,
+        inputs: &[SettlementInput],
+        schedule: CheckSchedule,
     ) -> Result<Self, StoreError> {
-        let learned = || items.iter().filter_map(|item| item.learned.as_ref());
-        let noticed = items.iter().filter_map(|item| item.notice.as_ref());
-        let noticed = noticed.map(|notice| notice.key.clone());
         let keys: BTreeSet<OrderKey> =
-            learned().map(|learned| learned.key.clone()).chain(noticed).collect();
+            inputs.iter().filter_map(SettlementInput::key).cloned().collect();
         let keys: Vec<OrderKey> = keys.into_iter().collect();
-        let transactions: Vec<String> = learned()
-            .filter_map(|learned| match &learned.fact {
+        let transactions: Vec<String> = inputs
+            .iter()
+            .filter_map(SettlementInput::observed_fact)
+            .filter_map(|observed| match &observed.fact {
                 Fact::Paid { payment, .. } => Some(payment.transaction_id.to_string()),
                 _ => None,
             })
@@ -253,114 +287,120 @@ impl Desk {
             released: BTreeMap::new(),
             transitions: Vec::new(),
             opened: Vec::new(),
-            halted: BTreeSet::new(),
-            patience,
+            polling_stopped: BTreeSet::new(),
+            schedule,
         })
     }
 
-    fn settle(&mut self, item: &Item) -> Settled {
-        if let Some(Notice { key, exception, at }) = &item.notice {
-            let found = Found { at: *at, insists: true, trace: None };
-            self.open_exception(key, exception, found);
-        }
-        match (&item.learned, &item.evidence) {
-            (Some(learned), _) => self.apply(learned),
-            (None, Some(evidence)) => Settled { verdict: evidence.verdict, view: None },
-            (None, None) => Settled { verdict: Verdict::Already, view: None },
+    fn settle(&mut self, input: &SettlementInput) -> Settled {
+        match input {
+            SettlementInput::Fact(observed, _) => self.apply(observed),
+            SettlementInput::Evidence(evidence) => Settled { status: evidence.status, view: None },
+            SettlementInput::Exception(ExceptionNotice { key, exception, at }) => {
+                let origin = ExceptionOrigin { at: *at, reopens_resolved: true, traceparent: None };
+                self.open_exception(key, exception, origin);
+                Settled { status: NotificationStatus::Exception, view: self.view(key, None) }
+            }
         }
     }
 
-    fn apply(&mut self, learned: &Learned) -> Settled {
-        let key = &learned.key;
+    fn apply(&mut self, observed: &ObservedFact) -> Settled {
+        let key = &observed.key;
         let Some(stored) = self.now.get_mut(key) else {
-            let unknown = unknown_order(&learned.fact);
-            let found = Found::by(learned, learned.traceparent.clone());
-            self.open_exception(key, &unknown, found);
-            return Settled { verdict: Verdict::Exception, view: None };
+            let unknown = unknown_order(&observed.fact);
+            let origin = ExceptionOrigin::of(observed, observed.traceparent.clone());
+            self.open_exception(key, &unknown, origin);
+            return Settled { status: NotificationStatus::Exception, view: None };
         };
-        if let Some(holder) = learned.lease_holder {
+        if let Some(holder) = observed.lease_holder {
             self.released.insert(key.clone(), holder);
         }
         let context = ApplyContext {
-            at: learned.at,
-            source: learned.source,
-            booked_on: booked_elsewhere(&self.booked, &learned.fact, key),
+            at: observed.at,
+            source: observed.source,
+            booked_on: booked_elsewhere(&self.booked, &observed.fact, key),
         };
-        let applied = match stored.order.apply(&learned.fact, &context) {
+        let applied = match stored.order.apply(&observed.fact, &context) {
             Ok(applied) => applied,
             Err(refusal) => {
-                let trace = learned.traceparent.clone();
-                let found = Found::by(learned, trace);
-                self.open_exception(key, &refusal.exception(), found);
-                return Settled { verdict: Verdict::Refused, view: self.view(key, None) };
+                let trace = observed.traceparent.clone();
+                let origin = ExceptionOrigin::of(observed, trace);
+                self.open_exception(key, &refusal.exception(), origin);
+                return Settled { status: NotificationStatus::Refused, view: self.view(key, None) };
             }
         };
         stored.order = applied.order;
-        let mut verdict = Verdict::Already;
+        let mut status = NotificationStatus::Already;
         if let Some(exception) = &applied.exception {
-            let found = Found::by(learned, None);
-            self.note_exception(key, exception, &found);
-            verdict = Verdict::Exception;
+            let origin = ExceptionOrigin::of(observed, None);
+            self.note_exception(key, exception, &origin);
+            status = NotificationStatus::Exception;
         }
         if let Step::Moved(transition) = applied.step {
-            if let Fact::Paid { payment, .. } = &learned.fact {
+            if let Fact::Paid { payment, .. } = &observed.fact {
                 self.booked.insert(payment.transaction_id.to_string(), key.clone());
             }
             // The same transaction resolves it.
             for known in self.exceptions.get_mut(key).into_iter().flatten() {
                 known.open &= known.kind != ExceptionKind::Unsettled;
             }
-            let view = self.view(key, learned.pay.clone()).expect("the order was just applied to");
+            let view = self.view(key, observed.pay.clone()).expect("the order was just applied to");
             let event = event::of_transition(Uuid::now_v7(), &transition, &view);
-            let traceparent = learned.traceparent.clone();
+            let traceparent = observed.traceparent.clone();
             self.transitions.push(WrittenTransition {
                 key: key.clone(),
                 transition,
                 outgoing: Outgoing { event, traceparent },
             });
-            verdict = Verdict::Applied;
+            status = NotificationStatus::Applied;
         }
         if let Some(exception) = &applied.exception {
-            let found = Found::by(learned, learned.traceparent.clone());
-            self.write_exception(key, exception, found);
-            if verdict == Verdict::Exception && learned.source == Source::Query {
-                self.halted.insert(key.clone());
+            let origin = ExceptionOrigin::of(observed, observed.traceparent.clone());
+            self.write_exception(key, exception, origin);
+            if status == NotificationStatus::Exception && observed.source == Source::Query {
+                self.polling_stopped.insert(key.clone());
             }
         }
-        Settled { verdict, view: self.view(key, None) }
+        Settled { status, view: self.view(key, None) }
     }
 
-    fn open_exception(&mut self, key: &OrderKey, exception: &Exception, found: Found) {
-        self.note_exception(key, exception, &found);
-        self.write_exception(key, exception, found);
+    fn open_exception(&mut self, key: &OrderKey, exception: &Exception, origin: ExceptionOrigin) {
+        self.note_exception(key, exception, &origin);
+        self.write_exception(key, exception, origin);
     }
 
     /// Remembers the exception, so that the views of this batch show it.
-    fn note_exception(&mut self, key: &OrderKey, exception: &Exception, found: &Found) {
+    fn note_exception(&mut self, key: &OrderKey, exception: &Exception, origin: &ExceptionOrigin) {
         let transaction_id = transaction_text(exception);
         let known = self.exceptions.entry(key.clone()).or_default();
         let kind = exception.kind;
-        let same = |it: &&mut Known| it.kind == kind && it.transaction_id == transaction_id;
+        let same =
+            |it: &&mut ExistingException| it.kind == kind && it.transaction_id == transaction_id;
         match known.iter_mut().find(same) {
-            Some(stands) => stands.open |= found.insists,
+            Some(stands) => stands.open |= origin.reopens_resolved,
             None => {
-                known.push(Known { kind, transaction_id, opened_at: found.at, open: true });
+                known.push(ExistingException {
+                    kind,
+                    transaction_id,
+                    opened_at: origin.at,
+                    open: true,
+                });
             }
         }
     }
 
     /// Prepares the row and the event. A row that stands already is left as it is when written.
-    fn write_exception(&mut self, key: &OrderKey, exception: &Exception, found: Found) {
+    fn write_exception(&mut self, key: &OrderKey, exception: &Exception, origin: ExceptionOrigin) {
         let view = self.view(key, None);
-        let event = event::of_exception(Uuid::now_v7(), exception, key, view.as_ref(), found.at);
+        let event = event::of_exception(Uuid::now_v7(), exception, key, view.as_ref(), origin.at);
         self.opened.push(OpenedException {
             key: key.clone(),
             kind: exception.kind,
             transaction_id: transaction_text(exception),
             differs: exception.differs.clone(),
-            opened_at: found.at,
-            insists: found.insists,
-            outgoing: Outgoing { event, traceparent: found.trace },
+            opened_at: origin.at,
+            reopens_resolved: origin.reopens_resolved,
+            outgoing: Outgoing { event, traceparent: origin.traceparent },
         });
     }
 
@@ -375,16 +415,16 @@ impl Desk {
     async fn write(
         self,
         tx: &mut sqlx::PgConnection,
-        items: &[Item],
+        inputs: &[SettlementInput],
         settled: &[Settled],
     ) -> Result<Vec<Outgoing>, StoreError> {
         let now = clock::now();
         let changed = self.now.iter().filter_map(|(key, stored)| {
             let before = self.before.get(key)?;
             let release = self.released.get(key).copied();
-            let look = match self.halted.contains(key) {
+            let look = match self.polling_stopped.contains(key) {
                 true => None,
-                false => plan::next_look(&stored.order, &self.patience, Jitter::draw(), now),
+                false => schedule::next_check(&stored.order, &self.schedule, Jitter::draw(), now),
             };
             (stored.order != before.order || release.is_some()).then_some((
                 &before.order,
@@ -397,8 +437,8 @@ impl Desk {
         write::resolve_unsettled(tx, self.transitions.iter().map(|moved| &moved.key)).await?;
         write::transitions(tx, &self.transitions).await?;
         let opened = write::exceptions(tx, &self.opened).await?;
-        let evidence = items.iter().zip(settled).filter_map(|(item, settled)| {
-            item.evidence.as_ref().map(|evidence| (evidence, settled.verdict))
+        let evidence = inputs.iter().zip(settled).filter_map(|(input, settled)| {
+            input.evidence().map(|evidence| (evidence, settled.status))
         });
         write::notifications(tx, evidence).await?;
 

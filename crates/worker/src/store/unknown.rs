@@ -3,9 +3,9 @@
 use orders::{Exception, ExceptionKind, Order};
 use uuid::Uuid;
 
-use super::{Item, Notice, Store, StoreError};
+use super::{ExceptionNotice, SettlementInput, Store, StoreError};
 use crate::clock;
-use crate::reconcile::plan::{self, Jitter};
+use crate::schedule::{self, Jitter};
 
 impl Store {
     /// Writes down that a call's outcome is unknown, gives the lease back, and says when to look
@@ -15,7 +15,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot; the lease then ends by itself.
-    pub async fn note_unknown(
+    pub async fn record_unknown(
         &self,
         order: &Order,
         holder: Uuid,
@@ -55,27 +55,27 @@ impl Store {
             tx.commit().await?;
             return Ok(());
         }
-        let hopeless = counted.same_failure_count >= plan::SAME_FAILURE_MAX;
-        let count = if hopeless { plan::UNKNOWN_MAX } else { counted.unknown_count };
+        let hopeless = counted.same_failure_count >= schedule::SAME_FAILURES_MAX;
+        let count = if hopeless { schedule::UNKNOWN_OUTCOMES_MAX } else { counted.unknown_count };
         sqlx::query!(
             "/* look_after_unknown */
             update orders set next_check_at = $3 where mch_id = $1 and out_trade_no = $2
                 and (next_check_at is null or next_check_at > now())",
             key.mch_id.as_str(),
             key.out_trade_no.as_str(),
-            plan::after_unknown(count, &self.patience, Jitter::draw(), at),
+            schedule::retry_after_unknown(count, &self.schedule, Jitter::draw(), at),
         )
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        if count >= plan::UNKNOWN_MAX {
+        if count >= schedule::UNKNOWN_OUTCOMES_MAX {
             let exception = Exception {
                 kind: ExceptionKind::Unsettled,
                 transaction_id: None,
                 differs: Vec::new(),
             };
-            let notice = Notice { key, exception, at };
-            self.settle(&[Item { notice: Some(notice), ..Item::default() }]).await?;
+            let notice = ExceptionNotice { key, exception, at };
+            self.settle(&[SettlementInput::Exception(notice)]).await?;
         }
         Ok(())
     }

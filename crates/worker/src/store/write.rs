@@ -8,7 +8,7 @@ use uuid::Uuid;
 use wechatpay_v2::{MchId, OutTradeNo};
 
 use super::row::columns;
-use super::settle::{Evidence, Known, Verdict};
+use super::settle::{Evidence, ExistingException, NotificationStatus};
 use super::{Outgoing, StoreError};
 
 pub(super) struct WrittenTransition {
@@ -24,7 +24,7 @@ pub(super) struct OpenedException {
     pub(super) differs: Vec<Difference>,
     pub(super) opened_at: time::OffsetDateTime,
     /// Whether it opens again when it was resolved.
-    pub(super) insists: bool,
+    pub(super) reopens_resolved: bool,
     pub(super) outgoing: Outgoing,
 }
 
@@ -74,8 +74,8 @@ pub(super) async fn booked(
 pub(super) async fn known_exceptions(
     connection: &mut PgConnection,
     keys: &[OrderKey],
-) -> Result<HashMap<OrderKey, Vec<Known>>, StoreError> {
-    let mut known: HashMap<OrderKey, Vec<Known>> = HashMap::new();
+) -> Result<HashMap<OrderKey, Vec<ExistingException>>, StoreError> {
+    let mut known: HashMap<OrderKey, Vec<ExistingException>> = HashMap::new();
     if keys.is_empty() {
         return Ok(known);
     }
@@ -95,7 +95,7 @@ pub(super) async fn known_exceptions(
     for row in rows {
         let kind = ExceptionKind::parse(&row.kind)
             .ok_or_else(|| StoreError::Fault("an exception's row: kind".to_owned()))?;
-        known.entry(key(row.mch_id, row.out_trade_no)?).or_default().push(Known {
+        known.entry(key(row.mch_id, row.out_trade_no)?).or_default().push(ExistingException {
             kind,
             transaction_id: row.transaction_id,
             opened_at: row.opened_at,
@@ -302,8 +302,8 @@ pub(super) async fn transitions(
     Ok(())
 }
 
-/// Opens exceptions; each is told once, however often it is found. One that insists is open again
-/// though it was resolved. Returns the events of those that are new.
+/// Opens exceptions; each is told once, however often it is found. One that
+/// reopens a resolved one is open again. Returns the events of those that are new.
 pub(super) async fn exceptions(
     connection: &mut PgConnection,
     opened: &[OpenedException],
@@ -319,7 +319,7 @@ pub(super) async fn exceptions(
     let at: Vec<time::OffsetDateTime> = opened.iter().map(|e| e.opened_at).collect();
     let event_ids: Vec<Uuid> = opened.iter().map(|e| e.outgoing.event.id).collect();
     let bodies: Vec<String> = opened.iter().map(|e| e.outgoing.event.body.clone()).collect();
-    let insist: Vec<bool> = opened.iter().map(|e| e.insists).collect();
+    let insist: Vec<bool> = opened.iter().map(|e| e.reopens_resolved).collect();
     sqlx::query!(
         "/* open_exceptions_again */
         update exceptions e set resolved_at = null, resolution = null
@@ -386,10 +386,10 @@ pub(super) async fn resolve_unsettled<'a>(
 /// an earlier one is final.
 pub(super) async fn notifications<'a>(
     connection: &mut PgConnection,
-    evidence: impl Iterator<Item = (&'a Evidence, Verdict)>,
+    evidence: impl Iterator<Item = (&'a Evidence, NotificationStatus)>,
 ) -> Result<(), StoreError> {
     // In the order of the digests, the same in every worker: no circle of waiting inserts.
-    let mut by_digest: BTreeMap<[u8; 32], (&Evidence, Verdict, i32)> = BTreeMap::new();
+    let mut by_digest: BTreeMap<[u8; 32], (&Evidence, NotificationStatus, i32)> = BTreeMap::new();
     for (one, verdict) in evidence {
         by_digest
             .entry(one.digest)
@@ -399,7 +399,7 @@ pub(super) async fn notifications<'a>(
     if by_digest.is_empty() {
         return Ok(());
     }
-    let rows: Vec<&(&Evidence, Verdict, i32)> = by_digest.values().collect();
+    let rows: Vec<&(&Evidence, NotificationStatus, i32)> = by_digest.values().collect();
     let digests: Vec<Vec<u8>> = rows.iter().map(|row| row.0.digest.to_vec()).collect();
     let kinds: Vec<String> = rows.iter().map(|row| row.0.kind.to_owned()).collect();
     let mch_ids: Vec<String> = rows.iter().map(|row| row.0.mch_id.to_string()).collect();

@@ -8,11 +8,11 @@ use std::{
 };
 
 use broker::{
-    AmqpUrl, BrokerConfig, Consumer, ConsumerHandle, ConsumerLimits, Exchange, Handler, Link,
-    LinkState, Message, Namespace, Publisher, PublisherLimits, Queue, Setup, Target,
+    AmqpUrl, BrokerConfig, Connection, ConnectionState, Consumer, ConsumerHandle, ConsumerLimits,
+    Exchange, Handler, Message, Namespace, Publisher, PublisherLimits, Queue, Setup, Target,
 };
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties,
+    BasicProperties, Channel, ConnectionProperties,
     options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
@@ -40,9 +40,9 @@ pub(crate) fn amqp_url() -> String {
 #[derive(Clone)]
 pub(crate) struct Site {
     pub config: BrokerConfig,
-    /// Ends every link made here when the test does.
+    /// Ends every connection made here when the test does.
     pub stop: CancellationToken,
-    links: Arc<Mutex<Vec<Link>>>,
+    connections: Arc<Mutex<Vec<Connection>>>,
 }
 
 /// Runs a test in a namespace of its own, and removes that afterwards, whatever happened.
@@ -56,43 +56,46 @@ where
         namespace: Namespace::parse(&namespace).unwrap(),
         connection_name: "test".to_owned(),
     };
-    let site =
-        Site { config: config.clone(), stop: CancellationToken::new(), links: Arc::default() };
+    let site = Site {
+        config: config.clone(),
+        stop: CancellationToken::new(),
+        connections: Arc::default(),
+    };
     let outcome = tokio::spawn(test(site.clone())).await;
     site.stop.cancel();
-    let links = std::mem::take(&mut *site.links.lock().unwrap());
-    for link in links {
-        link.closed().await;
+    let connections = std::mem::take(&mut *site.connections.lock().unwrap());
+    for connection in connections {
+        connection.closed().await;
     }
-    broker::delete(&config).await.expect("the namespace can be removed");
+    broker::delete_topology(&config).await.expect("the namespace can be removed");
     if let Err(failure) = outcome {
         resume_unwind(failure.into_panic());
     }
 }
 
 impl Site {
-    /// A link that has declared the topology.
-    pub(crate) async fn link(&self) -> Link {
-        self.link_as(self.config.clone(), Setup::Declare).await
+    /// A connection that has declared the topology.
+    pub(crate) async fn connection(&self) -> Connection {
+        self.connection_as(self.config.clone(), Setup::Declare).await
     }
 
-    pub(crate) async fn link_as(&self, config: BrokerConfig, setup: Setup) -> Link {
-        let link = self.start_link(config, setup);
-        reaches(&link, LinkState::Up).await;
-        link
+    pub(crate) async fn connection_as(&self, config: BrokerConfig, setup: Setup) -> Connection {
+        let connection = self.start_connection(config, setup);
+        reaches(&connection, ConnectionState::Up).await;
+        connection
     }
 
-    pub(crate) fn start_link(&self, config: BrokerConfig, setup: Setup) -> Link {
-        let link = Link::start(config, setup, self.stop.clone());
-        self.links.lock().unwrap().push(link.clone());
-        link
+    pub(crate) fn start_connection(&self, config: BrokerConfig, setup: Setup) -> Connection {
+        let connection = Connection::start(config, setup, self.stop.clone());
+        self.connections.lock().unwrap().push(connection.clone());
+        connection
     }
 
     pub(crate) async fn publisher(&self) -> Publisher {
-        Publisher::start(self.link().await, LIMITS)
+        Publisher::start(self.connection().await, LIMITS)
     }
 
-    /// A consumer on a link of its own.
+    /// A consumer on a connection of its own.
     pub(crate) async fn consume<H: Handler>(
         &self,
         queue: Queue,
@@ -100,8 +103,8 @@ impl Site {
         handler: &Arc<H>,
         stop: &CancellationToken,
     ) -> ConsumerHandle {
-        let (link, copies) = (self.link().await, self.publisher().await);
-        Consumer::start(link, copies, queue, limits, Arc::clone(handler), stop.clone())
+        let (connection, copies) = (self.connection().await, self.publisher().await);
+        Consumer::start(connection, copies, queue, limits, Arc::clone(handler), stop.clone())
     }
 
     /// The same broker at another address.
@@ -122,7 +125,7 @@ impl Site {
     /// A channel that the crate under test knows nothing of.
     pub(crate) async fn eyes(&self) -> Eyes {
         let connection =
-            Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
+            lapin::Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         Eyes { channel, _connection: connection }
     }
@@ -130,7 +133,7 @@ impl Site {
 
 pub(crate) struct Eyes {
     pub channel: Channel,
-    _connection: Connection,
+    _connection: lapin::Connection,
 }
 
 impl Eyes {
@@ -240,10 +243,10 @@ pub(crate) fn to(exchange: Exchange, routing_key: &str) -> Message {
     }
 }
 
-pub(crate) async fn reaches(link: &Link, state: LinkState) {
-    let mut states = link.state();
+pub(crate) async fn reaches(connection: &Connection, state: ConnectionState) {
+    let mut states = connection.state();
     let reached = tokio::time::timeout(PATIENCE, states.wait_for(|now| *now == state)).await;
-    assert!(reached.is_ok(), "the link never became {state:?}");
+    assert!(reached.is_ok(), "the connection never became {state:?}");
 }
 
 /// Waits for something to become true.

@@ -1,6 +1,8 @@
 //! RabbitMQ: whether it answers, what stands there, what waits there.
 
-use broker::{BrokerConfig, Drift, ParkedQueue, Problem, Queue, QueueDepth, Survey, TopologyMode};
+use broker::{
+    BrokerConfig, DriftKind, ParkedQueue, Queue, QueueDepth, Survey, TopologyDrift, TopologyMode,
+};
 use broker::{queue_name, survey};
 
 use super::keys::counted;
@@ -13,7 +15,7 @@ const TOPOLOGY: &str = "broker.topology";
 const WORK: [Queue; 3] = [Queue::Orders, Queue::Notifications, Queue::Queries];
 
 pub(super) async fn checks(config: BrokerConfig, mode: TopologyMode) -> Vec<Check> {
-    let (place, namespace) = (config.amqp_url.place(), config.namespace.clone());
+    let (place, namespace) = (config.amqp_url.display_address(), config.namespace.clone());
     let asked = config.clone();
     let problem = match within(async move { survey(&asked).await }).await {
         Ok(Ok(survey)) => {
@@ -42,7 +44,7 @@ pub(super) async fn checks(config: BrokerConfig, mode: TopologyMode) -> Vec<Chec
 
 fn topology(survey: &Survey, mode: TopologyMode) -> Check {
     let Survey { parts, drifts, uncompared, .. } = survey;
-    let missing: Vec<_> = drifts.iter().filter(|drift| drift.problem == Problem::Missing).collect();
+    let missing: Vec<_> = drifts.iter().filter(|drift| drift.kind == DriftKind::Missing).collect();
     let different: Vec<_> = drifts.iter().filter_map(difference).collect();
     let mut findings = Vec::new();
     if missing.len() == *parts {
@@ -84,10 +86,10 @@ fn topology(survey: &Survey, mode: TopologyMode) -> Check {
     }
 }
 
-fn difference(drift: &Drift) -> Option<String> {
-    match &drift.problem {
-        Problem::Missing => None,
-        Problem::Differs(what) => Some(format!("{} ({})", drift.part, plain(what))),
+fn difference(drift: &TopologyDrift) -> Option<String> {
+    match &drift.kind {
+        DriftKind::Missing => None,
+        DriftKind::Differs(what) => Some(format!("{} ({})", drift.part, plain(what))),
     }
 }
 
@@ -139,13 +141,13 @@ fn waiting(messages: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Verdict;
+    use super::super::report::CheckStatus;
     use super::*;
 
     fn survey(drifts: &[(&str, Option<&str>)], uncompared: usize) -> Survey {
-        let drift = |(part, differs): &(&str, Option<&str>)| Drift {
+        let drift = |(part, differs): &(&str, Option<&str>)| TopologyDrift {
             part: (*part).to_owned(),
-            problem: differs.map_or(Problem::Missing, |what| Problem::Differs(what.to_owned())),
+            kind: differs.map_or(DriftKind::Missing, |what| DriftKind::Differs(what.to_owned())),
         };
         let drifts = drifts.iter().map(drift).collect();
         Survey { parts: 2, drifts, uncompared, depths: Vec::new() }
@@ -155,43 +157,43 @@ mod tests {
     fn a_drift_is_named_with_what_mends_it() {
         let judged = |drifts: &[_], mode| {
             let check = topology(&survey(drifts, 0), mode);
-            (check.verdict, check.finding, check.remedy.unwrap_or_default())
+            (check.status, check.finding, check.remedy.unwrap_or_default())
         };
         let (declare, check) = (TopologyMode::Declare, TopologyMode::Check);
-        assert_eq!(judged(&[], declare).0, Verdict::Ok);
-        let (verdict, finding, remedy) = judged(&[("queue a", None)], declare);
-        assert_eq!((verdict, finding.as_str()), (Verdict::Bad, "missing: queue a"));
+        assert_eq!(judged(&[], declare).0, CheckStatus::Ok);
+        let (status, finding, remedy) = judged(&[("queue a", None)], declare);
+        assert_eq!((status, finding.as_str()), (CheckStatus::Bad, "missing: queue a"));
         assert!(remedy.starts_with("start or restart a worker"), "{remedy}");
-        let (verdict, finding, _) = judged(&[("queue a", None), ("queue b", None)], check);
-        assert_eq!(verdict, Verdict::Bad);
+        let (status, finding, _) = judged(&[("queue a", None), ("queue b", None)], check);
+        assert_eq!(status, CheckStatus::Bad);
         assert_eq!(finding, "none of the 2 exchanges and queues is there");
         let different = [("queue a", Some("x-message-ttl"))];
-        let (verdict, finding, remedy) = judged(&different, declare);
+        let (status, finding, remedy) = judged(&different, declare);
         assert_eq!(
-            (verdict, finding.as_str()),
-            (Verdict::Bad, "different: queue a (x-message-ttl)")
+            (status, finding.as_str()),
+            (CheckStatus::Bad, "different: queue a (x-message-ttl)")
         );
         assert!(remedy.contains("delete"), "{remedy}");
-        assert_eq!(judged(&different, check).0, Verdict::Warn);
+        assert_eq!(judged(&different, check).0, CheckStatus::Warn);
     }
 
     #[test]
     fn what_could_not_be_compared_is_said() {
         let check = topology(&survey(&[], 2), TopologyMode::Check);
-        assert_eq!(check.verdict, Verdict::Ok);
+        assert_eq!(check.status, CheckStatus::Ok);
         assert!(check.finding.contains("2 exchanges and queues are there, 0 of them"), "{check:?}");
     }
 
     #[test]
     fn a_queue_without_a_consumer_and_a_message_for_a_person_are_seen() {
         let depth = |messages, consumers| QueueDepth { queue: String::new(), messages, consumers };
-        let of = |depth: &QueueDepth| work(Queue::Orders, Some(depth)).verdict;
-        assert_eq!(of(&depth(7, 1)), Verdict::Ok);
-        assert_eq!(of(&depth(0, 0)), Verdict::Warn);
+        let of = |depth: &QueueDepth| work(Queue::Orders, Some(depth)).status;
+        assert_eq!(of(&depth(7, 1)), CheckStatus::Ok);
+        assert_eq!(of(&depth(0, 0)), CheckStatus::Warn);
         for queue in ParkedQueue::ALL {
-            assert_eq!(kept(queue, Some(&depth(0, 0))).verdict, Verdict::Ok);
-            assert_eq!(kept(queue, Some(&depth(1, 0))).verdict, Verdict::Bad);
-            assert_eq!(kept(queue, None).verdict, Verdict::Skipped);
+            assert_eq!(kept(queue, Some(&depth(0, 0))).status, CheckStatus::Ok);
+            assert_eq!(kept(queue, Some(&depth(1, 0))).status, CheckStatus::Bad);
+            assert_eq!(kept(queue, None).status, CheckStatus::Skipped);
         }
     }
 }

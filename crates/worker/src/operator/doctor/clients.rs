@@ -79,7 +79,7 @@ fn client(entry: &ClientEntry, merchants: Option<&[MchId]>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Verdict;
+    use super::super::report::CheckStatus;
     use super::*;
 
     #[test]
@@ -89,12 +89,12 @@ mod tests {
         let judged = |named: &[&str], fault, merchants| {
             let mch_ids = ids(named);
             let entry = ClientEntry { name: "shop".into(), mch_ids, has_amqp_user: false, fault };
-            client(&entry, merchants).verdict
+            client(&entry, merchants).status
         };
-        assert_eq!(judged(&["1900000109"], None, Some(&ours)), Verdict::Ok);
-        assert_eq!(judged(&["1900000109", "1"], None, Some(&ours)), Verdict::Warn);
-        assert_eq!(judged(&["1"], None, None), Verdict::Skipped);
-        assert_eq!(judged(&[], None, None), Verdict::Ok);
-        assert_eq!(judged(&[], Some("a hash"), Some(&ours)), Verdict::Bad);
+        assert_eq!(judged(&["1900000109"], None, Some(&ours)), CheckStatus::Ok);
+        assert_eq!(judged(&["1900000109", "1"], None, Some(&ours)), CheckStatus::Warn);
+        assert_eq!(judged(&["1"], None, None), CheckStatus::Skipped);
+        assert_eq!(judged(&[], None, None), CheckStatus::Ok);
+        assert_eq!(judged(&[], Some("a hash"), Some(&ours)), CheckStatus::Bad);
     }
 }

@@ -2,7 +2,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::report::{Check, Verdict};
+use super::report::{Check, CheckStatus};
 
 /// A clock that is kept is off by milliseconds. `Date` has whole seconds and takes its time on the
 /// road; beyond this nobody keeps the clock.
@@ -26,7 +26,7 @@ pub(super) fn judged(
         _ => format!("our clock is {seconds} s behind {whose}"),
     };
     let remedy = "set the clock of this machine and have it kept (`timedatectl set-ntp true`)";
-    Check::new(name, Verdict::of(skew.abs(), WARN_ABOVE, BAD_ABOVE), finding, remedy)
+    Check::new(name, CheckStatus::of(skew.abs(), WARN_ABOVE, BAD_ABOVE), finding, remedy)
 }
 
 #[cfg(test)]
@@ -40,13 +40,13 @@ mod tests {
         let at = datetime!(2026-11-20 07:00:00 UTC);
         let of = |seconds: i64| {
             let check = judged("clock".to_owned(), at + Duration::seconds(seconds), at, "theirs");
-            (check.verdict, check.finding)
+            (check.status, check.finding)
         };
-        assert_eq!(of(0), (Verdict::Ok, "our clock and theirs agree to the second".to_owned()));
-        assert_eq!(of(-5), (Verdict::Ok, "our clock is 5 s behind theirs".to_owned()));
-        assert_eq!(of(6).0, Verdict::Warn);
-        assert_eq!(of(-60).0, Verdict::Warn);
-        assert_eq!(of(61), (Verdict::Bad, "our clock is 61 s ahead of theirs".to_owned()));
-        assert_eq!(of(-3600).0, Verdict::Bad);
+        assert_eq!(of(0), (CheckStatus::Ok, "our clock and theirs agree to the second".to_owned()));
+        assert_eq!(of(-5), (CheckStatus::Ok, "our clock is 5 s behind theirs".to_owned()));
+        assert_eq!(of(6).0, CheckStatus::Warn);
+        assert_eq!(of(-60).0, CheckStatus::Warn);
+        assert_eq!(of(61), (CheckStatus::Bad, "our clock is 61 s ahead of theirs".to_owned()));
+        assert_eq!(of(-3600).0, CheckStatus::Bad);
     }
 }

@@ -6,10 +6,10 @@ use futures_util::join;
 use orders::{ExceptionKind, StateName};
 use time::OffsetDateTime;
 use worker::store::{Depth, Gauges, Store, StoreError, Unsettled};
-use worker::{DatabaseUrl, Standing, standing};
+use worker::{DatabaseUrl, MigrationStatus, migration_status};
 
 use super::keys::counted;
-use super::report::{Check, Verdict};
+use super::report::{Check, CheckStatus};
 use super::{clock, within};
 use crate::operator::output::plain;
 
@@ -33,13 +33,13 @@ const LATE_BAD_ABOVE_S: f64 = 60.0 * 60.0;
 
 pub(super) async fn checks(url: DatabaseUrl, store: Store) -> Vec<Check> {
     let (asked, begun) = (url.clone(), Instant::now());
-    let standing = within(async move { standing(&asked).await }).await;
-    let problem = match standing {
-        Ok(Ok(standing)) => {
+    let status = within(async move { migration_status(&asked).await }).await;
+    let problem = match status {
+        Ok(Ok(status)) => {
             let took = begun.elapsed().as_millis();
-            let finding = format!("{} answered in {took} ms", url.place());
-            let mut checks = vec![Check::ok(CONNECTION, finding), migrations(standing)];
-            checks.extend(match standing.missing {
+            let finding = format!("{} answered in {took} ms", url.display_address());
+            let mut checks = vec![Check::ok(CONNECTION, finding), migrations(status)];
+            checks.extend(match status.missing {
                 0 => books(store).await,
                 _ => rest("the schema is not current"),
             });
@@ -48,7 +48,7 @@ pub(super) async fn checks(url: DatabaseUrl, store: Store) -> Vec<Check> {
         Ok(Err(error)) => plain(&error.to_string()),
         Err(problem) => problem,
     };
-    let finding = format!("{} cannot be used: {problem}", url.place());
+    let finding = format!("{} cannot be used: {problem}", url.display_address());
     let remedy = "start Postgres, or set WXPAY_DATABASE_URL right (host, user, password, database)";
     let why = "the database is not reached";
     let mut checks = vec![Check::bad(CONNECTION, finding, remedy), Check::skipped(MIGRATIONS, why)];
@@ -63,7 +63,7 @@ fn rest(why: &str) -> Vec<Check> {
     names.map(|name| Check::skipped(name, why)).collect()
 }
 
-fn migrations(Standing { missing, unknown }: Standing) -> Check {
+fn migrations(MigrationStatus { missing, unknown }: MigrationStatus) -> Check {
     match (missing, unknown) {
         (0, 0) => Check::ok(MIGRATIONS, "every migration is applied"),
         (0, unknown) => {
@@ -129,9 +129,9 @@ fn outbox(depth: Depth) -> Check {
     }
     let (pending, age) = (depth.pending, span(depth.oldest_seconds));
     let finding = format!("events that wait for the broker: {pending}, the oldest for {age}");
-    let verdict = Verdict::of(depth.oldest_seconds, OUTBOX_WARN_ABOVE_S, OUTBOX_BAD_ABOVE_S);
+    let status = CheckStatus::of(depth.oldest_seconds, OUTBOX_WARN_ABOVE_S, OUTBOX_BAD_ABOVE_S);
     let remedy = "see that a worker runs and reaches the broker: it sends them by itself";
-    Check::new(OUTBOX, verdict, finding, remedy)
+    Check::new(OUTBOX, status, finding, remedy)
 }
 
 fn state_name(state: StateName) -> String {
@@ -154,11 +154,11 @@ fn late(state: StateName, found: &[Unsettled]) -> Check {
         "{count} in all; {} is {age} old, {end}",
         plain(&format!("{mch_id}/{out_trade_no}"))
     );
-    let verdict = Verdict::of(*late_seconds, LATE_WARN_ABOVE_S, LATE_BAD_ABOVE_S);
+    let status = CheckStatus::of(*late_seconds, LATE_WARN_ABOVE_S, LATE_BAD_ABOVE_S);
     let remedy = format!(
         "see that a worker runs, then `wxpay-worker order explain {mch_id} {out_trade_no}`"
     );
-    Check::new(name, verdict, finding, remedy)
+    Check::new(name, status, finding, remedy)
 }
 
 fn exceptions(gauges: &Gauges) -> Check {
@@ -197,18 +197,18 @@ mod tests {
 
     #[test]
     fn a_schema_that_is_behind_is_bad_and_one_ahead_is_told() {
-        let verdict = |missing, unknown| migrations(Standing { missing, unknown }).verdict;
-        assert_eq!(verdict(0, 0), Verdict::Ok);
-        assert_eq!(verdict(0, 1), Verdict::Warn);
-        assert_eq!([verdict(1, 0), verdict(1, 1)], [Verdict::Bad; 2]);
+        let status = |missing, unknown| migrations(MigrationStatus { missing, unknown }).status;
+        assert_eq!(status(0, 0), CheckStatus::Ok);
+        assert_eq!(status(0, 1), CheckStatus::Warn);
+        assert_eq!([status(1, 0), status(1, 1)], [CheckStatus::Bad; 2]);
     }
 
     #[test]
     fn events_may_wait_as_long_as_a_sweep_takes() {
-        let verdict = |oldest_seconds| outbox(Depth { pending: 1, oldest_seconds }).verdict;
-        assert_eq!([0.1, 10.0].map(verdict), [Verdict::Ok; 2]);
-        assert_eq!([10.1, 60.0].map(verdict), [Verdict::Warn; 2]);
-        assert_eq!(verdict(60.1), Verdict::Bad);
+        let status = |oldest_seconds| outbox(Depth { pending: 1, oldest_seconds }).status;
+        assert_eq!([0.1, 10.0].map(status), [CheckStatus::Ok; 2]);
+        assert_eq!([10.1, 60.0].map(status), [CheckStatus::Warn; 2]);
+        assert_eq!(status(60.1), CheckStatus::Bad);
     }
 
     #[test]
@@ -225,15 +225,15 @@ mod tests {
             late(state, &found)
         };
         let check = judged(StateName::Payable, -600.0);
-        assert_eq!(check.verdict, Verdict::Ok);
+        assert_eq!(check.status, CheckStatus::Ok);
         assert_eq!(check.finding, "3 in all; 1900000109/SO1 is 2 h old, expires in 10 min");
         let check = judged(StateName::Payable, 901.0);
-        assert_eq!(check.verdict, Verdict::Warn);
+        assert_eq!(check.status, CheckStatus::Warn);
         assert!(check.remedy.unwrap().contains("`wxpay-worker order explain 1900000109 SO1`"));
         let check = judged(StateName::Created, 3_601.0);
-        assert_eq!(check.verdict, Verdict::Bad);
+        assert_eq!(check.status, CheckStatus::Bad);
         assert!(check.finding.ends_with("created for 60 min"), "{}", check.finding);
-        assert_eq!(late(StateName::Closing, &[]).verdict, Verdict::Ok);
+        assert_eq!(late(StateName::Closing, &[]).status, CheckStatus::Ok);
     }
 
     #[test]
@@ -243,9 +243,9 @@ mod tests {
             let gauges = Gauges { exceptions: exceptions.collect(), ..Gauges::default() };
             super::exceptions(&gauges)
         };
-        assert_eq!(open(&[]).verdict, Verdict::Ok);
+        assert_eq!(open(&[]).status, CheckStatus::Ok);
         let check = open(&[("late_payment", 1), ("amount_mismatch", 2)]);
-        assert_eq!(check.verdict, Verdict::Bad);
+        assert_eq!(check.status, CheckStatus::Bad);
         assert_eq!(check.finding, "open: amount_mismatch 2, late_payment 1");
     }
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use tokio::net::{TcpStream, lookup_host};
 use wechatpay_v2::client::{Client, NoAnswer, Probe, Timeouts};
 
-use super::report::{Check, Verdict};
+use super::report::{Check, CheckStatus};
 use super::{clock, within};
 
 /// What the worker's own client waits for a connection.
@@ -23,11 +23,13 @@ const SLOW_ABOVE: Duration = Duration::from_secs(2);
 pub(super) async fn checks(primary: String, backup: Option<String>) -> Vec<Check> {
     let other = async {
         match backup {
-            Some(url) => Host { name: "gateway.backup", url, down: Verdict::Warn }.checks().await,
+            Some(url) => {
+                Host { name: "gateway.backup", url, down: CheckStatus::Warn }.checks().await
+            }
             None => vec![Check::skipped("gateway.backup", "WXPAY_GATEWAY_BACKUP_URL is not set")],
         }
     };
-    let primary = Host { name: "gateway.primary", url: primary, down: Verdict::Bad };
+    let primary = Host { name: "gateway.primary", url: primary, down: CheckStatus::Bad };
     let (mut checks, others) = join!(primary.checks(), other);
     checks.extend(others);
     checks
@@ -37,7 +39,7 @@ struct Host {
     name: &'static str,
     url: String,
     /// What it means when it cannot be used. Without the backup host nothing is lost yet.
-    down: Verdict,
+    down: CheckStatus,
 }
 
 impl Host {
@@ -167,10 +169,10 @@ impl Host {
 fn answered(name: String, probe: &Probe) -> Check {
     let (took, status) = (probe.elapsed.as_millis(), probe.status);
     let finding = format!("GET / was answered in {took} ms, connection included (HTTP {status})");
-    let verdict = Verdict::of(probe.elapsed, SLOW_ABOVE, Duration::MAX);
+    let status = CheckStatus::of(probe.elapsed, SLOW_ABOVE, Duration::MAX);
     Check::new(
         name,
-        verdict,
+        status,
         finding,
         "shops wait that long for pay parameters: look at the way out",
     )
@@ -202,11 +204,11 @@ mod tests {
 
     #[test]
     fn an_answer_is_slow_above_two_seconds_and_never_worse() {
-        let verdict = |elapsed_ms| {
+        let status = |elapsed_ms| {
             let elapsed = Duration::from_millis(elapsed_ms);
-            answered("a".to_owned(), &Probe { status: 404, elapsed, date: None }).verdict
+            answered("a".to_owned(), &Probe { status: 404, elapsed, date: None }).status
         };
-        assert_eq!([40, 2_000].map(verdict), [Verdict::Ok; 2]);
-        assert_eq!([2_001, 4_999].map(verdict), [Verdict::Warn; 2]);
+        assert_eq!([40, 2_000].map(status), [CheckStatus::Ok; 2]);
+        assert_eq!([2_001, 4_999].map(status), [CheckStatus::Warn; 2]);
     }
 }

@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_self_test_would_notice_another_signature() {
-        assert_eq!(self_test().verdict, super::super::report::Verdict::Ok);
+        assert_eq!(self_test().status, super::super::report::CheckStatus::Ok);
         let [(_, md5), (_, hmac)] = EXAMPLE_SIGNS;
         assert!(!signs(SignType::Md5, hmac));
         assert!(!signs(SignType::Md5, &md5.replace('9', "8")));

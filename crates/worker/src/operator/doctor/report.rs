@@ -9,7 +9,7 @@ use super::super::output::table;
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
+pub(super) enum CheckStatus {
     /// As it should be.
     Ok,
     /// Works, and is worth a look.
@@ -24,7 +24,8 @@ pub(super) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     pub(super) name: String,
-    pub(super) verdict: Verdict,
+    #[serde(rename = "verdict")]
+    pub(super) status: CheckStatus,
     /// One sentence, without a stop.
     pub(super) finding: String,
     /// What to do about it; only where something is to be done.
@@ -46,7 +47,7 @@ struct Summary {
     skipped: usize,
 }
 
-impl Verdict {
+impl CheckStatus {
     /// Of a figure that should not be above the first bound and must not be above the second.
     pub(super) fn of<T: PartialOrd>(figure: T, warn_above: T, bad_above: T) -> Self {
         if figure > bad_above {
@@ -68,7 +69,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for CheckStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -78,17 +79,17 @@ impl Check {
     /// The remedy is dropped where nothing needs one.
     pub(super) fn new(
         name: impl Into<String>,
-        verdict: Verdict,
+        status: CheckStatus,
         finding: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let is_needed = matches!(verdict, Verdict::Warn | Verdict::Bad);
+        let is_needed = matches!(status, CheckStatus::Warn | CheckStatus::Bad);
         let remedy = is_needed.then(|| remedy.into());
-        Self { name: name.into(), verdict, finding: finding.into(), remedy }
+        Self { name: name.into(), status, finding: finding.into(), remedy }
     }
 
     pub(super) fn ok(name: impl Into<String>, finding: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Ok, finding, "")
+        Self::new(name, CheckStatus::Ok, finding, "")
     }
 
     pub(super) fn warn(
@@ -96,7 +97,7 @@ impl Check {
         finding: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::new(name, Verdict::Warn, finding, remedy)
+        Self::new(name, CheckStatus::Warn, finding, remedy)
     }
 
     pub(super) fn bad(
@@ -104,11 +105,11 @@ impl Check {
         finding: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::new(name, Verdict::Bad, finding, remedy)
+        Self::new(name, CheckStatus::Bad, finding, remedy)
     }
 
     pub(super) fn skipped(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Skipped, why, "")
+        Self::new(name, CheckStatus::Skipped, why, "")
     }
 }
 
@@ -116,11 +117,11 @@ impl Report {
     pub(super) fn of(checks: Vec<Check>) -> Self {
         let mut summary = Summary::default();
         for check in &checks {
-            *match check.verdict {
-                Verdict::Ok => &mut summary.ok,
-                Verdict::Warn => &mut summary.warn,
-                Verdict::Bad => &mut summary.bad,
-                Verdict::Skipped => &mut summary.skipped,
+            *match check.status {
+                CheckStatus::Ok => &mut summary.ok,
+                CheckStatus::Warn => &mut summary.warn,
+                CheckStatus::Bad => &mut summary.bad,
+                CheckStatus::Skipped => &mut summary.skipped,
             } += 1;
         }
         Self { checks, summary }
@@ -138,7 +139,7 @@ impl fmt::Display for Report {
         let row = |check: &Check| {
             let remedy = check.remedy.iter().map(|remedy| format!("; {remedy}"));
             let says = format!("{}{}", check.finding, remedy.collect::<String>());
-            [check.verdict.to_string(), check.name.clone(), says]
+            [check.status.to_string(), check.name.clone(), says]
         };
         let rows: Vec<_> = self.checks.iter().map(row).collect();
         let Summary { ok, warn, bad, skipped } = &self.summary;
@@ -154,10 +155,10 @@ mod tests {
 
     #[test]
     fn a_bound_itself_is_still_within() {
-        let verdict = |figure| Verdict::of(figure, 5, 60);
-        assert_eq!([0, 5].map(verdict), [Verdict::Ok; 2]);
-        assert_eq!([6, 60].map(verdict), [Verdict::Warn; 2]);
-        assert_eq!(verdict(61), Verdict::Bad);
+        let status = |figure| CheckStatus::of(figure, 5, 60);
+        assert_eq!([0, 5].map(status), [CheckStatus::Ok; 2]);
+        assert_eq!([6, 60].map(status), [CheckStatus::Warn; 2]);
+        assert_eq!(status(61), CheckStatus::Bad);
     }
 
     #[test]

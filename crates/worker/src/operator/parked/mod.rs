@@ -4,7 +4,7 @@ mod words;
 
 use std::process::ExitCode;
 
-use broker::{Delivery, ParkedMessage, ParkedQueue, Pile};
+use broker::{Delivery, ParkedBatch, ParkedMessage, ParkedQueue};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use orders::OrderKey;
@@ -64,23 +64,29 @@ pub(crate) async fn run(verb: ParkedVerb) -> anyhow::Result<ExitCode> {
         ParkedVerb::Show(which) => show(&which).await,
         ParkedVerb::Replay { queue, id, all: _ } => {
             let store = store()?;
-            with_pile(queue, async |pile| replay(&store, pile, queue, id.as_deref()).await).await
+            with_parked_batch(queue, async |batch| {
+                replay(&store, batch, queue, id.as_deref()).await
+            })
+            .await
         }
         ParkedVerb::Discard { which, reason } => {
             let store = store()?;
-            with_pile(which.queue, async |pile| discard(&store, pile, &which, &reason).await).await
+            with_parked_batch(which.queue, async |batch| {
+                discard(&store, batch, &which, &reason).await
+            })
+            .await
         }
     }
 }
 
 /// Does something with the messages of a queue, and puts those back that are still there then.
-async fn with_pile(
+async fn with_parked_batch(
     queue: ParkedQueue,
-    act: impl AsyncFnOnce(&mut Pile) -> anyhow::Result<ExitCode>,
+    act: impl AsyncFnOnce(&mut ParkedBatch) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
-    let mut pile = Pile::take(&broker_config("parked")?, queue).await?;
-    let done = act(&mut pile).await;
-    pile.put_back().await;
+    let mut batch = ParkedBatch::take(&broker_config("parked")?, queue).await?;
+    let done = act(&mut batch).await;
+    batch.requeue().await;
     done
 }
 
@@ -88,9 +94,9 @@ async fn list(queue: Option<ParkedQueue>) -> anyhow::Result<ExitCode> {
     let queues = queue.map_or_else(|| ParkedQueue::ALL.to_vec(), |queue| vec![queue]);
     let (mut rows, mut beyond) = (Vec::new(), 0);
     for queue in queues {
-        with_pile(queue, async |pile| {
-            rows.extend(pile.messages().map(|message| row(queue, message)));
-            beyond += pile.beyond();
+        with_parked_batch(queue, async |batch| {
+            rows.extend(batch.messages().map(|message| row(queue, message)));
+            beyond += batch.remaining();
             Ok(ExitCode::SUCCESS)
         })
         .await?;
@@ -108,11 +114,11 @@ async fn list(queue: Option<ParkedQueue>) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(which: &Which) -> anyhow::Result<ExitCode> {
-    with_pile(which.queue, async |pile| {
-        let Some(position) = one(pile, &which.id) else {
+    with_parked_batch(which.queue, async |batch| {
+        let Some(position) = one(batch, &which.id) else {
             return Ok(FAILED);
         };
-        let found = pile.messages().find(|message| message.position == position);
+        let found = batch.messages().find(|message| message.position == position);
         print(&found.map(|message| shown(which.queue, message)).unwrap_or_default())?;
         Ok(ExitCode::SUCCESS)
     })
@@ -121,26 +127,26 @@ async fn show(which: &Which) -> anyhow::Result<ExitCode> {
 
 async fn replay(
     store: &Store,
-    pile: &mut Pile,
+    batch: &mut ParkedBatch,
     queue: ParkedQueue,
     id: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
     let positions: Vec<usize> = match id {
-        Some(id) => match one(pile, id) {
+        Some(id) => match one(batch, id) {
             Some(position) => vec![position],
             None => return Ok(FAILED),
         },
-        None => pile.messages().map(|message| message.position).collect(),
+        None => batch.messages().map(|message| message.position).collect(),
     };
     let (mut sent, mut left) = (0, 0);
     for position in positions {
-        let found = pile.messages().find(|message| message.position == position);
+        let found = batch.messages().find(|message| message.position == position);
         let Some(message) = found.filter(|message| message.is_replayable) else {
             left += 1;
             continue;
         };
-        store.note_action(&act("parked replay", queue, message, None)).await?;
-        match pile.replay(position).await? {
+        store.record_action(&act("parked replay", queue, message, None)).await?;
+        match batch.replay(position).await? {
             true => sent += 1,
             false => left += 1,
         }
@@ -154,26 +160,26 @@ async fn replay(
 
 async fn discard(
     store: &Store,
-    pile: &mut Pile,
+    batch: &mut ParkedBatch,
     which: &Which,
     reason: &str,
 ) -> anyhow::Result<ExitCode> {
-    let Some(position) = one(pile, &which.id) else {
+    let Some(position) = one(batch, &which.id) else {
         return Ok(FAILED);
     };
-    let Some(message) = pile.messages().find(|message| message.position == position) else {
+    let Some(message) = batch.messages().find(|message| message.position == position) else {
         return Ok(FAILED);
     };
     let action = act("parked discard", which.queue, message, Some(reason));
     let what = shown(which.queue, message);
-    store.note_action(&action).await?;
-    pile.discard(position).await?;
+    store.record_action(&action).await?;
+    batch.discard(position).await?;
     print(&format!("thrown away:\n{what}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The position of the message that is meant; says so when there is not one.
-fn one(pile: &Pile, id: &str) -> Option<usize> {
+fn one(batch: &ParkedBatch, id: &str) -> Option<usize> {
     let wanted = id.strip_prefix('#').and_then(|position| position.parse::<usize>().ok());
     let is_meant = |message: &&ParkedMessage| match wanted {
         Some(position) => message.position == position,
@@ -182,7 +188,7 @@ fn one(pile: &Pile, id: &str) -> Option<usize> {
             delivery.message_id_text.as_deref() == Some(id) || sha256(delivery) == id
         }
     };
-    let found: Vec<usize> = pile.messages().filter(is_meant).map(|it| it.position).collect();
+    let found: Vec<usize> = batch.messages().filter(is_meant).map(|it| it.position).collect();
     match found[..] {
         [position] => return Some(position),
         [] => eprintln!("no such message is parked there"),

@@ -7,11 +7,11 @@ const BURST: Duration = Duration::from_secs(1);
 
 /// A bucket of calls that fills evenly. Kept as the instant at which it will be full again.
 #[derive(Debug, Default)]
-pub(super) struct Rate {
+pub(super) struct TokenBucket {
     full_at: Option<Instant>,
 }
 
-impl Rate {
+impl TokenBucket {
     /// Takes a call out of the bucket and says how long to wait before making it, at most
     /// `wait_max`; or takes none, and says how long the wait would have been.
     pub(super) fn take(
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_seconds_worth_goes_at_once_and_the_rest_is_spread() {
-        let (mut rate, now) = (Rate::default(), Instant::now());
+        let (mut rate, now) = (TokenBucket::default(), Instant::now());
         let mut take = || rate.take(10, 300 * MS, now);
         for _ in 0..10 {
             assert_eq!(take(), Ok(Duration::ZERO));
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_is_left_can_be_taken_and_no_more() {
-        let (mut rate, now) = (Rate::default(), Instant::now());
+        let (mut rate, now) = (TokenBucket::default(), Instant::now());
         for left in (0..=13).rev() {
             assert_eq!(rate.left(10, 300 * MS, now), left);
             assert_eq!(rate.take(10, 300 * MS, now).is_ok(), left > 0);
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn it_fills_up_and_never_over() {
-        let (mut rate, now) = (Rate::default(), Instant::now());
+        let (mut rate, now) = (TokenBucket::default(), Instant::now());
         let mut at_once = |now| {
             let mut count = 0;
             while rate.take(4, Duration::ZERO, now).is_ok() {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn one_a_second_is_one_a_second() {
-        let (mut rate, now) = (Rate::default(), Instant::now());
+        let (mut rate, now) = (TokenBucket::default(), Instant::now());
         let mut take = || rate.take(1, 2000 * MS, now);
         assert_eq!([take(), take(), take()], [Ok(Duration::ZERO), Ok(1000 * MS), Ok(2000 * MS)]);
         assert_eq!(take(), Err(3000 * MS));

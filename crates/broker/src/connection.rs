@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lapin::{Channel, Connection};
+use lapin::Channel;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ impl From<TopologyMode> for Setup {
 
 /// How the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
+pub enum ConnectionState {
     /// Not connected, or the topology is not as it should be. Being worked on.
     Down,
     /// Connected, but the broker is short of memory or disk and reads nothing from us.
@@ -44,7 +44,7 @@ pub enum LinkState {
 
 /// A handle on one supervised connection. Clones share it.
 #[derive(Clone)]
-pub struct Link {
+pub struct Connection {
     shared: Arc<Shared>,
 }
 
@@ -53,13 +53,13 @@ pub(crate) struct Shared {
     pub(crate) setup: Setup,
     /// Set before the state says `Up`, cleared after it has said `Down`.
     pub(crate) session: watch::Sender<Option<Session>>,
-    pub(crate) state: watch::Sender<LinkState>,
+    pub(crate) state: watch::Sender<ConnectionState>,
     /// Somebody found a part of the topology missing.
     pub(crate) doubt: Notify,
     pub(crate) ended: CancellationToken,
 }
 
-impl Link {
+impl Connection {
     /// Starts connecting, and goes on until `stop`. Returns at once; there need be no broker yet.
     ///
     /// Dropping every handle does not end it: `stop` does.
@@ -68,7 +68,7 @@ impl Link {
             config,
             setup,
             session: watch::Sender::new(None),
-            state: watch::Sender::new(LinkState::Down),
+            state: watch::Sender::new(ConnectionState::Down),
             doubt: Notify::new(),
             ended: CancellationToken::new(),
         });
@@ -77,17 +77,17 @@ impl Link {
     }
 
     /// Follows the state.
-    pub fn state(&self) -> watch::Receiver<LinkState> {
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.shared.state.subscribe()
     }
 
     /// Whether the connection can be used right now.
     pub fn is_up(&self) -> bool {
-        self.now() == LinkState::Up
+        self.current_state() == ConnectionState::Up
     }
 
     /// The state right now.
-    pub fn now(&self) -> LinkState {
+    pub fn current_state(&self) -> ConnectionState {
         *self.shared.state.borrow()
     }
 
@@ -125,7 +125,7 @@ impl Link {
         let mut state = self.state();
         loop {
             // The sender lives in `shared`, so that neither wait can fail.
-            let _ = state.wait_for(|state| *state == LinkState::Up).await;
+            let _ = state.wait_for(|state| *state == ConnectionState::Up).await;
             if let Some(session) = self.session() {
                 return session;
             }
@@ -154,7 +154,7 @@ impl Link {
 #[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) generation: u64,
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) connection: Arc<lapin::Connection>,
 }
 
 impl Session {

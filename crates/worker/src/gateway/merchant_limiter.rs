@@ -5,27 +5,27 @@ use std::time::{Duration, Instant};
 
 use wechatpay_v2::{ApiKey, MchId, Verdict};
 
-use super::breaker::{Breaker, Era, Manner, State};
-use super::rate::Rate;
+use super::breaker::{Breaker, BreakerConfig, Generation, State};
+use super::token_bucket::TokenBucket;
 
 /// So long a call waits for its turn, in its caller's place and under its lease: with the call's
 /// own 8 s it leaves 20 of the lease's 30 s to the store.
-pub(super) const TURN_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const TOKEN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Places become free as fast as calls end, which is usually a fraction of a second.
-const PLACE_PAUSE: Duration = Duration::from_secs(1);
+const NO_PERMIT_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct MerchantLimiter {
     mch_id: MchId,
-    inside: Mutex<Inside>,
+    inside: Mutex<LimiterState>,
 }
 
 #[derive(Debug)]
-struct Inside {
+struct LimiterState {
     /// The key that the breaker knows about.
     key: ApiKey,
     breaker: Breaker,
-    rate: Rate,
+    rate: TokenBucket,
     under_way: u32,
     last_failure: String,
 }
@@ -41,32 +41,32 @@ pub(crate) struct Deferred {
 
 /// A call under way.
 #[derive(Debug)]
-pub(super) struct Pass {
-    guard: Arc<Guard>,
-    era: Era,
+pub(super) struct CallPermit {
+    limiter: Arc<MerchantLimiter>,
+    generation: Generation,
     ended: bool,
 }
 
 impl Deferred {
     /// Too many orders of this merchant are under way.
-    pub(crate) fn for_a_place(mch_id: &MchId) -> Self {
-        Self::new(mch_id, "place", PLACE_PAUSE, None)
+    pub(crate) fn no_permit(mch_id: &MchId) -> Self {
+        Self::new(mch_id, "place", NO_PERMIT_PAUSE, None)
     }
 
-    fn new(mch_id: &MchId, reason: &'static str, pause: Duration, said: Option<String>) -> Self {
+    fn new(mch_id: &MchId, reason: &'static str, pause: Duration, message: Option<String>) -> Self {
         let mch_id = mch_id.to_string();
         metrics::counter!("wxpay_gateway_deferred_total", "mch_id" => mch_id, "reason" => reason)
             .increment(1);
-        Self { pause, gateway_message: said }
+        Self { pause, gateway_message: message }
     }
 }
 
-impl Guard {
-    pub(super) fn new(mch_id: MchId, key: ApiKey, manner: Manner) -> Self {
-        let inside = Inside {
+impl MerchantLimiter {
+    pub(super) fn new(mch_id: MchId, key: ApiKey, config: BreakerConfig) -> Self {
+        let inside = LimiterState {
             key,
-            breaker: Breaker::new(manner),
-            rate: Rate::default(),
+            breaker: Breaker::new(config),
+            rate: TokenBucket::default(),
             under_way: 0,
             last_failure: String::new(),
         };
@@ -85,48 +85,48 @@ impl Guard {
     /// Shows nothing of itself any more.
     pub(super) fn retire(&self) {
         self.inside().breaker.close();
-        self.show();
+        self.update_gauges();
     }
 
     /// How long to wait for the turn. Whoever meets an open breaker takes nobody's turn.
-    pub(super) fn turn(&self, per_second: u32) -> Result<Duration, Deferred> {
+    pub(super) fn reserve_token(&self, per_second: u32) -> Result<Duration, Deferred> {
         let (mut inside, now) = (self.inside(), Instant::now());
-        if let Some(pause) = inside.breaker.shut(now) {
-            return Err(self.shut(&inside, pause));
+        if let Some(pause) = inside.breaker.open_for(now) {
+            return Err(self.open_for(&inside, pause));
         }
-        let turn = inside.rate.take(per_second, TURN_WITHIN, now);
+        let turn = inside.rate.take(per_second, TOKEN_WAIT_MAX, now);
         turn.map_err(|pause| Deferred::new(&self.mch_id, "rate", pause, None))
     }
 
-    pub(super) fn enter(self: Arc<Self>) -> Result<Pass, Deferred> {
+    pub(super) fn begin_call(self: Arc<Self>) -> Result<CallPermit, Deferred> {
         let mut inside = self.inside();
-        let era = match inside.breaker.admit(Instant::now()) {
-            Ok(era) => era,
-            Err(pause) => return Err(self.shut(&inside, pause)),
+        let generation = match inside.breaker.acquire(Instant::now()) {
+            Ok(generation) => generation,
+            Err(pause) => return Err(self.open_for(&inside, pause)),
         };
         inside.under_way += 1;
         drop(inside);
-        self.show();
-        Ok(Pass { guard: self, era, ended: false })
+        self.update_gauges();
+        Ok(CallPermit { limiter: self, generation, ended: false })
     }
 
-    fn shut(&self, inside: &Inside, pause: Duration) -> Deferred {
+    fn open_for(&self, inside: &LimiterState, pause: Duration) -> Deferred {
         let said = format!("calls of this merchant fail at present: {}", inside.last_failure);
         Deferred::new(&self.mch_id, "breaker", pause, Some(said))
     }
 
     /// How many orders are worth looking at now: none while calls pause, one to find out whether
     /// they work again, else as many as would not wait too long for their turn.
-    pub(super) fn room(&self, per_second: u32) -> usize {
+    pub(super) fn available_capacity(&self, per_second: u32) -> usize {
         let (inside, now) = (self.inside(), Instant::now());
-        match (inside.breaker.state(), inside.breaker.shut(now)) {
+        match (inside.breaker.state(), inside.breaker.open_for(now)) {
             (_, Some(_)) => 0,
-            (State::Closed { .. }, None) => inside.rate.left(per_second, TURN_WITHIN, now),
+            (State::Closed { .. }, None) => inside.rate.left(per_second, TOKEN_WAIT_MAX, now),
             (State::Open { .. } | State::HalfOpen, None) => 1,
         }
     }
 
-    pub(super) fn show(&self) {
+    pub(super) fn update_gauges(&self) {
         let inside = self.inside();
         let state = match inside.breaker.state() {
             State::Closed { .. } => 0.0,
@@ -140,7 +140,7 @@ impl Guard {
     }
 
     /// Has the breaker learn, and says what that changed.
-    fn learn(&self, how: impl FnOnce(&mut Inside)) {
+    fn update_breaker(&self, how: impl FnOnce(&mut LimiterState)) {
         let mut inside = self.inside();
         let before = inside.breaker.state();
         how(&mut inside);
@@ -156,17 +156,17 @@ impl Guard {
             _ => {}
         }
         drop(inside);
-        self.show();
+        self.update_gauges();
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
+    fn inside(&self) -> MutexGuard<'_, LimiterState> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pass {
+impl CallPermit {
     /// The call has ended.
-    pub(super) fn end<T>(mut self, verdict: &Verdict<T>) {
+    pub(super) fn finish<T>(mut self, verdict: &Verdict<T>) {
         self.ended = true;
         let failure = match verdict {
             Verdict::Yes(_) => None,
@@ -176,24 +176,24 @@ impl Pass {
             Verdict::No(_) => None,
             Verdict::Unknown(why) => Some(why.to_string()),
         };
-        let era = self.era;
-        self.guard.learn(|inside| match failure {
-            None => inside.breaker.worked(era),
+        let generation = self.generation;
+        self.limiter.update_breaker(|inside| match failure {
+            None => inside.breaker.record_success(generation),
             Some(failure) => {
                 inside.last_failure = failure;
-                inside.breaker.failed(era, Instant::now());
+                inside.breaker.record_failure(generation, Instant::now());
             }
         });
     }
 }
 
-impl Drop for Pass {
+impl Drop for CallPermit {
     fn drop(&mut self) {
-        let (era, ended) = (self.era, self.ended);
-        self.guard.learn(|inside| {
+        let (generation, ended) = (self.generation, self.ended);
+        self.limiter.update_breaker(|inside| {
             inside.under_way = inside.under_way.saturating_sub(1);
             if !ended {
-                inside.breaker.dropped(era, Instant::now());
+                inside.breaker.record_dropped(generation, Instant::now());
             }
         });
     }

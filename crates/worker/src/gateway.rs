@@ -1,13 +1,13 @@
-//! Calls to WeChat: each stands behind its merchant's guard, is measured, and kept as evidence
+//! Calls to WeChat: each stands behind its merchant's limiter, is measured, and kept as evidence
 //! without secrets.
 
 mod breaker;
-mod guard;
-mod guards;
+mod fair_semaphore;
+mod limits;
 mod measured;
-mod rate;
-mod restraint;
-mod shares;
+mod merchant_limiter;
+mod merchant_limiters;
+mod token_bucket;
 
 use orders::OrderKey;
 use wechatpay_v2::client::{Client, ClientError};
@@ -19,17 +19,17 @@ use wechatpay_v2::{Credentials, Fields, MchId, Unknown, Verdict};
 use crate::failpoint;
 use crate::merchants::Merchants;
 use crate::store::Store;
-pub(crate) use guard::Deferred;
-use guards::Guards;
+pub(crate) use fair_semaphore::FairSemaphore;
+pub use limits::GatewayLimits;
 use measured::Measured;
-pub use restraint::Restraint;
-pub(crate) use shares::Shares;
+pub(crate) use merchant_limiter::Deferred;
+use merchant_limiters::MerchantLimiters;
 
 /// The gateway. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Gateway {
     client: Client,
-    guards: Guards,
+    limiters: MerchantLimiters,
 }
 
 impl Gateway {
@@ -37,10 +37,10 @@ impl Gateway {
         primary: &str,
         backup: Option<&str>,
         merchants: Merchants,
-        restraint: &Restraint,
+        gateway_limits: &GatewayLimits,
     ) -> Result<Self, ClientError> {
-        let client = Client::with_timeouts(primary, backup, restraint.timeouts)?;
-        Ok(Self { client, guards: Guards::new(merchants, restraint) })
+        let client = Client::with_timeouts(primary, backup, gateway_limits.timeouts)?;
+        Ok(Self { client, limiters: MerchantLimiters::new(merchants, gateway_limits) })
     }
 
     /// Creates or re-enters an order.
@@ -52,7 +52,7 @@ impl Gateway {
         parameters: &Fields,
     ) -> Result<Verdict<Prepay>, Deferred> {
         let call = self.client.unifiedorder(by, parameters);
-        self.guarded("unifiedorder", store, key, by, call, |_| "prepay_id issued".to_owned()).await
+        self.call("unifiedorder", store, key, by, call, |_| "prepay_id issued".to_owned()).await
     }
 
     /// Asks what WeChat knows of an order.
@@ -63,8 +63,8 @@ impl Gateway {
         query: &OrderQuery,
     ) -> Result<Verdict<Found>, Deferred> {
         let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: query.out_trade_no.clone() };
-        let say = |found: &Found| name(&found.trade_state).to_owned();
-        self.guarded("orderquery", store, &key, by, self.client.orderquery(by, query), say).await
+        let describe = |found: &Found| name(&found.trade_state).to_owned();
+        self.call("orderquery", store, &key, by, self.client.orderquery(by, query), describe).await
     }
 
     /// Closes an order.
@@ -76,24 +76,24 @@ impl Gateway {
     ) -> Result<Verdict<()>, Deferred> {
         let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: close.out_trade_no.clone() };
         let call = self.client.closeorder(by, close);
-        self.guarded("closeorder", store, &key, by, call, |()| "closed".to_owned()).await
+        self.call("closeorder", store, &key, by, call, |()| "closed".to_owned()).await
     }
 
     /// How many orders of each merchant are worth looking at now.
-    pub(crate) fn rooms(&self) -> Vec<(MchId, usize)> {
-        self.guards.rooms()
+    pub(crate) fn available_capacity(&self) -> Vec<(MchId, usize)> {
+        self.limiters.available_capacity()
     }
 
-    async fn guarded<T>(
+    async fn call<T>(
         &self,
         api: &'static str,
         store: &Store,
         key: &OrderKey,
         by: &Credentials,
         call: impl Future<Output = Verdict<T>>,
-        say: impl FnOnce(&T) -> String,
+        describe: impl FnOnce(&T) -> String,
     ) -> Result<Verdict<T>, Deferred> {
-        let pass = self.guards.admit(by).await?;
+        let permit = self.limiters.acquire(by).await?;
         let measured = Measured::begin(api);
         let [sent, answered] = steps(api);
         failpoint::reached(sent);
@@ -102,13 +102,13 @@ impl Gateway {
             verdict = Verdict::Unknown(Unknown::Transport("the answer vanished".to_owned()));
         }
         // Before the evidence: the next call need not wait for our database.
-        pass.end(&verdict);
-        self.show_hosts();
-        measured.end(store, key, &verdict, say).await;
+        permit.finish(&verdict);
+        self.update_host_counters();
+        measured.end(store, key, &verdict, describe).await;
         Ok(verdict)
     }
 
-    fn show_hosts(&self) {
+    fn update_host_counters(&self) {
         for (role, host) in ["primary", "backup"].into_iter().zip(self.client.hosts()) {
             for (outcome, count) in [("sent", host.sent), ("unreachable", host.unreachable)] {
                 metrics::counter!(

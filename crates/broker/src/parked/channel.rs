@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lapin::{
-    Acker, BasicProperties, Channel, Confirmation, Connection,
+    Acker, BasicProperties, Channel, Confirmation,
     options::{
         BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
         ConfirmSelectOptions,
@@ -16,7 +16,7 @@ use crate::{
     exchange_name, outgoing::Outgoing, sender::Us, topology::apply::close,
 };
 
-pub(crate) struct Hold {
+pub(crate) struct ParkedChannel {
     channel: Channel,
     namespace: Namespace,
     queue: ParkedQueue,
@@ -25,18 +25,18 @@ pub(crate) struct Hold {
 }
 
 /// A message that the broker waits to hear about.
-pub(crate) struct Held {
+pub(crate) struct UnackedMessage {
     pub(crate) message: ParkedMessage,
-    home: Option<Exchange>,
+    origin_exchange: Option<Exchange>,
     routing_key: ShortString,
     properties: BasicProperties,
     tag: u64,
     acker: Acker,
 }
 
-impl Hold {
+impl ParkedChannel {
     pub(crate) async fn open(
-        connection: &Connection,
+        connection: &lapin::Connection,
         namespace: &Namespace,
         queue: ParkedQueue,
         us: Us,
@@ -54,14 +54,14 @@ impl Hold {
     }
 
     /// The next message, and how many are left behind it.
-    pub(crate) async fn take(&self) -> Result<Option<(Held, u32)>, BrokerError> {
+    pub(crate) async fn take(&self) -> Result<Option<(UnackedMessage, u32)>, BrokerError> {
         let name = self.queue_name.as_str();
         let get = self.channel.basic_get(name.into(), BasicGetOptions::default());
         let got = bounded(format!("reading the queue {name}"), get).await?;
         Ok(got.map(|got| (self.held(got.delivery), got.message_count)))
     }
 
-    fn held(&self, raw: lapin::message::Delivery) -> Held {
+    fn held(&self, raw: lapin::message::Delivery) -> UnackedMessage {
         let lapin::message::Delivery {
             delivery_tag: tag,
             exchange,
@@ -74,10 +74,15 @@ impl Hold {
         } = raw;
         let body = Bytes::from(data);
         let delivery = Delivery::received(&routing_key, redelivered, &properties, body, &self.us);
-        let home = home(&self.namespace, self.queue, exchange.as_str(), routing_key.as_str());
-        Held {
-            message: ParkedMessage { position: 0, delivery, is_replayable: home.is_some() },
-            home,
+        let origin_exchange =
+            origin_exchange(&self.namespace, self.queue, exchange.as_str(), routing_key.as_str());
+        UnackedMessage {
+            message: ParkedMessage {
+                position: 0,
+                delivery,
+                is_replayable: origin_exchange.is_some(),
+            },
+            origin_exchange,
             routing_key,
             properties,
             tag,
@@ -90,11 +95,11 @@ impl Hold {
     ///
     /// One at a time and by one task, so that no confirm can be taken for another's (engineering,
     /// finding 1).
-    pub(crate) async fn publish(&self, held: &Held) -> Result<bool, BrokerError> {
-        let Some(home) = held.home else {
+    pub(crate) async fn publish(&self, held: &UnackedMessage) -> Result<bool, BrokerError> {
+        let Some(origin_exchange) = held.origin_exchange else {
             return Ok(false);
         };
-        let to = exchange_name(&self.namespace, home);
+        let to = exchange_name(&self.namespace, origin_exchange);
         let what = format!("publishing to the exchange {to}");
         let (key, properties) = (held.routing_key.clone(), copy::anew(&held.properties, &self.us));
         let copy = Outgoing::copy(to, key, properties, held.message.delivery.body.clone());
@@ -117,7 +122,7 @@ impl Hold {
         }
     }
 
-    pub(crate) async fn ack(&self, held: Held) -> Result<(), BrokerError> {
+    pub(crate) async fn ack(&self, held: UnackedMessage) -> Result<(), BrokerError> {
         let what = format!("acknowledging a message of the queue {}", self.queue_name);
         let acked = bounded(what.clone(), held.acker.ack(BasicAckOptions::default())).await?;
         match acked {
@@ -131,7 +136,7 @@ impl Hold {
     ///
     /// They are not rejected, because that counts towards the delivery limit everywhere, and being
     /// looked at is no failure of theirs.
-    pub(crate) async fn put_back(&self, rest: impl Iterator<Item = Held>) {
+    pub(crate) async fn requeue(&self, rest: impl Iterator<Item = UnackedMessage>) {
         if let Some(last) = rest.max_by_key(|held| held.tag) {
             let all = BasicNackOptions { multiple: true, requeue: true };
             let _ = bounded("giving messages back", last.acker.nack(all)).await;
@@ -145,7 +150,7 @@ impl Hold {
 /// A parked copy passed through our own fanout exchange, so that the queue tells. What is unrouted
 /// still names its exchange, and must return to that one: whoever may publish to one of them may
 /// not reach the other by way of a lost message.
-fn home(
+fn origin_exchange(
     namespace: &Namespace,
     queue: ParkedQueue,
     exchange: &str,
@@ -171,16 +176,20 @@ mod tests {
     #[test]
     fn a_message_goes_back_to_where_it_came_from() {
         let namespace = Namespace::parse("wxpay").unwrap();
-        let home = |queue, exchange, key| home(&namespace, queue, exchange, key);
+        let origin_exchange =
+            |queue, exchange, key| origin_exchange(&namespace, queue, exchange, key);
         let (orders, unrouted) = (ParkedQueue::Orders, ParkedQueue::Unrouted);
         let fanout = "wxpay.orders.parked";
-        assert_eq!(home(orders, fanout, "order.create"), Some(Exchange::Commands));
-        assert_eq!(home(orders, fanout, "payment"), None);
-        assert_eq!(home(orders, fanout, "wxpay.orders"), None);
-        assert_eq!(home(unrouted, "wxpay.notify", "payment"), Some(Exchange::Notify));
-        assert_eq!(home(unrouted, "wxpay.commands", "order.query"), Some(Exchange::Commands));
-        assert_eq!(home(unrouted, "wxpay.commands", "payment"), None);
-        assert_eq!(home(unrouted, "wxpay.unrouted", "payment"), None);
-        assert_eq!(home(unrouted, "", "order.create"), None);
+        assert_eq!(origin_exchange(orders, fanout, "order.create"), Some(Exchange::Commands));
+        assert_eq!(origin_exchange(orders, fanout, "payment"), None);
+        assert_eq!(origin_exchange(orders, fanout, "wxpay.orders"), None);
+        assert_eq!(origin_exchange(unrouted, "wxpay.notify", "payment"), Some(Exchange::Notify));
+        assert_eq!(
+            origin_exchange(unrouted, "wxpay.commands", "order.query"),
+            Some(Exchange::Commands)
+        );
+        assert_eq!(origin_exchange(unrouted, "wxpay.commands", "payment"), None);
+        assert_eq!(origin_exchange(unrouted, "wxpay.unrouted", "payment"), None);
+        assert_eq!(origin_exchange(unrouted, "", "order.create"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Listening to events as a shop would, on a queue that is gone with the listener.
+//! EventSubscription to events as a shop would, on a queue that is gone with the listener.
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -11,14 +11,17 @@ use lapin::{
 use crate::{BrokerConfig, BrokerError, Exchange, dial::Wire, error::bounded, exchange_name};
 
 /// A subscription to events. Dropping it ends it.
-pub struct Listening {
+pub struct EventSubscription {
     events: Consumer,
     _wire: Wire,
 }
 
 /// Binds a temporary queue to the events that match `pattern` (`#` for all of them). For people
 /// and tests: what is published while nobody listens is not kept.
-pub async fn listen(config: &BrokerConfig, pattern: &str) -> Result<Listening, BrokerError> {
+pub async fn subscribe_events(
+    config: &BrokerConfig,
+    pattern: &str,
+) -> Result<EventSubscription, BrokerError> {
     let wire = Wire::dial(config).await?;
     let channel = bounded("opening a channel", wire.connection().create_channel()).await?;
     let temporary = QueueDeclareOptions {
@@ -39,10 +42,10 @@ pub async fn listen(config: &BrokerConfig, pattern: &str) -> Result<Listening, B
     bounded(format!("binding to {exchange}"), bound).await?;
     let no_ack = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     let consuming = channel.basic_consume(queue, "".into(), no_ack, FieldTable::default());
-    Ok(Listening { events: bounded("consuming events", consuming).await?, _wire: wire })
+    Ok(EventSubscription { events: bounded("consuming events", consuming).await?, _wire: wire })
 }
 
-impl Listening {
+impl EventSubscription {
     /// The body of the next event; `None` once the broker is gone.
     pub async fn next(&mut self) -> Option<Bytes> {
         let delivery = self.events.next().await?.ok()?;

@@ -4,12 +4,12 @@ use wechatpay_v2::client::Timeouts;
 
 /// What bounds our calls to WeChat. No setting changes it; tests lower it.
 #[derive(Clone, Copy, Debug)]
-pub struct Restraint {
+pub struct GatewayLimits {
     /// Commands of shops under way at once in one worker. The calls of one merchant hold at most
     /// its share of them: all when it is alone, a quarter when there are four or more.
-    pub creates: usize,
+    pub concurrent_creates: usize,
     /// Checks of the reconciler under way at once in one worker, shared in the same way.
-    pub checks: usize,
+    pub concurrent_checks: usize,
     /// So many failures in a row pause a merchant's calls.
     pub failures_max: u32,
     /// The first pause; it doubles from there until a call works.
@@ -20,13 +20,13 @@ pub struct Restraint {
     pub timeouts: Timeouts,
 }
 
-impl Default for Restraint {
+impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             // Slow calls must not hold up other orders.
-            creates: 256,
+            concurrent_creates: 256,
             // Each makes up to two calls, one after the other.
-            checks: 32,
+            concurrent_checks: 32,
             // Twice what makes one order unsettled by the same failure, so that no single order
             // that WeChat never understands pauses its whole merchant.
             failures_max: 10,

@@ -14,9 +14,9 @@ use std::time::Duration;
 use wechatpay_v2::MchId;
 
 use crate::clients::Clients;
-use crate::gateway::Shares;
-use crate::hands::Hands;
+use crate::gateway::FairSemaphore;
 use crate::merchants::Merchant;
+use crate::order_service::OrderService;
 use crate::store::StoreError;
 use crate::{clock, trace};
 
@@ -25,9 +25,9 @@ const DATABASE_AWAY: Outcome = Outcome::Snooze(Duration::from_secs(5));
 
 /// Handles the command queues.
 pub(crate) struct Commands {
-    pub(crate) hands: Hands,
+    pub(crate) service: OrderService,
     /// For the calls of creates, so that one merchant's slow ones leave room for the others'.
-    pub(crate) places: Shares,
+    pub(crate) permits: FairSemaphore,
     pub(crate) replier: Replier,
     pub(crate) namespace: Namespace,
     /// Whom a command must come from, when that is said.
@@ -85,7 +85,7 @@ impl Commands {
         if delivery.reply_to.as_ref().is_some_and(|queue| self.namespace.owns(queue)) {
             return Err(wrong("reply_to", "a queue outside this service's own names"));
         }
-        let merchant = self.hands.merchants.get(mch_id);
+        let merchant = self.service.merchants.get(mch_id);
         merchant.ok_or_else(|| wrong("mch_id", "a merchant that is served here"))
     }
 
@@ -124,7 +124,7 @@ impl Commands {
     ) -> Outcome {
         let id = identity::command_id(delivery);
         let at = clock::now();
-        let (store, trace) = (&self.hands.store, trace::of(delivery));
+        let (store, trace) = (&self.service.store, trace::of(delivery));
         let rejected = store.reject(&id, mch_id, out_trade_no, &problem, at, trace);
         if let Err(error) = rejected.await {
             return trouble(&error);

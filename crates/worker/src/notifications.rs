@@ -14,10 +14,10 @@ use time::format_description::well_known::Rfc3339;
 use wechatpay_v2::{AppId, MchId};
 
 use crate::budget::Budget;
-use crate::hands::Hands;
 use crate::merchants::{Merchant, Merchants};
-use crate::reconcile::Asks;
-use crate::store::{Evidence, Item, Settled, StoreError, Verdict};
+use crate::order_service::OrderService;
+use crate::reconcile::QueryRequests;
+use crate::store::{Evidence, NotificationStatus, Settled, SettlementInput, StoreError};
 use crate::{clock, failpoint};
 
 /// The database is away or busy: the batch waits in the broker, at no cost of an attempt.
@@ -31,19 +31,19 @@ const QUERIES_PER_MINUTE: u32 = 30;
 
 /// Handles the notification queue.
 pub(crate) struct Notifications {
-    hands: Hands,
+    service: OrderService,
     /// What does not verify is kept only so often.
     sample: Budget,
     /// What is odd makes us ask WeChat only so often.
     claimed_queries: Budget,
     signed_queries: Budget,
-    asks: Asks,
+    query_requests: QueryRequests,
 }
 
 /// What a delivery turned out to be, before the database is asked.
 pub(crate) enum Reading {
     /// Something to write down, and what to do with the delivery then.
-    Keep { item: Box<Item>, then: Outcome },
+    Keep { input: Box<SettlementInput>, then: Outcome },
     /// It can come from anybody: a bounded sample is kept, the rest is counted. What it claims to
     /// be about is worth a question.
     Unverified { evidence: Box<Evidence>, claims: Option<OrderKey> },
@@ -54,33 +54,33 @@ pub(crate) enum Reading {
 }
 
 impl Notifications {
-    pub(crate) fn new(hands: Hands, asks: Asks) -> Self {
+    pub(crate) fn new(service: OrderService, query_requests: QueryRequests) -> Self {
         Self {
-            hands,
+            service,
             sample: Budget::new(3600, SAMPLE_PER_HOUR),
             claimed_queries: Budget::new(60, QUERIES_PER_MINUTE),
             signed_queries: Budget::new(60, QUERIES_PER_MINUTE),
-            asks,
+            query_requests,
         }
     }
 
     /// Settles a batch; when it fails for a reason of ours, one by one, so that a poisoned message
     /// does not hold up its neighbours.
-    async fn settle(&self, items: &[Item]) -> Vec<Result<Settled, StoreError>> {
-        match self.hands.settle(items).await {
+    async fn settle(&self, inputs: &[SettlementInput]) -> Vec<Result<Settled, StoreError>> {
+        match self.service.settle(inputs).await {
             Ok(settled) => settled.into_iter().map(Ok).collect(),
-            Err(error) if items.len() == 1 => vec![Err(error)],
+            Err(error) if inputs.len() == 1 => vec![Err(error)],
             Err(StoreError::Unavailable(_)) => {
                 let away = |_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
-                items.iter().map(away).collect()
+                inputs.iter().map(away).collect()
             }
             Err(error) => {
-                tracing::warn!(%error, size = items.len(), "a batch is settled one by one");
-                let mut each = Vec::with_capacity(items.len());
-                for item in items {
-                    let settled = self.hands.settle(std::slice::from_ref(item)).await;
+                tracing::warn!(%error, size = inputs.len(), "a batch is settled one by one");
+                let mut each = Vec::with_capacity(inputs.len());
+                for input in inputs {
+                    let settled = self.service.settle(std::slice::from_ref(input)).await;
                     each.push(settled.and_then(|settled| {
-                        let none = || StoreError::Fault("an item without an answer".to_owned());
+                        let none = || StoreError::Fault("an input without a result".to_owned());
                         settled.into_iter().next().ok_or_else(none)
                     }));
                 }
@@ -111,23 +111,23 @@ impl Handler for Notifications {
         failpoint::reached("notification.taken");
         let mut sorted = Sorted::default();
         for (place, delivery) in batch.iter().enumerate() {
-            let outcome = self.sort(&mut sorted, place, read(&self.hands.merchants, delivery));
+            let outcome = self.sort(&mut sorted, place, read(&self.service.merchants, delivery));
             sorted.outcomes.push(outcome);
         }
-        let Sorted { mut outcomes, items, places, bad_signatures, mut odd } = sorted;
-        let settled = match items.is_empty() {
+        let Sorted { mut outcomes, inputs, places, bad_signatures, mut odd } = sorted;
+        let settled = match inputs.is_empty() {
             true => Vec::new(),
-            false => self.settle(&items).await,
+            false => self.settle(&inputs).await,
         };
         failpoint::reached("notification.settled");
-        for ((place, item), settled) in places.into_iter().zip(&items).zip(settled) {
+        for ((place, input), settled) in places.into_iter().zip(&inputs).zip(settled) {
             match settled {
                 Ok(settled) => {
-                    if item.learned.is_some() {
-                        count(settled.verdict.as_str());
+                    if input.observed_fact().is_some() {
+                        count(settled.status.as_str());
                     }
-                    say(item, &settled);
-                    odd.extend(odd_payment(item, &settled));
+                    say(input, &settled);
+                    odd.extend(odd_payment(input, &settled));
                 }
                 Err(error) => outcomes[place] = trouble(&error),
             }
@@ -142,8 +142,8 @@ impl Handler for Notifications {
 #[derive(Default)]
 struct Sorted {
     outcomes: Vec<Outcome>,
-    items: Vec<Item>,
-    /// Whose item it is.
+    inputs: Vec<SettlementInput>,
+    /// Whose input it is.
     places: Vec<usize>,
     bad_signatures: HashMap<MchId, i64>,
     /// What WeChat is to be asked about.
@@ -162,22 +162,22 @@ struct Odd {
 impl Notifications {
     fn sort(&self, sorted: &mut Sorted, place: usize, reading: Reading) -> Outcome {
         match reading {
-            Reading::Keep { item, then } => {
-                if item.learned.is_none() {
-                    count(item.evidence.as_ref().map_or("none", |it| it.verdict.as_str()));
+            Reading::Keep { input, then } => {
+                if let SettlementInput::Evidence(evidence) = &*input {
+                    count(evidence.status.as_str());
                 }
-                sorted.items.push(*item);
+                sorted.inputs.push(*input);
                 sorted.places.push(place);
                 then
             }
             Reading::Unverified { evidence, claims } => {
-                count(evidence.verdict.as_str());
-                if evidence.verdict == Verdict::BadSignature {
+                count(evidence.status.as_str());
+                if evidence.status == NotificationStatus::BadSignature {
                     *sorted.bad_signatures.entry(evidence.mch_id.clone()).or_default() += 1;
                 }
                 sorted.odd.extend(claims.map(|key| Odd { key, appid: None, signed: false }));
                 if self.sample.take(&evidence.mch_id, clock::now()) {
-                    sorted.items.push(Item { evidence: Some(*evidence), ..Item::default() });
+                    sorted.inputs.push(SettlementInput::Evidence(*evidence));
                     sorted.places.push(place);
                 }
                 Outcome::Done
@@ -195,7 +195,7 @@ impl Notifications {
 
     async fn tell_bad_signatures(&self, bad_signatures: HashMap<MchId, i64>) {
         for (mch_id, count) in bad_signatures {
-            let counted = self.hands.store.count_bad_signatures(&mch_id, count, clock::now());
+            let counted = self.service.store.count_bad_signatures(&mch_id, count, clock::now());
             if let Err(error) = counted.await {
                 tracing::warn!(%mch_id, count, %error, "bad signatures are not counted");
             }
@@ -219,7 +219,7 @@ impl Notifications {
             return;
         }
         let named: Vec<OrderKey> = odd.keys().cloned().collect();
-        let ours = match self.hands.store.unsettled_of(&named).await {
+        let ours = match self.service.store.filter_non_terminal(&named).await {
             Ok(ours) => ours.into_iter().collect::<BTreeSet<_>>(),
             Err(error) => {
                 tracing::warn!(orders = named.len(), %error, "no order is looked at now");
@@ -234,11 +234,11 @@ impl Notifications {
             if !self.budget_of(&it).take(&key.mch_id, clock::now()) {
                 metrics::counter!("wxpay_queries_over_budget_total").increment(1);
             } else if is_ours {
-                if let Err(error) = self.hands.store.hasten(&key).await {
+                if let Err(error) = self.service.store.schedule_check(&key).await {
                     tracing::warn!(%key, %error, "an order is not looked at now");
                 }
             } else if let Some(appid) = it.appid {
-                self.asks.ask(key, appid);
+                self.query_requests.send(key, appid);
             }
         }
     }
@@ -249,14 +249,14 @@ impl Notifications {
 }
 
 /// A payment that does not fit an order, or whose order we do not know.
-fn odd_payment(item: &Item, settled: &Settled) -> Option<Odd> {
-    let learned = item.learned.as_ref()?;
-    let odd = matches!(settled.verdict, Verdict::Exception | Verdict::Refused);
-    let appid = match &learned.fact {
+fn odd_payment(input: &SettlementInput, settled: &Settled) -> Option<Odd> {
+    let observed = input.observed_fact()?;
+    let odd = matches!(settled.status, NotificationStatus::Exception | NotificationStatus::Refused);
+    let appid = match &observed.fact {
         Fact::Paid { payment, .. } if settled.view.is_none() => Some(payment.appid.clone()),
         _ => None,
     };
-    odd.then(|| Odd { key: learned.key.clone(), appid, signed: true })
+    odd.then(|| Odd { key: observed.key.clone(), appid, signed: true })
 }
 
 fn trouble(error: &StoreError) -> Outcome {
@@ -274,14 +274,14 @@ fn count(result: &'static str) {
     metrics::counter!("wxpay_notifications_total", "result" => result).increment(1);
 }
 
-fn say(item: &Item, settled: &Settled) {
-    let Some(learned) = &item.learned else { return };
-    match settled.verdict {
-        Verdict::Exception | Verdict::Refused => {
-            tracing::warn!(key = %learned.key, verdict = settled.verdict.as_str(),
+fn say(input: &SettlementInput, settled: &Settled) {
+    let Some(observed) = input.observed_fact() else { return };
+    match settled.status {
+        NotificationStatus::Exception | NotificationStatus::Refused => {
+            tracing::warn!(key = %observed.key, verdict = settled.status.as_str(),
                 "a payment does not fit; an exception is open");
         }
-        _ => tracing::info!(key = %learned.key, verdict = settled.verdict.as_str(), "payment"),
+        _ => tracing::info!(key = %observed.key, verdict = settled.status.as_str(), "payment"),
     }
 }
 
@@ -290,7 +290,7 @@ fn evidence(
     delivery: &Delivery,
     kind: &'static str,
     merchant: &Merchant,
-    verdict: Verdict,
+    status: NotificationStatus,
 ) -> Evidence {
     let received_at = delivery.header("received_at");
     let received_at = received_at.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
@@ -302,7 +302,7 @@ fn evidence(
         transaction_id: None,
         raw: delivery.body.clone(),
         received_at: received_at.unwrap_or_else(clock::now),
-        verdict,
+        status,
         detail: None,
     }
 }
@@ -317,6 +317,6 @@ fn unverified(mut evidence: Evidence, why: String, claims: Option<OrderKey>) -> 
     Reading::Unverified { evidence: Box::new(evidence), claims }
 }
 
-fn keep(item: Item, then: Outcome) -> Reading {
-    Reading::Keep { item: Box::new(item), then }
+fn keep(input: SettlementInput, then: Outcome) -> Reading {
+    Reading::Keep { input: Box::new(input), then }
 }
