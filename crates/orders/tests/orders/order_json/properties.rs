@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use wechatpay_v2::SignType;
 
+use super::FIELDS;
+
 /// A text without outer white space of at most so many bytes, in every script.
 fn texts(bytes_max: usize) -> impl Strategy<Value = String> {
     let characters = r#"[ -~¡-¬®-ʯ一-鿿！-～<>&"'\\]{1,40}"#;
@@ -92,22 +94,8 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 fn objects() -> impl Strategy<Value = Map<String, Value>> {
-    let names = [
-        "mch_id",
-        "appid",
-        "out_trade_no",
-        "trade_type",
-        "body",
-        "total_fee",
-        "spbill_create_ip",
-        "openid",
-        "scene_info",
-        "detail",
-        "time_expire",
-        "sub_openid",
-    ];
     let name = prop_oneof![
-        3 => prop::sample::select(names.to_vec()).prop_map(str::to_owned),
+        3 => prop::sample::select(&FIELDS[..]).prop_map(str::to_owned),
         1 => any::<String>(),
     ];
     prop::collection::btree_map(name, values(), 0..12).prop_map(|map| map.into_iter().collect())
