@@ -20,7 +20,7 @@ pub const TRANSACTION: &str = "4200009876202607211234567890";
 pub const ACCEPTED_AT: OffsetDateTime = datetime!(2026-07-21 10:30:00.25 UTC);
 /// When an order reached its state, unless it is `created`.
 pub const REACHED_AT: OffsetDateTime = datetime!(2026-07-21 10:31:00.5 UTC);
-/// When facts are applied.
+/// When facts are applied to the sample order.
 pub const NOW: OffsetDateTime = datetime!(2026-07-21 10:40:00.75 UTC);
 pub const EXPIRE: OffsetDateTime = datetime!(2026-07-21 12:30:00 UTC);
 

@@ -1,4 +1,4 @@
-//! What holds for every body that can be sent.
+//! Properties of every body that can be sent.
 
 use orders::testing::{ACCEPTED_AT, EXPIRE, sample};
 use orders::{InvalidOrder, Order, OrderKey, OrderRequest};
