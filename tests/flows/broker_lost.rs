@@ -55,7 +55,7 @@ async fn stored(world: &World, number: &str) -> HashSet<String> {
 }
 
 #[tokio::test]
-async fn a_broker_that_has_lost_everything_costs_no_order_and_no_payment() {
+async fn broker_that_lost_its_data_costs_no_order() {
     let servers = Servers::start().await;
     let proxy = Proxy::to(servers.address(Server::RabbitMq), true).await;
     let amqp_text = through(servers.url(Server::RabbitMq), proxy.address).to_string();

@@ -115,7 +115,7 @@ fn closed_port() -> String {
 }
 
 #[tokio::test]
-async fn a_healthy_system_is_well_and_stays_as_it_is() {
+async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
     let world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
@@ -172,7 +172,7 @@ async fn a_healthy_system_is_well_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn files_that_are_wrong_make_lines_and_no_crash() {
+async fn doctor_names_wrong_files() {
     let world = World::start().await;
     let program = Program::of(&world);
     let key_file = program.key_file("1900000109");
@@ -221,7 +221,7 @@ async fn files_that_are_wrong_make_lines_and_no_crash() {
 }
 
 #[tokio::test]
-async fn clients_are_held_against_the_rules_and_the_merchants() {
+async fn doctor_checks_clients_against_merchants() {
     let world = World::start().await;
     let mut program = Program::of(&world);
     program.set("WXPAY_INGRESS_USER", "ingress");
@@ -250,7 +250,7 @@ async fn clients_are_held_against_the_rules_and_the_merchants() {
 }
 
 #[tokio::test]
-async fn what_drifts_and_what_waits_on_the_broker_is_named() {
+async fn doctor_names_topology_drift_and_parked_messages() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     let amqp = Amqp::connect(&world.environment).await;
@@ -302,7 +302,7 @@ async fn what_drifts_and_what_waits_on_the_broker_is_named() {
 }
 
 #[tokio::test]
-async fn money_that_waits_is_named_with_the_command_that_shows_it() {
+async fn doctor_names_unsettled_money_with_its_command() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
@@ -347,7 +347,7 @@ async fn money_that_waits_is_named_with_the_command_that_shows_it() {
 }
 
 #[tokio::test]
-async fn servers_that_are_away_make_one_bad_line_each() {
+async fn doctor_names_unreachable_servers_once_each() {
     let world = World::start().await;
     let mut program = Program::of(&world);
     let login = "somebody:s3cret-of-the-broker";
@@ -425,7 +425,7 @@ impl Gateway {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_away_silent_or_of_another_time_is_told() {
+async fn doctor_names_gateway_down_silent_or_clock_off() {
     let world = World::start().await;
     let with = |primary: String, backup: String| {
         let mut program = Program::of(&world);

@@ -21,7 +21,7 @@ fn with_a_token() -> reqwest::Client {
 }
 
 #[tokio::test]
-async fn no_program_logs_a_secret_however_much_it_is_told_to_log() {
+async fn no_secret_in_logs_at_trace_level() {
     let mut world = World::start().await;
     world.stop_workers().await;
     world.stop_ingress().await;

@@ -71,7 +71,7 @@ fn queue_depth(world: &World, queue: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_counts_of_five_paid_orders_and_some_trouble_are_exact() {
+async fn counts_of_five_paid_orders_and_failures_are_exact() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     world.stop_workers().await;
@@ -175,7 +175,7 @@ async fn the_counts_of_five_paid_orders_and_some_trouble_are_exact() {
 }
 
 #[tokio::test]
-async fn a_guard_that_holds_calls_back_is_seen_and_no_other() {
+async fn open_breaker_is_visible_for_its_merchant_only() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     world.stop_workers().await;
@@ -224,7 +224,7 @@ async fn a_guard_that_holds_calls_back_is_seen_and_no_other() {
 }
 
 #[tokio::test]
-async fn before_anything_happens_the_gauges_are_there() {
+async fn gauges_exist_before_first_order() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     world.stop_workers().await;

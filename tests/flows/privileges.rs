@@ -19,7 +19,7 @@ use roles::Roles;
 use users::Users;
 
 #[tokio::test]
-async fn the_whole_road_needs_no_more_than_is_shipped() {
+async fn shipped_privileges_suffice_and_refuse_the_rest() {
     let servers = Servers::start().await;
     let (mut world, users, roles) = least(&servers).await;
     let mut program = Program::of(&world);

@@ -49,7 +49,7 @@ fn named(mut url: Url, parameters: &[(&str, &str)]) -> Url {
 }
 
 #[tokio::test]
-async fn servers_of_a_private_authority_are_believed_and_others_are_not() {
+async fn servers_of_private_authority_are_trusted_others_refused() {
     let servers = Servers::start().await;
     let (ours, theirs) = (Authority::new(), Authority::new());
     let folder = Folder::new();

@@ -69,7 +69,7 @@ fn after_failures() -> CheckSchedule {
 }
 
 #[tokio::test]
-async fn the_previous_key_still_verifies() {
+async fn previous_key_still_verifies() {
     let world = World::start().await;
     let mut orders = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
@@ -88,7 +88,7 @@ async fn the_previous_key_still_verifies() {
 }
 
 #[tokio::test]
-async fn with_a_wrong_key_an_order_waits_and_its_view_says_why() {
+async fn order_waits_and_view_says_why_with_wrong_key() {
     let world =
         World::start_with(Options { schedule: Some(after_failures()), ..Options::default() }).await;
     for shop in [world.shop(), world.hmac_shop()] {
@@ -113,7 +113,7 @@ async fn with_a_wrong_key_an_order_waits_and_its_view_says_why() {
 }
 
 #[tokio::test]
-async fn a_payment_that_was_told_while_the_key_was_wrong_is_found_when_it_is_right() {
+async fn payment_notified_during_wrong_key_is_found_later() {
     let world =
         World::start_with(Options { schedule: Some(after_failures()), ..Options::default() }).await;
     let mut orders = Vec::new();
@@ -147,7 +147,7 @@ async fn a_payment_that_was_told_while_the_key_was_wrong_is_found_when_it_is_rig
 
 /// A key that stays wrong is not tried for ever; whoever mends it asks again.
 #[tokio::test]
-async fn a_key_that_stays_wrong_makes_orders_unsettled_and_nothing_is_lost() {
+async fn permanently_wrong_key_makes_orders_unsettled() {
     let world =
         World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await;
     let shop = world.shop();
@@ -181,7 +181,7 @@ async fn a_key_that_stays_wrong_makes_orders_unsettled_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn a_key_that_changes_in_mid_flight_loses_none_of_twenty_orders() {
+async fn key_changed_in_flight_loses_no_order() {
     let options =
         Options { workers: Some(2), schedule: Some(fast_schedule()), ..Options::default() };
     let world = World::start_with(options).await;
@@ -226,7 +226,7 @@ async fn a_key_that_changes_in_mid_flight_loses_none_of_twenty_orders() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_used_changes_no_key_and_one_that_can_does() {
+async fn unusable_merchants_file_leaves_keys_in_force() {
     let mut world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{called_once_each, posted, waits};
 
 #[tokio::test]
-async fn a_worker_that_is_started_before_the_migrations_waits_for_them() {
+async fn worker_started_before_migrations_waits() {
     let world = World::start_with(Options { unmigrated: true, ..Options::default() }).await;
     // The broker and the database are there, and yet it is not ready.
     let not_ready = "not consuming: are the migrations applied?\n";
@@ -34,7 +34,7 @@ async fn a_worker_that_is_started_before_the_migrations_waits_for_them() {
 }
 
 #[tokio::test]
-async fn a_worker_that_owns_no_topology_waits_for_it() {
+async fn worker_without_topology_waits() {
     let world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
     let namespace = world.environment.namespace.to_string();
     eventually("the worker to miss an exchange", async || {
@@ -72,7 +72,7 @@ async fn declare(world: &World) {
 
 /// The front door opens when it sees where to publish to; by then somebody must be listening there.
 #[tokio::test]
-async fn an_order_that_is_accepted_while_the_topology_is_made_is_not_left_behind() {
+async fn order_accepted_during_topology_declaration_is_processed() {
     let mut world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
     world.stop_workers().await;
     let (shop, number) = (world.shop(), Shop::number());
@@ -92,7 +92,7 @@ async fn an_order_that_is_accepted_while_the_topology_is_made_is_not_left_behind
 
 /// Design 7: nothing is dropped as unroutable; the worker restores what is missing and replays.
 #[tokio::test]
-async fn a_worker_mends_the_topology_and_replays_what_went_astray() {
+async fn worker_restores_topology_and_replays_unrouted() {
     let mut world = World::start().await;
     let (shop, paid, number) = (world.shop(), Shop::number(), Shop::number());
     world.create_payable(&shop.order(&paid, 9900)).await;

@@ -133,7 +133,7 @@ async fn count(world: &World, shop: &Shop, which: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn calls_that_never_end_hold_no_more_than_their_merchants_places() {
+async fn hanging_calls_hold_only_their_merchants_permits() {
     let world = world_with(narrow()).await;
     let (broken, sound) = (world.shop(), world.hmac_shop());
     fail_all_calls(&world, &broken, Fault::Hold);
@@ -155,7 +155,7 @@ async fn calls_that_never_end_hold_no_more_than_their_merchants_places() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_costs_a_few_calls_and_no_order_of_anybody() {
+async fn wrong_key_costs_few_calls_and_no_order() {
     let gateway_limits = GatewayLimits { pause_first: NEVER, pause_max: NEVER, ..narrow() };
     let world = world_with(gateway_limits).await;
     let (broken, sound) = (world.shop(), world.hmac_shop());
@@ -197,7 +197,7 @@ async fn a_wrong_key_costs_a_few_calls_and_no_order_of_anybody() {
 }
 
 #[tokio::test]
-async fn calls_that_fail_pause_one_probes_and_all_are_made_when_it_works() {
+async fn failing_calls_pause_until_probe_succeeds() {
     let pause = Duration::from_millis(100);
     let gateway_limits =
         GatewayLimits { failures_max: 3, pause_first: pause, pause_max: pause * 3, ..narrow() };
@@ -231,7 +231,7 @@ async fn calls_that_fail_pause_one_probes_and_all_are_made_when_it_works() {
 }
 
 #[tokio::test]
-async fn a_burst_over_the_limit_is_spread_and_nobody_is_lost() {
+async fn burst_above_rate_is_spread_and_no_order_lost() {
     // There is a place for each of them.
     let world = world_with(GatewayLimits::default()).await;
     let shop = world.shop();
@@ -256,7 +256,7 @@ async fn a_burst_over_the_limit_is_spread_and_nobody_is_lost() {
 }
 
 #[tokio::test]
-async fn many_due_orders_of_one_merchant_hide_no_payment_of_another() {
+async fn due_orders_of_one_merchant_delay_no_other_merchant() {
     let world = world_with(narrow()).await;
     let (broken, sound) = (world.shop(), world.hmac_shop());
     let numbers: Vec<String> = (0..100).map(|_| Shop::number()).collect();
@@ -289,7 +289,7 @@ async fn many_due_orders_of_one_merchant_hide_no_payment_of_another() {
 
 /// A closing order waits as any other, and is closed when calls work again.
 #[tokio::test]
-async fn what_is_to_be_closed_while_calls_pause_is_closed_later() {
+async fn close_during_pause_is_done_later() {
     let gateway_limits =
         GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
     let world = world_with(gateway_limits).await;
@@ -320,7 +320,7 @@ async fn what_is_to_be_closed_while_calls_pause_is_closed_later() {
 
 /// A prepay that is old and still valid is better than none.
 #[tokio::test]
-async fn a_prepay_that_cannot_be_renewed_now_is_told_as_it_is() {
+async fn prepay_not_renewable_now_is_returned_unchanged() {
     let gateway_limits =
         GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
     let gateway_limits = Some(gateway_limits);
@@ -347,7 +347,7 @@ async fn a_prepay_that_cannot_be_renewed_now_is_told_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_backup_host_takes_over_and_gives_back() {
+async fn backup_host_takes_over_until_primary_returns() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let primary = format!("http://{}", socket.local_addr().unwrap());

@@ -42,7 +42,7 @@ fn signature(names: &[&str], pay: &Value, key: &str, sign_type: SignType) -> Str
 const JSAPI_SIGNED: [&str; 5] = ["appId", "timeStamp", "nonceStr", "package", "signType"];
 
 #[tokio::test]
-async fn a_mini_program_order_by_md5() {
+async fn jsapi_order_signed_with_md5_is_paid() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let view = pays(&world, &shop, &shop.order(&number, 9900)).await;
@@ -55,7 +55,7 @@ async fn a_mini_program_order_by_md5() {
 }
 
 #[tokio::test]
-async fn a_mini_program_order_by_hmac_sha256() {
+async fn jsapi_order_signed_with_hmac_sha256_is_paid() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
     let view = pays(&world, &shop, &shop.order(&number, 1)).await;
@@ -67,7 +67,7 @@ async fn a_mini_program_order_by_hmac_sha256() {
 }
 
 #[tokio::test]
-async fn an_app_order() {
+async fn app_order_is_paid() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let view = pays(&world, &shop, &shop.order_of_type(&number, "APP")).await;
@@ -80,7 +80,7 @@ async fn an_app_order() {
 }
 
 #[tokio::test]
-async fn a_qr_code_order() {
+async fn native_order_is_paid() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let view = pays(&world, &shop, &shop.order_of_type(&number, "NATIVE")).await;
@@ -90,7 +90,7 @@ async fn a_qr_code_order() {
 }
 
 #[tokio::test]
-async fn an_order_from_a_mobile_browser() {
+async fn mweb_order_is_paid() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
     let view = pays(&world, &shop, &shop.order_of_type(&number, "MWEB")).await;
@@ -99,7 +99,7 @@ async fn an_order_from_a_mobile_browser() {
 }
 
 #[tokio::test]
-async fn without_waiting_the_answer_is_accepted_and_the_order_follows() {
+async fn create_without_wait_answers_202() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let (status, _) = world.create(&shop.order(&number, 100), None).await;

@@ -73,7 +73,7 @@ fn never_differed(world: &World) {
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_leaves_the_order_created_and_the_same_order_again_is_payable() {
+async fn repeat_after_unknown_outcome_is_payable() {
     let world = World::start().await;
     let faults = [
         Fault::DropBefore,
@@ -108,7 +108,7 @@ async fn an_unknown_outcome_leaves_the_order_created_and_the_same_order_again_is
 }
 
 #[tokio::test]
-async fn a_refusal_that_is_not_for_good_fails_nothing() {
+async fn temporary_refusal_fails_no_order() {
     let world = World::start().await;
     let shop = world.shop();
     for err_code in [
@@ -131,7 +131,7 @@ async fn a_refusal_that_is_not_for_good_fails_nothing() {
 }
 
 #[tokio::test]
-async fn what_wechat_says_in_clear_is_passed_on_in_words() {
+async fn wechats_text_is_passed_on() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -144,7 +144,7 @@ async fn what_wechat_says_in_clear_is_passed_on_in_words() {
 }
 
 #[tokio::test]
-async fn however_often_the_outcome_is_unknown_the_parameters_stay_the_same() {
+async fn parameters_stay_equal_over_unknown_outcomes() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -169,7 +169,7 @@ async fn however_often_the_outcome_is_unknown_the_parameters_stay_the_same() {
 }
 
 #[tokio::test]
-async fn another_order_under_a_number_of_unknown_outcome_is_a_conflict_and_not_called() {
+async fn other_order_under_unknown_number_is_conflict() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -188,7 +188,7 @@ async fn another_order_under_a_number_of_unknown_outcome_is_a_conflict_and_not_c
 }
 
 #[tokio::test]
-async fn the_payment_may_arrive_before_we_know_that_the_order_exists() {
+async fn payment_may_arrive_before_create_outcome() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -206,7 +206,7 @@ async fn the_payment_may_arrive_before_we_know_that_the_order_exists() {
 }
 
 #[tokio::test]
-async fn the_payment_may_arrive_while_we_wait_for_the_answer() {
+async fn payment_may_arrive_during_create_call() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -232,7 +232,7 @@ async fn the_payment_may_arrive_while_we_wait_for_the_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_is_given_up_and_settled_by_the_same_order_again() {
+async fn call_without_answer_is_settled_by_repeat() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -245,7 +245,7 @@ async fn an_answer_that_never_comes_is_given_up_and_settled_by_the_same_order_ag
 }
 
 #[tokio::test]
-async fn a_slow_call_holds_up_no_other_order() {
+async fn slow_call_delays_no_other_order() {
     let world = World::start().await;
     let (shop, slow) = (world.shop(), Shop::number());
     let order = shop.order(&slow, 9900);

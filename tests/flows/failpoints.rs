@@ -96,11 +96,11 @@ async fn vanishes(step: &str) {
 }
 
 #[tokio::test]
-async fn a_worker_may_die_at_every_step() {
+async fn worker_may_die_at_every_failpoint() {
     stream::iter(STEPS).for_each_concurrent(AT_ONCE, dies_at).await;
 }
 
 #[tokio::test]
-async fn every_answer_of_wechat_may_vanish() {
+async fn every_answer_of_wechat_may_be_lost() {
     stream::iter(ANSWERS).for_each_concurrent(AT_ONCE, vanishes).await;
 }

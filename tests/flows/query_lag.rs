@@ -16,7 +16,7 @@ fn unpublished() -> PayOptions {
 }
 
 #[tokio::test]
-async fn a_query_that_lags_behind_a_payment_is_asked_again() {
+async fn query_lagging_behind_payment_is_repeated() {
     let world = world().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -29,7 +29,7 @@ async fn a_query_that_lags_behind_a_payment_is_asked_again() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_failed_does_not_end_an_order() {
+async fn payerror_does_not_end_order() {
     let world = world().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.inject_fault(Api::Orderquery, &number, Fault::PayError, 3);
@@ -47,7 +47,7 @@ async fn an_attempt_that_failed_does_not_end_an_order() {
 
 /// The query before closeorder says NOTPAY, closeorder says ORDERPAID: who knows better?
 #[tokio::test]
-async fn a_close_between_a_payment_and_the_query_that_lags_ends_paid() {
+async fn close_with_lagging_query_ends_paid() {
     let world = world().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;

@@ -63,7 +63,7 @@ async fn rejections(world: &World, number: &str, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_same_order_again_gets_fresh_parameters_and_no_second_call() {
+async fn same_order_gets_fresh_pay_and_no_second_call() {
     let world = World::start().await;
     for (shop, merchant) in [world.shop(), world.hmac_shop()].iter().zip(&world.merchants) {
         let number = Shop::number();
@@ -87,7 +87,7 @@ async fn the_same_order_again_gets_fresh_parameters_and_no_second_call() {
 }
 
 #[tokio::test]
-async fn a_paid_order_asked_for_again_is_answered_paid() {
+async fn repeat_of_paid_order_answers_paid() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -110,7 +110,7 @@ async fn a_paid_order_asked_for_again_is_answered_paid() {
 }
 
 #[tokio::test]
-async fn what_does_not_make_another_order() {
+async fn equivalent_fields_are_the_same_order() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -135,7 +135,7 @@ async fn what_does_not_make_another_order() {
 }
 
 #[tokio::test]
-async fn other_fields_under_the_same_number_are_a_conflict_that_changes_nothing() {
+async fn other_fields_under_same_number_are_conflict() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = with(&shop.order(&number, 9900), "attach", "cart-17");
@@ -184,7 +184,7 @@ async fn other_fields_under_the_same_number_are_a_conflict_that_changes_nothing(
 }
 
 #[tokio::test]
-async fn a_number_belongs_to_its_merchant() {
+async fn number_belongs_to_its_merchant() {
     let world = World::start().await;
     let number = Shop::number();
     for (shop, fee) in [(world.shop(), 100), (world.hmac_shop(), 200)] {
@@ -196,7 +196,7 @@ async fn a_number_belongs_to_its_merchant() {
 }
 
 #[tokio::test]
-async fn the_same_order_asked_for_many_times_at_once_is_one_order() {
+async fn same_order_posted_concurrently_is_one_order() {
     let world = World::start().await;
     let shop = world.shop();
     for round in 0..5 {
@@ -224,7 +224,7 @@ async fn the_same_order_asked_for_many_times_at_once_is_one_order() {
 }
 
 #[tokio::test]
-async fn while_the_first_call_is_under_way_a_repeat_hears_that_it_is() {
+async fn repeat_during_first_call_answers_created() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
@@ -255,7 +255,7 @@ async fn while_the_first_call_is_under_way_a_repeat_hears_that_it_is() {
 }
 
 #[tokio::test]
-async fn different_orders_under_one_number_at_once_leave_one_standing() {
+async fn concurrent_different_orders_leave_one() {
     let world = World::start().await;
     let shop = world.shop();
     for round in 0..3 {
@@ -284,7 +284,7 @@ async fn different_orders_under_one_number_at_once_leave_one_standing() {
 }
 
 #[tokio::test]
-async fn a_refused_order_asked_for_again_is_refused_again() {
+async fn repeat_of_refused_order_is_refused() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = shop.order(&number, 9900);
