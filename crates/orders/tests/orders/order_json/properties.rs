@@ -1,13 +1,9 @@
-//! What holds for every body that anybody can send.
+//! What holds for every body that can be sent.
 
-#![allow(clippy::unwrap_used, reason = "a sample that does not parse fails the test")]
-
-mod sample;
-
+use orders::testing::{ACCEPTED_AT, EXPIRE, sample};
 use orders::{InvalidOrder, Order, OrderKey, OrderRequest};
 use proptest::option;
 use proptest::prelude::*;
-use sample::{ACCEPTED_AT, EXPIRE, body};
 use serde_json::{Map, Value, json};
 use wechatpay_v2::SignType;
 
@@ -143,10 +139,10 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(sample::cases())]
+    #![proptest_config(crate::proptest_config())]
 
     #[test]
-    fn what_is_written_is_read_again(body in bodies()) {
+    fn valid_order_survives_a_round_trip(body in bodies()) {
         let order = OrderRequest::parse(body.to_string().as_bytes());
         prop_assert!(order.is_ok(), "{:?}", order);
         let order = order.unwrap();
@@ -165,24 +161,24 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes in any::<Vec<u8>>()) {
+    fn arbitrary_bytes_do_not_panic(bytes in any::<Vec<u8>>()) {
         check(&bytes)?;
     }
 
     #[test]
-    fn no_text_panics(text in any::<String>()) {
+    fn arbitrary_text_does_not_panic(text in any::<String>()) {
         check(text.as_bytes())?;
         check(json!({ "body": text, "detail": text, text.clone(): text }).to_string().as_bytes())?;
     }
 
     #[test]
-    fn no_object_panics(object in objects()) {
+    fn arbitrary_object_does_not_panic(object in objects()) {
         check(Value::Object(object).to_string().as_bytes())?;
     }
 
     /// A right order with one field replaced by anything is an order or names that field.
     #[test]
-    fn no_field_panics(order in bodies(), which in any::<prop::sample::Index>(), value in values()) {
+    fn replaced_field_is_read_or_named(order in bodies(), which in any::<prop::sample::Index>(), value in values()) {
         let mut order = order;
         let fields = order.as_object_mut().unwrap();
         let name = which.get(&fields.keys().cloned().collect::<Vec<_>>()).clone();
@@ -196,8 +192,8 @@ proptest! {
 
     /// A right order with one byte replaced, cut or doubled.
     #[test]
-    fn no_damage_panics(which in any::<prop::sample::Index>(), byte in any::<u8>(), kind in 0..4_u8) {
-        let mut bytes = body().to_string().into_bytes();
+    fn damaged_order_does_not_panic(which in any::<prop::sample::Index>(), byte in any::<u8>(), kind in 0..4_u8) {
+        let mut bytes = sample().to_string().into_bytes();
         let at = which.index(bytes.len());
         match kind {
             0 => bytes[at] = byte,

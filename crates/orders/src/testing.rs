@@ -1,83 +1,71 @@
-//! One order of the reference's sample shop, in every state, and what WeChat can say about it.
+//! The sample order of the workspace's tests: its JSON, the order in every state, and a payment that
+//! matches it. Behind the feature `testing`, which only tests enable.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file is a crate of its own and uses a part of this"
-)]
 #![allow(clippy::unwrap_used, reason = "a sample that does not parse fails the test")]
 
-use orders::{ApplyContext, Fact, Failure, Order, OrderRequest, Source, State, StateName};
-use proptest::test_runner::{Config, FileFailurePersistence};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::datetime;
 use wechatpay_v2::unifiedorder::Prepay;
 use wechatpay_v2::{BeijingTime, Fen, OpenId, Payment, PrepayId, SignType, TransactionId};
 
+use crate::{ApplyContext, Fact, Failure, Order, OrderRequest, Source, State, StateName};
+
 pub const OPENID: &str = "oDemoUser0000000000000000001";
+pub const PREPAY: &str = "wx21183000118842f0c7d9a1b2c3d4e50000";
 pub const TRANSACTION: &str = "4200009876202607211234567890";
 pub const ACCEPTED_AT: OffsetDateTime = datetime!(2026-07-21 10:30:00.25 UTC);
-/// When every state but `created` was reached.
+/// When an order reached its state, unless it is `created`.
 pub const REACHED_AT: OffsetDateTime = datetime!(2026-07-21 10:31:00.5 UTC);
 /// When facts are applied.
 pub const NOW: OffsetDateTime = datetime!(2026-07-21 10:40:00.75 UTC);
 pub const EXPIRE: OffsetDateTime = datetime!(2026-07-21 12:30:00 UTC);
 
-/// A failure's seed is written beside the test, to be committed with its repair.
-pub fn cases() -> Config {
-    let seeds = FileFailurePersistence::WithSource("seeds");
-    Config { failure_persistence: Some(Box::new(seeds)), ..Config::default() }
-}
-
-/// The smallest order that a shop can send.
-pub fn body() -> Value {
+/// The smallest order that a shop can send, as JSON.
+pub fn sample() -> Value {
     json!({
         "mch_id": "1699000001",
         "appid": "wx5f0c2e7a91d34b68",
         "out_trade_no": "SO20260721A0001",
-        "body": "极光小店-鲜花",
+        "body": "极光小店-鲜花&绿植",
         "total_fee": 9900,
-        "spbill_create_ip": "203.0.113.7",
+        "spbill_create_ip": "203.0.113.24",
         "openid": OPENID,
     })
 }
 
-/// The same order of a sub-merchant.
-pub fn sub_body() -> Value {
-    let mut body = body();
-    body["sub_mch_id"] = json!("1699000002");
-    body["sub_appid"] = json!("wx00000000000000aa");
-    body
+/// The same order, for a sub-merchant.
+pub fn sample_with_sub_merchant() -> Value {
+    let mut order = sample();
+    order["sub_mch_id"] = json!("1699000002");
+    order["sub_appid"] = json!("wx00000000000000aa");
+    order
 }
 
-/// `body` with one field set, or taken away by `null`.
-pub fn with(mut body: Value, field: &str, value: Value) -> Value {
-    let fields = body.as_object_mut().unwrap();
+/// `order` with one field set, or removed when `value` is null.
+pub fn with(mut order: Value, field: &str, value: Value) -> Value {
+    let fields = order.as_object_mut().unwrap();
     match value {
         Value::Null => fields.remove(field),
         value => fields.insert(field.to_owned(), value),
     };
-    body
+    order
 }
 
-pub fn request(body: &Value) -> OrderRequest {
-    OrderRequest::parse(body.to_string().as_bytes()).unwrap()
+pub fn request(order: &Value) -> OrderRequest {
+    OrderRequest::parse(order.to_string().as_bytes()).unwrap()
 }
 
-pub fn accepted(body: &Value) -> Order {
-    Order::accept(request(body), EXPIRE, SignType::HmacSha256, ACCEPTED_AT).0
+pub fn accepted(order: &Value) -> Order {
+    Order::accept(request(order), EXPIRE, SignType::HmacSha256, ACCEPTED_AT).0
 }
 
-/// The order in a state. Its `seq` and `gateway_message` are set, so that a change shows.
-pub fn order_in(state: StateName, body: &Value) -> Order {
-    let accepted = accepted(body);
+/// The order in a state. `seq` and `gateway_message` are set, so that a change of them shows.
+pub fn order_in(state: StateName, order: &Value) -> Order {
+    let accepted = accepted(order);
     let state = match state {
         StateName::Created => State::Created,
-        StateName::Payable => State::Payable {
-            prepay: prepay("wx21183000118842f0c7d9a1b2c3d4e50000"),
-            issued_at: REACHED_AT,
-        },
+        StateName::Payable => State::Payable { prepay: prepay(PREPAY), issued_at: REACHED_AT },
         StateName::Paid => State::Paid(Box::new(payment(&accepted))),
         StateName::Closing => State::Closing { since: REACHED_AT },
         StateName::Closed => State::Closed { at: REACHED_AT },
@@ -100,7 +88,7 @@ pub fn failure() -> Failure {
     Failure { err_code: "NOAUTH".to_owned(), err_code_des: "商户无此接口权限".to_owned() }
 }
 
-/// A payment that matches the order in every field, ended before every [`REACHED_AT`].
+/// A payment that matches the order in every field. It ended before [`REACHED_AT`].
 pub fn payment(order: &Order) -> Payment {
     let request = &order.request;
     Payment {

@@ -1,23 +1,22 @@
-//! What holds for every history, however facts repeat, overtake each other or lie.
-
-#![allow(clippy::unwrap_used, reason = "a sample that does not parse fails the test")]
-
-mod sample;
+//! What holds for every history, whichever facts repeat, overtake each other or are wrong.
 
 use std::collections::BTreeSet;
 
+use orders::testing::{
+    ACCEPTED_AT, accepted, fen, order_in, payment, prepay, sample_with_sub_merchant, time_end,
+    transaction,
+};
 use orders::{
     Applied, ApplyContext, Exception, ExceptionKind, Fact, Failure, Order, OrderView, Source,
     State, StateName, Step, event,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sample::{accepted, fen, order_in, payment, prepay, sub_body, time_end, transaction};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 use wechatpay_v2::{AppId, MchId, OutTradeNo, Payment, SignType};
 
-/// The transitions of design 5, and no others.
+/// The transitions of the table, and no others.
 const ALLOWED: [(StateName, StateName); 12] = {
     use StateName::{Closed, Closing, Created, Failed, Paid, Payable};
     [
@@ -36,16 +35,16 @@ const ALLOWED: [(StateName, StateName); 12] = {
     ]
 };
 
-/// A fact as it is told to the machine.
+/// A fact, as it is given to the machine.
 #[derive(Clone, Debug)]
-struct Told {
+struct Input {
     fact: Fact,
     context: ApplyContext,
     /// Whether it is a payment that matches the order.
-    right: bool,
+    matches: bool,
 }
 
-impl Told {
+impl Input {
     fn payment(&self) -> Option<&Payment> {
         match &self.fact {
             Fact::Paid { payment, .. } => Some(payment),
@@ -53,7 +52,7 @@ impl Told {
         }
     }
 
-    /// The same fact, told again a minute later.
+    /// The same fact, a minute later.
     fn later(&self) -> Self {
         let mut later = self.clone();
         later.context.at += Duration::MINUTE;
@@ -62,7 +61,7 @@ impl Told {
 }
 
 /// Makes a payment wrong in one of ten ways.
-fn spoil(way: u8, payment: &mut Payment, sign_type: &mut SignType, context: &mut ApplyContext) {
+fn falsify(way: u8, payment: &mut Payment, sign_type: &mut SignType, context: &mut ApplyContext) {
     match way {
         0 => payment.mch_id = MchId::parse("1699000009").unwrap(),
         1 => payment.appid = AppId::parse("wxother").unwrap(),
@@ -78,7 +77,7 @@ fn spoil(way: u8, payment: &mut Payment, sign_type: &mut SignType, context: &mut
 }
 
 fn instants() -> impl Strategy<Value = OffsetDateTime> {
-    (0..4 * 3_600_000_i64).prop_map(|ms| sample::ACCEPTED_AT + Duration::milliseconds(ms))
+    (0..4 * 3_600_000_i64).prop_map(|ms| ACCEPTED_AT + Duration::milliseconds(ms))
 }
 
 fn contexts() -> impl Strategy<Value = ApplyContext> {
@@ -90,17 +89,17 @@ fn contexts() -> impl Strategy<Value = ApplyContext> {
     })
 }
 
-/// A payment under one of four transactions, right or wrong. A transaction is either or: WeChat
-/// does not say two things about one payment.
-fn payments() -> impl Strategy<Value = Told> {
+/// A payment under one of four transactions, matching or wrong. A transaction is one or the other:
+/// WeChat does not say two things about one payment.
+fn payments() -> impl Strategy<Value = Input> {
     payments_with(prop_oneof![Just(None), (0..10_u8).prop_map(Some)])
 }
 
-fn right_payments() -> impl Strategy<Value = Told> {
+fn matching_payments() -> impl Strategy<Value = Input> {
     payments_with(Just(None))
 }
 
-fn payments_with(wrongs: impl Strategy<Value = Option<u8>>) -> impl Strategy<Value = Told> {
+fn payments_with(wrongs: impl Strategy<Value = Option<u8>>) -> impl Strategy<Value = Input> {
     (0..4_u8, wrongs, instants(), 0..=9900_i64, any::<bool>(), contexts()).prop_map(
         |(id, wrong, ended, cash_fee, has_cash, mut context)| {
             let mut sign_type = SignType::HmacSha256;
@@ -109,20 +108,20 @@ fn payments_with(wrongs: impl Strategy<Value = Option<u8>>) -> impl Strategy<Val
                 transaction_id: transaction(&format!("42000098762026072100{group:02}{id}")),
                 time_end: time_end(ended),
                 cash_fee: has_cash.then(|| fen(cash_fee)),
-                ..payment(&accepted(&sub_body()))
+                ..payment(&accepted(&sample_with_sub_merchant()))
             };
             if let Some(way) = wrong {
-                spoil(way, &mut payment, &mut sign_type, &mut context);
+                falsify(way, &mut payment, &mut sign_type, &mut context);
             }
             let payment = Box::new(payment);
             let fact = Fact::Paid { payment, sign_type };
-            let right = wrong.is_none();
-            Told { fact, context, right }
+            let matches = wrong.is_none();
+            Input { fact, context, matches }
         },
     )
 }
 
-fn others() -> impl Strategy<Value = Told> {
+fn others() -> impl Strategy<Value = Input> {
     let facts = prop_oneof![
         3 => (0..4_u8).prop_map(|n| Fact::PrepayIssued(prepay(&format!("wx{n}")))),
         1 => (0..3_u8).prop_map(|n| Fact::CreateRefused(Failure {
@@ -132,10 +131,10 @@ fn others() -> impl Strategy<Value = Told> {
         1 => Just(Fact::CloseRequested),
         1 => Just(Fact::Closed),
     ];
-    (facts, contexts()).prop_map(|(fact, context)| Told { fact, context, right: false })
+    (facts, contexts()).prop_map(|(fact, context)| Input { fact, context, matches: false })
 }
 
-fn told() -> impl Strategy<Value = Told> {
+fn inputs() -> impl Strategy<Value = Input> {
     prop_oneof![payments(), others()]
 }
 
@@ -147,20 +146,20 @@ fn identity(exception: &Exception) -> Identity {
     (exception.kind, id)
 }
 
-/// An order and the exceptions that were opened on the way.
+/// An order and the exceptions that its facts opened.
 #[derive(Clone, Debug)]
-struct Story {
+struct History {
     order: Order,
     exceptions: BTreeSet<Identity>,
 }
 
-impl Story {
-    fn begin(order: Order) -> Self {
+impl History {
+    fn of(order: Order) -> Self {
         Self { order, exceptions: BTreeSet::new() }
     }
 
-    fn tell(&mut self, told: &Told) -> Step {
-        match self.order.apply(&told.fact, &told.context) {
+    fn apply(&mut self, input: &Input) -> Step {
+        match self.order.apply(&input.fact, &input.context) {
             Ok(applied) => {
                 self.exceptions.extend(applied.exception.iter().map(identity));
                 self.order = applied.order;
@@ -173,9 +172,9 @@ impl Story {
         }
     }
 
-    fn tell_all(&mut self, all: &[Told]) {
-        for told in all {
-            self.tell(told);
+    fn apply_all(&mut self, all: &[Input]) {
+        for input in all {
+            self.apply(input);
         }
     }
 
@@ -186,7 +185,7 @@ impl Story {
         }
     }
 
-    /// What finance sees: the payment that is booked, and the exceptions about payments.
+    /// The booked payment, and the exceptions about payments.
     fn money(&self) -> (Option<&Payment>, BTreeSet<&Identity>) {
         let about_money = |(kind, _): &&Identity| *kind != ExceptionKind::Contradiction;
         (self.booked(), self.exceptions.iter().filter(about_money).collect())
@@ -195,31 +194,32 @@ impl Story {
 
 fn starts() -> impl Strategy<Value = Order> {
     prop_oneof![
-        3 => Just(accepted(&sub_body())),
+        3 => Just(accepted(&sample_with_sub_merchant())),
         2 => prop::sample::select(&StateName::ALL[..])
-            .prop_map(|state| order_in(state, &sub_body())),
+            .prop_map(|state| order_in(state, &sample_with_sub_merchant())),
     ]
 }
 
 proptest! {
-    #![proptest_config(sample::cases())]
+    #![proptest_config(crate::proptest_config())]
 
-    /// Every step is one of the table's, `seq` counts without a gap, `paid` is never left, and the
-    /// rest of the order is what it was.
+    /// Every step is one of the table's, `seq` has no gap, `paid` is never left, and the rest of the
+    /// order does not change.
     #[test]
-    fn a_history_only_takes_steps_of_the_table(start in starts(), all in vec(told(), 0..40)) {
-        let mut story = Story::begin(start.clone());
-        for told in &all {
-            let before = story.order.clone();
-            let step = story.tell(told);
-            let now = &story.order;
+    fn history_takes_only_transitions_of_the_table(start in starts(), all in vec(inputs(), 0..40)) {
+        let mut history = History::of(start.clone());
+        for input in &all {
+            let before = history.order.clone();
+            let step = history.apply(input);
+            let now = &history.order;
             if let Step::Moved(transition) = step {
-                let leap = (before.state.name(), now.state.name());
-                prop_assert!(ALLOWED.contains(&leap), "{leap:?}");
-                prop_assert_eq!((transition.from, transition.to), (Some(leap.0), leap.1));
+                let from = before.state.name();
+                let to = now.state.name();
+                prop_assert!(ALLOWED.contains(&(from, to)), "{from} to {to}");
+                prop_assert_eq!((transition.from, transition.to), (Some(from), to));
                 prop_assert_eq!(transition.seq, before.seq + 1);
-                prop_assert_eq!(transition.fact, told.fact.kind());
-                prop_assert_eq!((transition.at, now.updated_at), (told.context.at, told.context.at));
+                prop_assert_eq!(transition.fact, input.fact.kind());
+                prop_assert_eq!((transition.at, now.updated_at), (input.context.at, input.context.at));
             } else {
                 prop_assert_eq!(now.state.name(), before.state.name());
                 prop_assert_eq!((now.seq, now.updated_at), (before.seq, before.updated_at));
@@ -233,136 +233,136 @@ proptest! {
                 (&start.request, start.time_expire, start.sign_type, start.created_at)
             );
         }
-        // The longest way is created, payable, closing, closed, paid.
-        prop_assert!(story.order.seq <= start.seq + 4);
+        // The longest history is created, payable, closing, closed, paid.
+        prop_assert!(history.order.seq <= start.seq + 4);
     }
 
     #[test]
-    fn a_payment_that_differs_moves_nothing(start in starts(), all in vec(told(), 1..40)) {
-        let mut story = Story::begin(start);
-        for told in &all {
-            let before = story.order.clone();
-            story.tell(told);
-            let Some(payment) = told.payment().filter(|_| !told.right) else { continue };
-            prop_assert_eq!(&story.order, &before);
+    fn differing_payment_moves_nothing(start in starts(), all in vec(inputs(), 1..40)) {
+        let mut history = History::of(start);
+        for input in &all {
+            let before = history.order.clone();
+            history.apply(input);
+            let Some(payment) = input.payment().filter(|_| !input.matches) else { continue };
+            prop_assert_eq!(&history.order, &before);
             let id = Some(payment.transaction_id.to_string());
-            let known = story.exceptions.contains(&(ExceptionKind::AmountMismatch, id.clone()))
-                || story.exceptions.contains(&(ExceptionKind::IdentityMismatch, id));
-            prop_assert!(known, "nobody is told");
+            let known = history.exceptions.contains(&(ExceptionKind::AmountMismatch, id.clone()))
+                || history.exceptions.contains(&(ExceptionKind::IdentityMismatch, id));
+            prop_assert!(known, "no exception was opened");
         }
     }
 
-    /// Design 10, 1: a payment that matches is booked, or an exception says why not.
+    /// A payment that matches is booked, or an exception says why not.
     #[test]
-    fn no_payment_is_silent(start in starts(), all in vec(told(), 1..40)) {
-        let mut story = Story::begin(start);
-        story.tell_all(&all);
-        for payment in all.iter().filter(|told| told.right).filter_map(Told::payment) {
-            let booked = story.booked().unwrap();
+    fn matching_payment_is_booked_or_an_exception(start in starts(), all in vec(inputs(), 1..40)) {
+        let mut history = History::of(start);
+        history.apply_all(&all);
+        for payment in all.iter().filter(|input| input.matches).filter_map(Input::payment) {
+            let booked = history.booked().unwrap();
             let id = payment.transaction_id.to_string();
             let duplicate = (ExceptionKind::DuplicatePayment, Some(id));
             prop_assert_eq!(
                 booked.transaction_id == payment.transaction_id,
-                !story.exceptions.contains(&duplicate)
+                !history.exceptions.contains(&duplicate)
             );
         }
     }
 
     #[test]
-    fn a_fact_that_is_told_twice_does_nothing_the_second_time(
+    fn repeated_fact_does_nothing(
         start in starts(),
-        all in vec(told(), 0..20),
-        last in told(),
+        all in vec(inputs(), 0..20),
+        last in inputs(),
     ) {
-        let mut story = Story::begin(start);
-        story.tell_all(&all);
-        story.tell(&last);
-        let once = story.clone();
-        prop_assert_eq!(story.tell(&last), Step::Already);
-        prop_assert_eq!(&story.order, &once.order);
+        let mut history = History::of(start);
+        history.apply_all(&all);
+        history.apply(&last);
+        let once = history.clone();
+        prop_assert_eq!(history.apply(&last), Step::Already);
+        prop_assert_eq!(&history.order, &once.order);
         // A minute later a prepay can have become the newest; nothing else changes.
-        prop_assert_eq!(story.tell(&last.later()), Step::Already);
+        prop_assert_eq!(history.apply(&last.later()), Step::Already);
         if !matches!(last.fact, Fact::PrepayIssued(_)) {
-            prop_assert_eq!(&story.order, &once.order);
+            prop_assert_eq!(&history.order, &once.order);
         }
-        prop_assert_eq!(&story.exceptions, &once.exceptions);
+        prop_assert_eq!(&history.exceptions, &once.exceptions);
     }
 
     #[test]
-    fn facts_that_are_told_again_later_change_no_money(
+    fn facts_repeated_later_change_no_money(
         start in starts(),
-        all in vec((told(), any::<bool>()), 0..30),
+        all in vec((inputs(), any::<bool>()), 0..30),
     ) {
-        let mut story = Story::begin(start);
-        let (all, again): (Vec<Told>, Vec<bool>) = all.into_iter().unzip();
-        story.tell_all(&all);
-        let once = story.clone();
-        for told in all.iter().zip(again).filter(|(_, again)| *again).map(|(told, _)| told) {
-            let step = story.tell(&told.later());
+        let mut history = History::of(start);
+        for (input, _) in &all {
+            history.apply(input);
+        }
+        let once = history.clone();
+        for (input, _) in all.iter().filter(|(_, again)| *again) {
+            let step = history.apply(&input.later());
             prop_assert_eq!(step, Step::Already);
         }
-        prop_assert_eq!(story.money(), once.money());
-        prop_assert_eq!(story.order.seq, once.order.seq);
+        prop_assert_eq!(history.money(), once.money());
+        prop_assert_eq!(history.order.seq, once.order.seq);
     }
 
-    /// Copies of payments that match may arrive in any order behind the first of each.
+    /// Copies of matching payments may arrive in any order after the first of each.
     #[test]
-    fn the_order_of_duplicates_does_not_matter(
+    fn order_of_duplicates_does_not_matter(
         start in starts(),
-        firsts in vec(right_payments(), 1..6),
+        firsts in vec(matching_payments(), 1..6),
         copies in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), contexts()), 0..12),
     ) {
-        let mut plain = Story::begin(start.clone());
-        plain.tell_all(&firsts);
+        let mut plain = History::of(start.clone());
+        plain.apply_all(&firsts);
 
         let mut mixed = firsts.clone();
-        for (which, place, context) in copies {
-            let copy = Told { context, ..which.get(&firsts).clone() };
-            let first = mixed.iter().position(|told| told.fact == copy.fact).unwrap();
-            let place = first + 1 + place.index(mixed.len() - first);
-            mixed.insert(place, copy);
+        for (which, index, context) in copies {
+            let copy = Input { context, ..which.get(&firsts).clone() };
+            let first = mixed.iter().position(|input| input.fact == copy.fact).unwrap();
+            let at = first + 1 + index.index(mixed.len() - first);
+            mixed.insert(at, copy);
         }
-        let mut story = Story::begin(start);
-        story.tell_all(&mixed);
-        prop_assert_eq!(story.money(), plain.money());
-        prop_assert_eq!(story.order.seq, plain.order.seq);
+        let mut history = History::of(start);
+        history.apply_all(&mixed);
+        prop_assert_eq!(history.money(), plain.money());
+        prop_assert_eq!(history.order.seq, plain.order.seq);
     }
 
-    /// Whichever of several payments comes first: one is booked, each of the others is told about.
+    /// Of several payments the first is booked, and each of the others is an exception.
     #[test]
-    fn in_any_order_one_payment_is_booked_and_the_others_are_known(
-        all in vec(right_payments(), 1..6),
+    fn one_payment_is_booked_and_others_are_exceptions(
+        all in vec(matching_payments(), 1..6),
     ) {
-        let mut story = Story::begin(accepted(&sub_body()));
-        story.tell_all(&all);
-        let booked = story.booked().unwrap().transaction_id.to_string();
+        let mut history = History::of(accepted(&sample_with_sub_merchant()));
+        history.apply_all(&all);
+        let booked = history.booked().unwrap().transaction_id.to_string();
         prop_assert_eq!(&booked, &all[0].payment().unwrap().transaction_id.to_string());
         let mut known: BTreeSet<String> =
-            story.exceptions.iter().filter_map(|(_, id)| id.clone()).collect();
+            history.exceptions.iter().filter_map(|(_, id)| id.clone()).collect();
         prop_assert!(!known.contains(&booked));
         known.insert(booked);
-        let ids = all.iter().filter_map(Told::payment).map(|p| p.transaction_id.to_string());
+        let ids = all.iter().filter_map(Input::payment).map(|p| p.transaction_id.to_string());
         prop_assert_eq!(known, ids.collect::<BTreeSet<_>>());
     }
 
-    /// Whatever WeChat signs, at whatever time: no panic here, nor in what is made of it.
+    /// Neither `apply` nor the events panic, whatever WeChat signs.
     #[test]
-    fn nothing_panics(
+    fn apply_never_panics(
         start in starts(),
-        told in told(),
+        mut input in inputs(),
         total_fee in 0..=wechatpay_v2::Fen::MAX,
         fee_type in ".{0,20}",
         ended in 0..253_402_271_999_i64,
         at in 0..253_402_300_799_i64,
     ) {
-        let mut told = told;
-        told.context.at = OffsetDateTime::from_unix_timestamp(at).unwrap();
-        if let Fact::Paid { payment, .. } = &mut told.fact {
+        input.context.at = OffsetDateTime::from_unix_timestamp(at).unwrap();
+        if let Fact::Paid { payment, .. } = &mut input.fact {
             payment.total_fee = fen(total_fee);
             payment.fee_type = fee_type;
             payment.time_end = time_end(OffsetDateTime::from_unix_timestamp(ended).unwrap());
         }
-        match start.apply(&told.fact, &told.context) {
+        match start.apply(&input.fact, &input.context) {
             Ok(Applied { order, step, exception }) => {
                 let view = OrderView::of(&order, Vec::new(), None);
                 if let Step::Moved(transition) = step {
@@ -370,7 +370,7 @@ proptest! {
                 }
                 if let Some(exception) = exception {
                     let key = order.key();
-                    let at = told.context.at;
+                    let at = input.context.at;
                     let _ = event::of_exception(Uuid::nil(), &exception, &key, Some(&view), at);
                 }
             }
