@@ -175,7 +175,7 @@ async fn an_order_is_not_closed_before_its_age() {
     let number = a_payable_order(&world, &shop).await;
     begins_to_close(&world, &shop, &number).await;
     world.expect_events(&number, &CLOSED).await;
-    let outcomes = &world.simulator.requests().apis[&Api::Closeorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Closeorder];
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["SUCCESS"]);
     assert!(
         world.select_order::<bool>(&number, "closed_at >= created_at + interval '3 seconds'").await
@@ -216,7 +216,7 @@ async fn an_order_that_is_too_young_for_wechat_is_closed_later() {
     let number = a_payable_order(&world, &shop).await;
     begins_to_close(&world, &shop, &number).await;
     world.expect_events(&number, &CLOSED).await;
-    let outcomes = &world.simulator.requests().apis[&Api::Closeorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Closeorder];
     assert_eq!(outcomes["SUCCESS"], 1, "{outcomes:?}");
     is_untroubled(&world, &number).await;
     world.finish().await;
@@ -294,7 +294,7 @@ async fn a_payment_between_the_query_and_the_close_is_found() {
     world.pay(&shop, &number, &unpublished());
     world.simulator.release(&Release::default());
     world.wait_for_state(&shop, &number, "paid").await;
-    let outcomes = &world.simulator.requests().apis[&Api::Closeorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Closeorder];
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["ORDERPAID"]);
     world
         .expect_events(&number, &["order.created", "order.payable", "order.closing", "order.paid"])

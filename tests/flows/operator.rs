@@ -410,7 +410,7 @@ async fn a_notification_of_the_time_of_a_wrong_key_is_judged_again_and_settles()
     eventually("the question to be over", async || {
         let over = "select call_lease_holder is null and next_check_at > now() from orders";
         let over: bool = sqlx::query_scalar(over).fetch_one(&world.environment.pool).await.unwrap();
-        let asked = world.simulator.requests().apis;
+        let asked = world.simulator.request_counts().apis;
         (over && asked.contains_key(&simulator::Api::Orderquery)).then_some(())
     })
     .await;

@@ -56,7 +56,7 @@ async fn payable(world: &World, shop: &Shop, count: usize) -> Vec<String> {
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
 fn never_differed(world: &World) {
-    let outcomes = &world.simulator.requests().apis[&Api::Unifiedorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
 }
 
@@ -425,7 +425,7 @@ async fn an_order_that_never_gets_an_answer_is_for_a_person() {
 
 /// The numbers of the calls that are held.
 fn held_numbers(world: &World) -> Vec<String> {
-    world.simulator.held().into_iter().filter_map(|call| call.out_trade_no).collect()
+    world.simulator.held_calls().into_iter().filter_map(|call| call.out_trade_no).collect()
 }
 
 async fn all_are_due(world: &World) {
@@ -439,7 +439,7 @@ async fn leases(world: &World) -> i64 {
 }
 
 fn queries(world: &World) -> u64 {
-    world.simulator.requests().apis.get(&Api::Orderquery).map_or(0, |it| it.values().sum())
+    world.simulator.request_counts().apis.get(&Api::Orderquery).map_or(0, |it| it.values().sum())
 }
 
 #[tokio::test]
