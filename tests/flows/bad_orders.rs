@@ -138,7 +138,7 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
 async fn nothing_happened(world: &World) {
     let books = world.ledger_rows().await;
     assert!(books.is_empty(), "{books:#?}");
-    assert!(world.simulator.requests().orders.is_empty());
+    assert!(world.simulator.request_counts().orders.is_empty());
 }
 
 /// The problems that were told of a number.

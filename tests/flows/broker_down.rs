@@ -9,7 +9,7 @@ use harness::services::{amqp_address, amqp_url_through};
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
-use simulator::{AttemptVerdict, Fault, FaultPlan, PayOptions, PlannedFault, Release};
+use simulator::{AttemptOutcome, Fault, FaultPlan, PayOptions, PlannedFault, Release};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
@@ -103,12 +103,12 @@ async fn notification_without_broker_is_repeated_until_accepted() {
     };
     eventually("a refused attempt", async || attempts().next()).await;
     let first = attempts().next().unwrap();
-    assert_eq!((first.status, first.verdict), (Some(503), AttemptVerdict::Status));
+    assert_eq!((first.status, first.outcome), (Some(503), AttemptOutcome::Status));
     assert_eq!(world.order_state(&shop, &number).await.unwrap(), "payable");
 
     proxy.open();
     world.expect_events(&number, &STORY).await;
-    let successes = || attempts().filter(|it| it.verdict == AttemptVerdict::Success);
+    let successes = || attempts().filter(|it| it.outcome == AttemptOutcome::Success);
     eventually("the SUCCESS", async || successes().next()).await;
     assert_eq!(successes().count(), 1, "it ends the repeats");
     world.finish().await;
@@ -132,7 +132,7 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
     let posted = join_all(posted.map(|(order, wait)| world.create(order, *wait)));
     let cut = async {
         eventually("calls under way", async || {
-            (world.simulator.held().len() == UNDER_WAY).then_some(())
+            (world.simulator.held_calls().len() == UNDER_WAY).then_some(())
         })
         .await;
         proxy.shut();

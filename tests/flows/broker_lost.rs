@@ -12,7 +12,7 @@ use harness::services::through;
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
-use simulator::{Api, AttemptVerdict, Fault, FaultPlan, PayOptions};
+use simulator::{Api, AttemptOutcome, Fault, FaultPlan, PayOptions};
 use worker::CheckSchedule;
 
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
@@ -41,7 +41,7 @@ async fn answered(world: &World, shop: &Shop, number: &str) {
     eventually("an answer to the notification", async || {
         let told = world.simulator.notifications(&shop.mch_id, number);
         let mut attempts = told.iter().flat_map(|told| &told.attempts);
-        attempts.any(|attempt| attempt.verdict == AttemptVerdict::Success).then_some(())
+        attempts.any(|attempt| attempt.outcome == AttemptOutcome::Success).then_some(())
     })
     .await;
 }

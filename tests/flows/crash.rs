@@ -80,7 +80,7 @@ async fn is_paid_once(world: &World, number: &str) {
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
 fn never_differed(world: &World) {
-    let outcomes = &world.simulator.requests().apis[&Api::Unifiedorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
 }
 

@@ -6,7 +6,7 @@ mod forgery;
 
 use futures_util::future::join_all;
 use harness::{Shop, StoredNotification, World};
-use simulator::{Malform, PayOptions, Signing};
+use simulator::{Malformation, PayOptions, Signing};
 
 use forgery::{Forgery, TAKEN, change_nothing, untrue};
 
@@ -63,15 +63,15 @@ async fn signature_by_other_algorithm_than_order_is_exception() {
 async fn malformed_message_changes_nothing() {
     let world = World::start().await;
     let cases = [
-        (Malform::Doctype, MALFORMED, None),
-        (Malform::Gbk, MALFORMED, None),
-        (Malform::Huge, TOO_LARGE, None),
-        (Malform::Duplicate, TAKEN, Some("unreadable")),
-        (Malform::Truncated, TAKEN, Some("unreadable")),
-        (Malform::Nested, TAKEN, Some("unreadable")),
-        (Malform::Trailing, TAKEN, Some("unreadable")),
-        (Malform::NoReturnCode, TAKEN, Some("unreadable")),
-        (Malform::ResultFail, TAKEN, Some("not_success")),
+        (Malformation::Doctype, MALFORMED, None),
+        (Malformation::Gbk, MALFORMED, None),
+        (Malformation::Huge, TOO_LARGE, None),
+        (Malformation::Duplicate, TAKEN, Some("unreadable")),
+        (Malformation::Truncated, TAKEN, Some("unreadable")),
+        (Malformation::Nested, TAKEN, Some("unreadable")),
+        (Malformation::Trailing, TAKEN, Some("unreadable")),
+        (Malformation::NoReturnCode, TAKEN, Some("unreadable")),
+        (Malformation::ResultFail, TAKEN, Some("not_success")),
     ];
     let mut forgeries = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
@@ -85,7 +85,7 @@ async fn malformed_message_changes_nothing() {
     }
     // The only one that names no order, so that the same bytes can be sent about one alone.
     let shop = world.shop();
-    let options = PayOptions { malform: Some(Malform::ReturnFail), ..PayOptions::default() };
+    let options = PayOptions { malform: Some(Malformation::ReturnFail), ..PayOptions::default() };
     let forge = |number: &str| untrue(&world, &shop, number, &options);
     let forgery = Forgery::about_an_order(&world, &shop, "ReturnFail", forge).await;
     forgeries.push(forgery.kept_as("unreadable"));

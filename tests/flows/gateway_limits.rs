@@ -110,12 +110,12 @@ fn calls(world: &World, shop: &Shop, numbers: &[String]) -> u64 {
 
 /// How many calls the gateway could not read, or did not want to.
 fn failures(world: &World) -> u64 {
-    let apis = world.simulator.requests().apis;
+    let apis = world.simulator.request_counts().apis;
     apis.values().filter_map(|outcomes| outcomes.get("FAIL")).sum()
 }
 
 fn held_of(world: &World, shop: &Shop) -> usize {
-    let held = world.simulator.held();
+    let held = world.simulator.held_calls();
     held.iter().filter(|call| call.mch_id.as_ref() == Some(&shop.mch_id)).count()
 }
 

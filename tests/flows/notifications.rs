@@ -7,7 +7,7 @@ mod refunds;
 use futures_util::future::join_all;
 use harness::{Options, Shop, StoredNotification, World, eventually};
 use serde_json::json;
-use simulator::{AttemptVerdict, Fault, FaultPlan, NotificationState, PayOptions};
+use simulator::{AttemptOutcome, Fault, FaultPlan, NotificationState, PayOptions};
 use simulator::{PlannedFault, Release};
 use wechatpay_v2::{Coupon, Fen};
 
@@ -27,8 +27,8 @@ async fn told_five_times(concurrently: bool) {
         (told[0].attempts.len() == 5).then_some(told)
     })
     .await;
-    let success = |verdict| verdict == AttemptVerdict::Success;
-    assert!(told[0].attempts.iter().all(|sent| success(sent.verdict)));
+    let success = |outcome| outcome == AttemptOutcome::Success;
+    assert!(told[0].attempts.iter().all(|sent| success(sent.outcome)));
 
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!(view["state"], "paid");
@@ -106,7 +106,7 @@ async fn payment_notified_before_create_reply_is_booked() {
     let order = shop.order(&number, 9900);
     let customer = async {
         eventually("the call to be held", async || {
-            (!world.simulator.held().is_empty()).then_some(())
+            (!world.simulator.held_calls().is_empty()).then_some(())
         })
         .await;
         let paid = world.pay(&shop, &number, &PayOptions::default());
@@ -253,7 +253,7 @@ async fn sub_merchant_order_is_paid_for_its_sub_merchant_only() {
     for options in [stranger, nobody] {
         let body = world.unsent_notification(&shop, &number, options);
         world.notify_ok(&shop.mch_id, &body).await;
-        let kept = eventually("its verdict", async || world.stored_notification(&body).await).await;
+        let kept = eventually("its outcome", async || world.stored_notification(&body).await).await;
         assert_eq!(kept, StoredNotification::new("exception", 0));
     }
     let mut theirs = Vec::new();

@@ -238,7 +238,7 @@ async fn repeat_during_first_call_answers_created() {
     let first = world.create(&order, Some(20));
     let meanwhile = async {
         eventually("the call to be held", async || {
-            (!world.simulator.held().is_empty()).then_some(())
+            (!world.simulator.held_calls().is_empty()).then_some(())
         })
         .await;
         let (status, view) = world.create(&order, Some(20)).await;

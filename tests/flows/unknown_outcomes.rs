@@ -67,7 +67,7 @@ async fn ends_paid(world: &World, shop: &Shop, order: &Value, case: &str) {
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
 fn never_differed(world: &World) {
-    let requests = world.simulator.requests();
+    let requests = world.simulator.request_counts();
     let outcomes = &requests.apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
 }
@@ -214,7 +214,7 @@ async fn payment_may_arrive_during_create_call() {
     let asked = world.create(&order, Some(20));
     let meanwhile = async {
         eventually("the answer to be held", async || {
-            (!world.simulator.held().is_empty()).then_some(())
+            (!world.simulator.held_calls().is_empty()).then_some(())
         })
         .await;
         world.pay(&shop, &number, &PayOptions::default());
@@ -251,7 +251,7 @@ async fn slow_call_delays_no_other_order() {
     let order = shop.order(&slow, 9900);
     inject_faults(&world, [(&*slow, Fault::Hold, 1)]);
     let is_held = || {
-        let held = world.simulator.held();
+        let held = world.simulator.held_calls();
         held.iter().any(|call| call.out_trade_no.as_ref() == Some(&slow))
     };
     let others = async {

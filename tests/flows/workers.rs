@@ -51,7 +51,7 @@ fn called_once_each(world: &World, shop: &Shop, numbers: &[String]) {
         let calls = world.simulator.calls(&shop.mch_id, number);
         assert_eq!(calls.unifiedorder, 1, "{number}");
     }
-    let outcomes = &world.simulator.requests().apis[&Api::Unifiedorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     let names: Vec<_> = outcomes.keys().collect();
     assert_eq!(names, ["SUCCESS"]);
 }
@@ -64,7 +64,7 @@ fn unifiedorder_faults(world: &World, fault: Fault, times: u32) {
 
 async fn held(world: &World, count: usize) {
     eventually(&format!("{count} calls to be held"), async || {
-        (world.simulator.held().len() == count).then_some(())
+        (world.simulator.held_calls().len() == count).then_some(())
     })
     .await;
 }

@@ -52,7 +52,7 @@ async fn order_is_not_closed_before_minimum_age() {
     let number = a_payable_order(&world, &shop).await;
     begins_to_close(&world, &shop, &number).await;
     world.expect_events(&number, &CLOSED).await;
-    let outcomes = &world.simulator.requests().apis[&Api::Closeorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Closeorder];
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["SUCCESS"]);
     assert!(
         world.select_order::<bool>(&number, "closed_at >= created_at + interval '3 seconds'").await
@@ -93,7 +93,7 @@ async fn order_too_young_for_wechat_is_closed_later() {
     let number = a_payable_order(&world, &shop).await;
     begins_to_close(&world, &shop, &number).await;
     world.expect_events(&number, &CLOSED).await;
-    let outcomes = &world.simulator.requests().apis[&Api::Closeorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Closeorder];
     assert_eq!(outcomes["SUCCESS"], 1, "{outcomes:?}");
     is_untroubled(&world, &number).await;
     world.finish().await;

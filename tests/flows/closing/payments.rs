@@ -35,7 +35,7 @@ async fn payment_between_query_and_close_is_found() {
     world.pay(&shop, &number, &unpublished());
     world.simulator.release(&Release::default());
     world.wait_for_state(&shop, &number, "paid").await;
-    let outcomes = &world.simulator.requests().apis[&Api::Closeorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Closeorder];
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["ORDERPAID"]);
     world
         .expect_events(&number, &["order.created", "order.payable", "order.closing", "order.paid"])

@@ -1,7 +1,7 @@
 //! True messages that somebody rewrote on their way.
 
 use harness::{Shop, StoredNotification, World, eventually};
-use simulator::{Malform, PayOptions};
+use simulator::{Malformation, PayOptions};
 use wechatpay_v2::{Fen, Fields, Limits, parse_xml, write_xml};
 
 use super::forgery::{Forgery, change_nothing, untrue};
@@ -40,7 +40,8 @@ async fn altered_message_changes_nothing() {
         let name = "a smaller payment with the amount raised";
         forgeries.push(Forgery::about_an_order(&world, &shop, name, raised).await);
 
-        let failed = PayOptions { malform: Some(Malform::ResultFail), ..PayOptions::default() };
+        let failed =
+            PayOptions { malform: Some(Malformation::ResultFail), ..PayOptions::default() };
         let succeeded = |number: &str| {
             let told = untrue(&world, &shop, number, &failed);
             replaced(&told, "<result_code><![CDATA[FAIL]]>", "<result_code><![CDATA[SUCCESS]]>")

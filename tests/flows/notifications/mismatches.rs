@@ -4,7 +4,7 @@
 use broker::Queue;
 use harness::{Shop, StoredNotification, World, eventually};
 use serde_json::json;
-use simulator::{Fault, FaultPlan, Malform, PayOptions, PlannedFault};
+use simulator::{Fault, FaultPlan, Malformation, PayOptions, PlannedFault};
 use wechatpay_v2::{Fen, TransactionId};
 
 use super::HISTORY;
@@ -269,7 +269,7 @@ async fn signed_notifications_are_stored_with_their_order() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
-    let failed = PayOptions { malform: Some(Malform::ResultFail), ..untrue() };
+    let failed = PayOptions { malform: Some(Malformation::ResultFail), ..untrue() };
     let unreadable = PayOptions {
         extra_fields: [("time_end".to_owned(), "yesterday".to_owned())].into(),
         ..untrue()

@@ -32,7 +32,7 @@ async fn replayed_notification_settles_after_key_correction() {
     eventually("the question to be over", async || {
         let over = "select call_lease_holder is null and next_check_at > now() from orders";
         let over: bool = sqlx::query_scalar(over).fetch_one(&world.environment.pool).await.unwrap();
-        let asked = world.simulator.requests().apis;
+        let asked = world.simulator.request_counts().apis;
         (over && asked.contains_key(&simulator::Api::Orderquery)).then_some(())
     })
     .await;

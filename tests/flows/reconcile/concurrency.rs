@@ -10,7 +10,7 @@ use super::{PAYABLE, STORY, is_untroubled, payable, unpublished};
 
 /// The numbers of the calls that are held.
 fn held_numbers(world: &World) -> Vec<String> {
-    world.simulator.held().into_iter().filter_map(|call| call.out_trade_no).collect()
+    world.simulator.held_calls().into_iter().filter_map(|call| call.out_trade_no).collect()
 }
 
 async fn all_are_due(world: &World) {
@@ -24,7 +24,7 @@ async fn leases(world: &World) -> i64 {
 }
 
 fn queries(world: &World) -> u64 {
-    world.simulator.requests().apis.get(&Api::Orderquery).map_or(0, |it| it.values().sum())
+    world.simulator.request_counts().apis.get(&Api::Orderquery).map_or(0, |it| it.values().sum())
 }
 
 #[tokio::test]

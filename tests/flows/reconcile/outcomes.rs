@@ -9,7 +9,7 @@ use super::{FOUND, PAYABLE, STORY, is_untroubled, no_answers, refusal, unpublish
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
 fn never_differed(world: &World) {
-    let outcomes = &world.simulator.requests().apis[&Api::Unifiedorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
 }
 
