@@ -1,4 +1,5 @@
-//! A database and a namespace for one test, on the servers that the environment names.
+//! A database and a namespace for one test, on the servers named by `WXPAY_DATABASE_URL` and
+//! `WXPAY_AMQP_URL`.
 
 use std::net::SocketAddr;
 
@@ -8,11 +9,11 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 use worker::DatabaseUrl;
 
-/// Where a test lives.
+/// The database and the broker namespace of one test.
 pub struct TestEnvironment {
     pub database: String,
     pub database_url: DatabaseUrl,
-    /// Where databases are made.
+    /// The database from which others are created.
     admin_url: String,
     pub pool: PgPool,
     /// With its password.
@@ -26,44 +27,42 @@ fn variable(name: &str) -> String {
     })
 }
 
-/// The broker that the environment names, with its password.
+/// `WXPAY_AMQP_URL`, with its password.
 pub fn amqp_text() -> String {
     variable("WXPAY_AMQP_URL")
 }
 
-/// The host and port of that broker.
+/// The host and port in `WXPAY_AMQP_URL`.
 pub fn amqp_address() -> String {
     let url = reqwest::Url::parse(&variable("WXPAY_AMQP_URL")).unwrap();
     format!("{}:{}", url.host_str().unwrap(), url.port().unwrap_or(5672))
 }
 
-/// The broker's URL with another address in it.
+/// `WXPAY_AMQP_URL` with another address.
 pub fn amqp_url_through(address: SocketAddr) -> AmqpUrl {
     let url = reqwest::Url::parse(&amqp_text()).unwrap();
-    AmqpUrl::parse(through(url, address).as_str()).unwrap()
+    AmqpUrl::parse(with_address(url, address).as_str()).unwrap()
 }
 
-/// A URL with another user in it.
-pub fn under(mut url: reqwest::Url, user: &str, password: &str) -> reqwest::Url {
+pub fn with_user(mut url: reqwest::Url, user: &str, password: &str) -> reqwest::Url {
     url.set_username(user).unwrap();
     url.set_password(Some(password)).unwrap();
     url
 }
 
-/// A URL with another address in it.
-pub fn through(mut url: reqwest::Url, address: SocketAddr) -> reqwest::Url {
+pub fn with_address(mut url: reqwest::Url, address: SocketAddr) -> reqwest::Url {
     url.set_ip_host(address.ip()).unwrap();
     url.set_port(Some(address.port())).unwrap();
     url
 }
 
 impl TestEnvironment {
-    /// A database with nothing in it, on the server that the environment names unless said.
-    pub async fn make(admin_url: Option<String>) -> Self {
+    /// Creates an empty database, by default on the server of `WXPAY_DATABASE_URL`.
+    pub async fn create(admin_url: Option<String>) -> Self {
         let name = format!("t{}", Uuid::new_v4().simple());
         let admin_url = admin_url.unwrap_or_else(|| variable("WXPAY_DATABASE_URL"));
         let mut admin = PgConnection::connect(&admin_url).await.unwrap();
-        // The name is made here of hex digits.
+        // The name consists of hex digits.
         let create = AssertSqlSafe(format!("create database {name}"));
         sqlx::query(create).execute(&mut admin).await.unwrap();
         admin.close().await.unwrap();
