@@ -12,7 +12,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use simulator::{Api, Fault, FaultPlan, PerMille, Seeded};
+use simulator::{Api, Fault, FaultPlan, PerMille, SeededFaults};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -44,7 +44,7 @@ pub(crate) struct Shops<'a> {
 
 impl<'a> Shops<'a> {
     pub(crate) fn new(system: &'a System, seed: u64, orders: u32) -> Self {
-        let seeded = Seeded {
+        let seeded = SeededFaults {
             seed,
             per_mille: PerMille {
                 unifiedorder: 120,
@@ -175,7 +175,7 @@ impl<'a> Shops<'a> {
     }
 
     async fn try_publish(&self, body: String) -> lapin::Result<bool> {
-        let url = harness::services::through(
+        let url = harness::environment::with_address(
             self.system.servers.url(harness::servers::Server::RabbitMq),
             self.system.wires.shop_to_rabbit.address,
         );

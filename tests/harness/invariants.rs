@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use serde_json::Value;
-use simulator::{AttemptVerdict, Handle};
+use simulator::{AttemptOutcome, Handle};
 use sqlx::{PgPool, Row};
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +126,7 @@ impl Audit<'_> {
         for order in self.simulator.orders() {
             let (mch_id, number) = (order.mch_id.as_str(), &order.out_trade_no);
             for told in self.simulator.notifications(mch_id, number) {
-                let success = told.attempts.iter().any(|a| a.verdict == AttemptVerdict::Success);
+                let success = told.attempts.iter().any(|a| a.outcome == AttemptOutcome::Success);
                 // What a lost broker had of it was found by a query; the first rule sees to that.
                 if success && !kept.contains(number) && !self.broker_was_lost {
                     violations

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::faults::FaultPlan;
 use crate::held::{HeldCall, Release};
 use crate::pay_options::PayOptions;
-use crate::view::{NotificationView, OrderView, Requests};
+use crate::view::{NotificationView, OrderView, RequestCounts};
 use crate::{ControlError, Simulator, page};
 
 pub(crate) fn routes() -> Router<Simulator> {
@@ -115,7 +115,7 @@ struct Faults {
 }
 
 async fn faults(Shared(simulator): Sim) -> Json<Faults> {
-    Json(Faults { plan: simulator.faults(), held: simulator.held() })
+    Json(Faults { plan: simulator.faults(), held: simulator.held_calls() })
 }
 
 async fn set_faults(simulator: Sim, body: Bytes) -> Result<Json<Faults>, Failure> {
@@ -133,8 +133,8 @@ async fn release(Shared(simulator): Sim, body: Bytes) -> Result<Json<Value>, Fai
     Ok(Json(json!({"released": simulator.release(&which)})))
 }
 
-async fn requests(Shared(simulator): Sim) -> Json<Requests> {
-    Json(simulator.requests())
+async fn requests(Shared(simulator): Sim) -> Json<RequestCounts> {
+    Json(simulator.request_counts())
 }
 
 /// Reads a body whatever its content type claims; an empty one means the defaults.

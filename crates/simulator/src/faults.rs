@@ -5,7 +5,7 @@ use wechatpay_v2::MchId;
 
 use crate::answer::{Answer, Draft};
 use crate::order::OrderKey;
-use crate::seeded::Seeded;
+use crate::seeded::SeededFaults;
 use crate::view::Api;
 
 /// One thing that goes wrong with one call.
@@ -100,7 +100,7 @@ pub struct FaultPlan {
     pub closeorder: Vec<PlannedFault>,
     /// What goes wrong by chance, notifications too; never used up.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seeded: Option<Seeded>,
+    pub seeded: Option<SeededFaults>,
 }
 
 impl FaultPlan {

@@ -46,12 +46,12 @@ pub use config::{Config, Merchant, SettingError, Settings};
 pub use faults::{Fault, FaultPlan, PlannedFault};
 pub use held::{HeldCall, Release};
 pub use pay::Paid;
-pub use pay_options::{Malform, PayOptions, Signing};
+pub use pay_options::{Malformation, PayOptions, Signing};
 pub use running::Simulator;
-pub use seeded::{PerMille, Seeded};
+pub use seeded::{PerMille, SeededFaults};
 pub use server::{Handle, run};
 pub use simulator::ControlError;
 pub use view::{
-    Api, AttemptVerdict, AttemptView, NotificationState, NotificationView, OrderCalls, OrderView,
-    PaymentView, Requests,
+    Api, AttemptOutcome, AttemptView, NotificationState, NotificationView, OrderCalls, OrderView,
+    PaymentView, RequestCounts,
 };

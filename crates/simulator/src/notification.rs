@@ -9,7 +9,7 @@ use crate::faults::altered;
 use crate::message::{Message, element};
 use crate::order::{OrderKey, Payment};
 use crate::pay::{fee_elements, payer_elements};
-use crate::pay_options::{Malform, PayOptions, Signing};
+use crate::pay_options::{Malformation, PayOptions, Signing};
 
 /// A notification, ready to be written.
 pub(crate) struct Notification {
@@ -17,7 +17,7 @@ pub(crate) struct Notification {
     key: ApiKey,
     sign_type: SignType,
     signing: Signing,
-    malform: Option<Malform>,
+    malform: Option<Malformation>,
 }
 
 /// The key of nobody.
@@ -77,10 +77,12 @@ impl Notification {
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut message = self.message.clone();
         match self.malform {
-            Some(Malform::ReturnFail) => return unsigned("通信失败").message.to_xml().into_bytes(),
-            Some(Malform::NoReturnCode) => message.remove("return_code"),
-            Some(Malform::Huge) => message.set("promotion_detail", "x".repeat(70 * 1024)),
-            Some(Malform::ResultFail) => {
+            Some(Malformation::ReturnFail) => {
+                return unsigned("通信失败").message.to_xml().into_bytes();
+            }
+            Some(Malformation::NoReturnCode) => message.remove("return_code"),
+            Some(Malformation::Huge) => message.set("promotion_detail", "x".repeat(70 * 1024)),
+            Some(Malformation::ResultFail) => {
                 message.set("result_code", "FAIL");
                 message.set("err_code", "PAYERROR");
                 message.set("err_code_des", "支付失败(其他原因，如银行返回失败)");
@@ -101,21 +103,21 @@ impl Notification {
     }
 }
 
-fn break_form(xml: String, malform: Option<Malform>) -> Vec<u8> {
+fn break_form(xml: String, malform: Option<Malformation>) -> Vec<u8> {
     let before_end = |piece: &str| xml.replace("</xml>", &format!("{piece}</xml>"));
     match malform {
-        Some(Malform::Doctype) => {
+        Some(Malformation::Doctype) => {
             let doctype = r#"<!DOCTYPE xml [<!ENTITY x SYSTEM "file:///etc/hostname">]>"#;
             format!("{doctype}\n{xml}").into_bytes()
         }
-        Some(Malform::Duplicate) => before_end(&element("total_fee", "1")).into_bytes(),
-        Some(Malform::Nested) => before_end("<a><total_fee>1</total_fee></a>").into_bytes(),
-        Some(Malform::Trailing) => format!("{xml}\n<xml></xml>").into_bytes(),
-        Some(Malform::Truncated) => {
+        Some(Malformation::Duplicate) => before_end(&element("total_fee", "1")).into_bytes(),
+        Some(Malformation::Nested) => before_end("<a><total_fee>1</total_fee></a>").into_bytes(),
+        Some(Malformation::Trailing) => format!("{xml}\n<xml></xml>").into_bytes(),
+        Some(Malformation::Truncated) => {
             let end = xml.floor_char_boundary(xml.len() * 2 / 3);
             xml.as_bytes()[..end].to_vec()
         }
-        Some(Malform::Gbk) => {
+        Some(Malformation::Gbk) => {
             // The two characters that read "test", as GBK writes them: no UTF-8.
             let text = b"<return_msg>\xb2\xe2\xca\xd4</return_msg></xml>";
             [xml.trim_end_matches("</xml>").as_bytes(), text].concat()

@@ -10,7 +10,7 @@ use wechatpay_v2::{Limits, TransactionId, parse_xml};
 use crate::Simulator;
 use crate::notification::Notification;
 use crate::order::OrderKey;
-use crate::view::{AttemptVerdict, AttemptView, NotificationState, NotificationView};
+use crate::view::{AttemptOutcome, AttemptView, NotificationState, NotificationView};
 
 /// Seconds before each of the 15 repeats: 24 hours and 4 minutes in all.
 const SCHEDULE_SECONDS: [u32; 15] =
@@ -103,12 +103,12 @@ async fn attempt(simulator: Simulator, delivery: &Delivery, body: Vec<u8>) -> bo
 
 /// Writes the attempt down and says whether it delivered.
 fn note(simulator: &Simulator, delivery: &Delivery, attempt: AttemptView) -> bool {
-    let delivered = attempt.verdict == AttemptVerdict::Success;
+    let delivered = attempt.outcome == AttemptOutcome::Success;
     tracing::info!(
         out_trade_no = delivery.key.out_trade_no,
         id = delivery.id,
         status = attempt.status,
-        verdict = ?attempt.verdict,
+        outcome = ?attempt.outcome,
         duration_ms = attempt.duration_ms,
         "notified",
     );
@@ -121,21 +121,21 @@ async fn send(simulator: Simulator, notify_url: String, body: Vec<u8>) -> Attemp
     let (at, started) = (OffsetDateTime::now_utc(), Instant::now());
     let request = simulator.http().post(notify_url);
     let sent = request.header("content-type", "text/xml").body(body).send().await;
-    let (status, verdict) = match sent {
+    let (status, outcome) = match sent {
         Ok(response) => (Some(response.status().as_u16()), judge(response).await),
         Err(error) => (None, failure(&error)),
     };
     AttemptView {
         at,
         status,
-        verdict,
+        outcome,
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     }
 }
 
-async fn judge(mut response: reqwest::Response) -> AttemptVerdict {
+async fn judge(mut response: reqwest::Response) -> AttemptOutcome {
     if response.status() != reqwest::StatusCode::OK {
-        return AttemptVerdict::Status;
+        return AttemptOutcome::Status;
     }
     let mut body = Vec::new();
     loop {
@@ -143,18 +143,18 @@ async fn judge(mut response: reqwest::Response) -> AttemptVerdict {
             Ok(Some(chunk)) if body.len() + chunk.len() <= Limits::MESSAGE.bytes => {
                 body.extend_from_slice(&chunk);
             }
-            Ok(Some(_)) => return AttemptVerdict::Unreadable,
+            Ok(Some(_)) => return AttemptOutcome::Unreadable,
             Ok(None) => break,
             Err(error) => return failure(&error),
         }
     }
     match parse_xml(&body, Limits::MESSAGE) {
-        Ok(fields) if fields.get("return_code") == Some("SUCCESS") => AttemptVerdict::Success,
-        Ok(_) => AttemptVerdict::Fail,
-        Err(_) => AttemptVerdict::Unreadable,
+        Ok(fields) if fields.get("return_code") == Some("SUCCESS") => AttemptOutcome::Success,
+        Ok(_) => AttemptOutcome::Fail,
+        Err(_) => AttemptOutcome::Unreadable,
     }
 }
 
-fn failure(error: &reqwest::Error) -> AttemptVerdict {
-    if error.is_timeout() { AttemptVerdict::Timeout } else { AttemptVerdict::Unreachable }
+fn failure(error: &reqwest::Error) -> AttemptOutcome {
+    if error.is_timeout() { AttemptOutcome::Timeout } else { AttemptOutcome::Unreachable }
 }

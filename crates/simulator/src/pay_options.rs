@@ -38,7 +38,7 @@ pub struct PayOptions {
     /// How the notification is signed.
     pub sign: Signing,
     /// What is wrong with its form.
-    pub malform: Option<Malform>,
+    pub malform: Option<Malformation>,
     /// Another merchant in the notification.
     pub mch_id: Option<String>,
     /// Another app in the notification.
@@ -84,7 +84,7 @@ pub enum Signing {
 /// What is wrong with a notification's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Malform {
+pub enum Malformation {
     /// A DOCTYPE with an external entity stands in front.
     Doctype,
     /// `total_fee` appears twice.

@@ -21,7 +21,7 @@ use crate::view::Api;
 /// nothing that is final. Planned faults come first, and what they strike is counted all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawSeeded")]
-pub struct Seeded {
+pub struct SeededFaults {
     /// Where chance begins.
     pub seed: u64,
     /// How often it strikes.
@@ -76,7 +76,7 @@ impl PerMille {
     }
 }
 
-impl Seeded {
+impl SeededFaults {
     /// The bounds.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         let broken =
@@ -148,7 +148,7 @@ impl Default for RawPerMille {
     }
 }
 
-impl TryFrom<RawSeeded> for Seeded {
+impl TryFrom<RawSeeded> for SeededFaults {
     type Error = &'static str;
 
     fn try_from(raw: RawSeeded) -> Result<Self, Self::Error> {
@@ -178,7 +178,7 @@ impl Counts {
     /// Counts the call, and says what strikes it.
     pub(crate) fn fault(
         &mut self,
-        seeded: &Seeded,
+        seeded: &SeededFaults,
         api: Api,
         key: Option<&OrderKey>,
         orders_max: usize,
@@ -189,7 +189,7 @@ impl Counts {
     /// Counts the notification, and says how it is delivered, if not as usual.
     pub(crate) fn delivery(
         &mut self,
-        seeded: &Seeded,
+        seeded: &SeededFaults,
         key: &OrderKey,
         orders_max: usize,
     ) -> Option<PayOptions> {
@@ -202,7 +202,7 @@ impl Counts {
 
     fn count(
         &mut self,
-        seeded: &Seeded,
+        seeded: &SeededFaults,
         subject: Subject,
         key: Option<&OrderKey>,
         orders_max: usize,

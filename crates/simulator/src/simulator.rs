@@ -11,7 +11,7 @@ use crate::message::can_be_text;
 use crate::order::OrderKey;
 use crate::pay::{self, Paid};
 use crate::pay_options::PayOptions;
-use crate::view::{Api, NotificationView, OrderCalls, OrderView, Requests};
+use crate::view::{Api, NotificationView, OrderCalls, OrderView, RequestCounts};
 
 const FAULTS_MAX: usize = 10_000;
 
@@ -97,9 +97,9 @@ impl Simulator {
 
     /// How often the gateway was called.
     #[must_use]
-    pub fn requests(&self) -> Requests {
+    pub fn request_counts(&self) -> RequestCounts {
         let state = self.state();
-        Requests { apis: state.outcomes.clone(), orders: state.calls().cloned().collect() }
+        RequestCounts { apis: state.outcomes.clone(), orders: state.calls().cloned().collect() }
     }
 
     /// How often the gateway was called about one order.
@@ -149,7 +149,7 @@ impl Simulator {
 
     /// Calls that wait to be released.
     #[must_use]
-    pub fn held(&self) -> Vec<HeldCall> {
+    pub fn held_calls(&self) -> Vec<HeldCall> {
         let mut state = self.state();
         state.held.retain(|held| !held.release.is_closed());
         state.held.iter().map(|held| held.call.clone()).collect()

@@ -97,7 +97,8 @@ pub struct AttemptView {
     /// The HTTP status, when an answer arrived.
     pub status: Option<u16>,
     /// What WeChat makes of the answer.
-    pub verdict: AttemptVerdict,
+    #[serde(rename = "verdict")]
+    pub outcome: AttemptOutcome,
     /// Until the answer was read, or given up.
     pub duration_ms: u64,
 }
@@ -105,7 +106,7 @@ pub struct AttemptView {
 /// What WeChat makes of an answer to a notification; only `success` stops the repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AttemptVerdict {
+pub enum AttemptOutcome {
     /// Status 200, and an XML whose `return_code` is `SUCCESS`.
     Success,
     /// Status 200, and an XML that says something else.
@@ -122,7 +123,7 @@ pub enum AttemptVerdict {
 
 /// How often the gateway was called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Requests {
+pub struct RequestCounts {
     /// Per call and outcome: `SUCCESS`, an `err_code`, `FAIL` (communication), or a fault's name.
     pub apis: BTreeMap<Api, BTreeMap<String, u64>>,
     /// Per order.

@@ -150,7 +150,7 @@ impl TableCase {
     /// Waits until a call about it is held.
     pub(super) async fn is_held(&self, api: Api) {
         eventually("the call to be held", async || {
-            let held = self.world.simulator.held();
+            let held = self.world.simulator.held_calls();
             let ours = |number: &Option<String>| number.as_ref() == Some(&self.number);
             held.iter().any(|call| call.api == api && ours(&call.out_trade_no)).then_some(())
         })
