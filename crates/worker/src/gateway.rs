@@ -12,9 +12,9 @@ mod token_bucket;
 use orders::OrderKey;
 use wechatpay_v2::client::{Client, ClientError};
 use wechatpay_v2::closeorder::CloseOrder;
-use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
+use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
 use wechatpay_v2::unifiedorder::Prepay;
-use wechatpay_v2::{Credentials, Fields, MchId, Unknown, Verdict};
+use wechatpay_v2::{CallOutcome, Credentials, Fields, MchId, Unknown};
 
 use crate::failpoint;
 use crate::merchants::Merchants;
@@ -50,7 +50,7 @@ impl Gateway {
         key: &OrderKey,
         by: &Credentials,
         parameters: &Fields,
-    ) -> Result<Verdict<Prepay>, Deferred> {
+    ) -> Result<CallOutcome<Prepay>, Deferred> {
         let call = self.client.unifiedorder(by, parameters);
         self.call("unifiedorder", store, key, by, call, |_| "prepay_id issued".to_owned()).await
     }
@@ -61,9 +61,9 @@ impl Gateway {
         store: &Store,
         by: &Credentials,
         query: &OrderQuery,
-    ) -> Result<Verdict<Found>, Deferred> {
+    ) -> Result<CallOutcome<OrderStatus>, Deferred> {
         let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: query.out_trade_no.clone() };
-        let describe = |found: &Found| name(&found.trade_state).to_owned();
+        let describe = |found: &OrderStatus| name(&found.trade_state).to_owned();
         self.call("orderquery", store, &key, by, self.client.orderquery(by, query), describe).await
     }
 
@@ -73,7 +73,7 @@ impl Gateway {
         store: &Store,
         by: &Credentials,
         close: &CloseOrder,
-    ) -> Result<Verdict<()>, Deferred> {
+    ) -> Result<CallOutcome<()>, Deferred> {
         let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: close.out_trade_no.clone() };
         let call = self.client.closeorder(by, close);
         self.call("closeorder", store, &key, by, call, |()| "closed".to_owned()).await
@@ -90,16 +90,16 @@ impl Gateway {
         store: &Store,
         key: &OrderKey,
         by: &Credentials,
-        call: impl Future<Output = Verdict<T>>,
+        call: impl Future<Output = CallOutcome<T>>,
         describe: impl FnOnce(&T) -> String,
-    ) -> Result<Verdict<T>, Deferred> {
+    ) -> Result<CallOutcome<T>, Deferred> {
         let permit = self.limiters.acquire(by).await?;
         let measured = Measured::begin(api);
         let [sent, answered] = steps(api);
         failpoint::reached(sent);
         let mut verdict = call.await;
         if failpoint::reached(answered) {
-            verdict = Verdict::Unknown(Unknown::Transport("the answer vanished".to_owned()));
+            verdict = CallOutcome::Unknown(Unknown::Transport("the answer vanished".to_owned()));
         }
         // Before the evidence: the next call need not wait for our database.
         permit.finish(&verdict);

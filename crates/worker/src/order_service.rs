@@ -6,7 +6,7 @@ use orders::{Fact, Failure, Order, OrderView, Source, State};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::unifiedorder::Prepay;
-use wechatpay_v2::{Advice, Fields, Unknown, Verdict};
+use wechatpay_v2::{Advice, CallOutcome, Fields, Unknown};
 
 use crate::gateway::{Deferred, Gateway};
 use crate::merchants::{Merchant, Merchants};
@@ -57,18 +57,20 @@ impl OrderService {
             Err(deferred) => return self.defer_create(leased, &deferred).await,
         };
         let fact = match verdict {
-            Verdict::Yes(prepay) => Fact::PrepayIssued(prepay),
-            Verdict::No(no) if matches!(no.advice, Advice::Mend | Advice::NumberIsDead) => {
+            CallOutcome::Success(prepay) => Fact::PrepayIssued(prepay),
+            CallOutcome::Refused(no)
+                if matches!(no.advice, Advice::FixRequest | Advice::NumberUnusable) =>
+            {
                 tracing::warn!(%key, err_code = no.err_code, "WeChat refused the order");
                 let (err_code, err_code_des) = (no.err_code, no.err_code_des);
                 Fact::CreateRefused(Failure { err_code, err_code_des })
             }
-            Verdict::No(no) => {
+            CallOutcome::Refused(no) => {
                 let message = format!("{}: {}", no.err_code, no.err_code_des);
                 self.record_unknown_message(leased, &message, false).await?;
                 return self.store.view(&key).await;
             }
-            Verdict::Unknown(unknown) => {
+            CallOutcome::Unknown(unknown) => {
                 self.record_unknown(leased, &unknown).await?;
                 return self.store.view(&key).await;
             }

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use orders::OrderKey;
-use wechatpay_v2::Verdict;
+use wechatpay_v2::CallOutcome;
 
 use crate::clock;
 use crate::store::{GatewayCall, Store};
@@ -23,13 +23,13 @@ impl Measured {
         self,
         store: &Store,
         key: &OrderKey,
-        verdict: &Verdict<T>,
+        verdict: &CallOutcome<T>,
         describe: impl FnOnce(&T) -> String,
     ) {
         let (name, detail) = match verdict {
-            Verdict::Yes(value) => ("yes", describe(value)),
-            Verdict::No(no) => ("no", format!("{}: {}", no.err_code, no.err_code_des)),
-            Verdict::Unknown(why) => ("unknown", why.to_string()),
+            CallOutcome::Success(value) => ("yes", describe(value)),
+            CallOutcome::Refused(no) => ("no", format!("{}: {}", no.err_code, no.err_code_des)),
+            CallOutcome::Unknown(why) => ("unknown", why.to_string()),
         };
         let elapsed = self.begun.elapsed();
         metrics::counter!("wxpay_gateway_requests_total", "api" => self.api, "outcome" => name)

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use wechatpay_v2::{ApiKey, MchId, Verdict};
+use wechatpay_v2::{ApiKey, CallOutcome, MchId};
 
 use super::breaker::{Breaker, BreakerConfig, Generation, State};
 use super::token_bucket::TokenBucket;
@@ -166,15 +166,15 @@ impl MerchantLimiter {
 
 impl CallPermit {
     /// The call has ended.
-    pub(super) fn finish<T>(mut self, verdict: &Verdict<T>) {
+    pub(super) fn finish<T>(mut self, verdict: &CallOutcome<T>) {
         self.ended = true;
         let failure = match verdict {
-            Verdict::Yes(_) => None,
-            Verdict::No(no) if no.meets_every_call() => {
+            CallOutcome::Success(_) => None,
+            CallOutcome::Refused(no) if no.affects_every_call() => {
                 Some(format!("{}: {}", no.err_code, no.err_code_des))
             }
-            Verdict::No(_) => None,
-            Verdict::Unknown(why) => Some(why.to_string()),
+            CallOutcome::Refused(_) => None,
+            CallOutcome::Unknown(why) => Some(why.to_string()),
         };
         let generation = self.generation;
         self.limiter.update_breaker(|inside| match failure {

@@ -86,7 +86,7 @@ impl MerchantLimiters {
 mod tests {
     use std::time::Duration;
 
-    use wechatpay_v2::{AppId, SignType, Unknown, Verdict};
+    use wechatpay_v2::{AppId, CallOutcome, SignType, Unknown};
 
     use super::super::merchant_limiter::TOKEN_WAIT_MAX;
     use super::*;
@@ -116,8 +116,8 @@ mod tests {
         MerchantLimiters::new(Merchants::of(list).unwrap(), &gateway_limits)
     }
 
-    fn failure() -> Verdict<()> {
-        Verdict::Unknown(Unknown::Transport("no answer in time".to_owned()))
+    fn failure() -> CallOutcome<()> {
+        CallOutcome::Unknown(Unknown::Transport("no answer in time".to_owned()))
     }
 
     fn available_capacity(limiters: &MerchantLimiters) -> Vec<(String, usize)> {
@@ -141,7 +141,11 @@ mod tests {
         let message = deferred.gateway_message.as_deref();
         assert_eq!(message, Some("calls of this merchant fail at present: no answer in time"));
         assert!(deferred.pause >= DAY / 3, "{deferred:?}");
-        limiters.acquire(&two.credentials(SignType::Md5)).await.unwrap().finish(&Verdict::Yes(()));
+        limiters
+            .acquire(&two.credentials(SignType::Md5))
+            .await
+            .unwrap()
+            .finish(&CallOutcome::Success(()));
         let expected = [("1".to_owned(), 0), ("2".to_owned(), 2)];
         assert_eq!(available_capacity(&limiters), expected);
     }
@@ -159,12 +163,16 @@ mod tests {
         let mended = merchant("1", "c", 100);
         limiters.merchants.replace(&Merchants::of(vec![mended.clone()]).unwrap());
         // Also for whoever still holds the key of before.
-        limiters.acquire(&one.credentials(SignType::Md5)).await.unwrap().finish(&Verdict::Yes(()));
+        limiters
+            .acquire(&one.credentials(SignType::Md5))
+            .await
+            .unwrap()
+            .finish(&CallOutcome::Success(()));
         limiters
             .acquire(&mended.credentials(SignType::Md5))
             .await
             .unwrap()
-            .finish(&Verdict::Yes(()));
+            .finish(&CallOutcome::Success(()));
         assert_eq!(available_capacity(&limiters), [("1".to_owned(), 2)]);
         assert_eq!(limiters.limiters().len(), 1);
     }
@@ -187,7 +195,7 @@ mod tests {
         assert_eq!(available_capacity(&limiters), [("1".to_owned(), 0)]);
         assert!(limiters.acquire(&by).await.is_err(), "a second probe");
         drop(probe);
-        limiters.acquire(&by).await.unwrap().finish(&Verdict::Yes(()));
+        limiters.acquire(&by).await.unwrap().finish(&CallOutcome::Success(()));
         assert_eq!(available_capacity(&limiters), [("1".to_owned(), 2)]);
     }
 

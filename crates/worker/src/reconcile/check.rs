@@ -4,7 +4,7 @@ use orders::{Fact, Order, OrderKey, Source};
 use uuid::Uuid;
 use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{OrderQuery, TradeState};
-use wechatpay_v2::{Advice, AppId, Verdict};
+use wechatpay_v2::{Advice, AppId, CallOutcome};
 
 use crate::clock;
 use crate::order_service::{LeasedOrder, OrderService};
@@ -45,7 +45,7 @@ pub(super) async fn check(
         Err(deferred) => return service.defer(&leased, &deferred).await,
     };
     match verdict {
-        Verdict::Yes(found) => match found.trade_state {
+        CallOutcome::Success(found) => match found.trade_state {
             TradeState::Success(payment) | TradeState::Refund(payment) => {
                 let fact = Fact::Paid { payment, sign_type: order.sign_type };
                 service.record_fact(&leased, fact, Source::Query).await?;
@@ -62,10 +62,10 @@ pub(super) async fn check(
             | TradeState::PayError
             | TradeState::Other(_) => not_paid(service, &leased, stored, There::Known).await,
         },
-        Verdict::No(no) if no.err_code == "ORDERNOTEXIST" => {
+        CallOutcome::Refused(no) if no.err_code == "ORDERNOTEXIST" => {
             not_paid(service, &leased, stored, There::NotKnown).await
         }
-        Verdict::No(no) => {
+        CallOutcome::Refused(no) => {
             service
                 .record_unknown_message(
                     &leased,
@@ -74,7 +74,7 @@ pub(super) async fn check(
                 )
                 .await
         }
-        Verdict::Unknown(why) => service.record_unknown(&leased, &why).await,
+        CallOutcome::Unknown(why) => service.record_unknown(&leased, &why).await,
     }
 }
 
@@ -135,20 +135,20 @@ async fn close(
         Err(deferred) => return service.defer(leased, &deferred).await,
     };
     match verdict {
-        Verdict::Yes(()) => {}
-        Verdict::No(no) if no.advice == Advice::Done => {}
+        CallOutcome::Success(()) => {}
+        CallOutcome::Refused(no) if no.advice == Advice::AlreadyDone => {}
         // Neither the query nor the close knows it, and the lease says that nobody is creating it.
-        Verdict::No(no) if no.err_code == "ORDERNOTEXIST" && there == There::NotKnown => {}
+        CallOutcome::Refused(no) if no.err_code == "ORDERNOTEXIST" && there == There::NotKnown => {}
         // Paid between the query and the close: the next query brings the payment.
-        Verdict::No(no) if no.err_code == "ORDERPAID" => {
+        CallOutcome::Refused(no) if no.err_code == "ORDERPAID" => {
             let soon = Some(clock::now());
             return service.store.release_lease_and_reschedule(order, leased.holder, soon).await;
         }
-        Verdict::No(no) => {
+        CallOutcome::Refused(no) => {
             let message = format!("{}: {}", no.err_code, no.err_code_des);
             return service.record_unknown_message(leased, &message, false).await;
         }
-        Verdict::Unknown(why) => return service.record_unknown(leased, &why).await,
+        CallOutcome::Unknown(why) => return service.record_unknown(leased, &why).await,
     }
     service.record_fact(leased, Fact::Closed, Source::Reply).await?;
     Ok(())
