@@ -3,9 +3,9 @@
 
 use futures_util::future::join_all;
 use futures_util::join;
+use harness::environment::{amqp_address, amqp_url_through};
 use harness::problem::{declined, kind_of};
 use harness::proxy::Proxy;
-use harness::services::{amqp_address, amqp_url_through};
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -54,7 +54,7 @@ async fn settles(world: &World, order: &Value) {
 }
 
 #[tokio::test]
-async fn an_ingress_without_a_broker_takes_nothing_and_recovers_by_itself() {
+async fn ingress_without_broker_accepts_nothing_until_it_returns() {
     let proxy = Proxy::to(amqp_address(), false).await;
     let world = world_behind(&proxy).await;
     let (shop, number) = (world.shop(), Shop::number());
@@ -88,7 +88,7 @@ async fn an_ingress_without_a_broker_takes_nothing_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn a_notification_that_finds_no_broker_is_repeated_by_wechat_until_it_does() {
+async fn notification_without_broker_is_repeated_until_accepted() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
     world.wait_until_ingress_ready().await;
@@ -115,7 +115,7 @@ async fn a_notification_that_finds_no_broker_is_repeated_by_wechat_until_it_does
 }
 
 #[tokio::test]
-async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_them() {
+async fn orders_cut_off_from_broker_are_settled_by_repeating() {
     const UNDER_WAY: usize = 5;
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
@@ -171,7 +171,7 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
 }
 
 #[tokio::test]
-async fn an_order_whose_confirm_is_lost_is_unknown_and_the_same_number_settles_it() {
+async fn lost_confirm_is_unknown_and_repeat_settles_it() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
     world.wait_until_ingress_ready().await;

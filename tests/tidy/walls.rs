@@ -17,7 +17,7 @@ struct Wall {
     client: bool,
 }
 
-const WALLS: [Wall; 6] = [
+const WALLS: [Wall; 7] = [
     Wall {
         name: "wechatpay-v2",
         ours: &[],
@@ -37,20 +37,26 @@ const WALLS: [Wall; 6] = [
         client: false,
     },
     Wall {
+        name: "service",
+        ours: &["wechatpay-v2"],
+        kept_from: &["sqlx", "lapin", "reqwest"],
+        client: false,
+    },
+    Wall {
         name: "ingress",
-        ours: &["orders", "broker", "wechatpay-v2"],
+        ours: &["orders", "broker", "service", "wechatpay-v2"],
         kept_from: &["sqlx", "reqwest"],
         client: false,
     },
     Wall {
         name: "worker",
-        ours: &["orders", "broker", "wechatpay-v2"],
+        ours: &["orders", "broker", "service", "wechatpay-v2"],
         kept_from: &[],
         client: true,
     },
     Wall {
         name: "simulator",
-        ours: &["wechatpay-v2"],
+        ours: &["service", "wechatpay-v2"],
         kept_from: &["worker", "orders", "broker"],
         client: false,
     },

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::Merchants;
 use crate::notifications::{self, Reading};
 use crate::store::{
-    Action, KeptNotification, NotificationStatus, SettlementInput, Store, StoreError,
+    NotificationStatus, OperatorAction, SettlementInput, Store, StoreError, StoredNotification,
 };
 
 /// Whether the decision counts.
@@ -17,7 +17,7 @@ pub enum Mode<'a> {
     /// It is made and taken back.
     DryRun,
     /// It is kept, with whoever wanted it.
-    Commit(&'a Action),
+    Commit(&'a OperatorAction),
 }
 
 /// What a notification comes to.
@@ -51,7 +51,7 @@ pub struct Judged {
 pub async fn notification(
     store: &Store,
     merchants: &Merchants,
-    kept: &KeptNotification,
+    kept: &StoredNotification,
     mode: Mode<'_>,
 ) -> Result<Replayed, StoreError> {
     let input = match notifications::read(merchants, &delivery_of(kept)) {
@@ -91,7 +91,7 @@ pub async fn notification(
 }
 
 /// The delivery that once brought it.
-fn delivery_of(kept: &KeptNotification) -> Delivery {
+fn delivery_of(kept: &StoredNotification) -> Delivery {
     let mut delivery = Delivery::new(kept.kind.clone(), kept.raw.clone());
     let received_at = kept.received_at.format(&Rfc3339).unwrap_or_default();
     delivery.headers =

@@ -174,10 +174,9 @@ pub(crate) fn retry_after_deferral(
 
 #[cfg(test)]
 mod tests {
-    use orders::{Failure, OrderRequest};
+    use orders::testing::{PREPAY, accepted, failure, payment, prepay, request, sample};
     use time::macros::datetime;
-    use wechatpay_v2::unifiedorder::Prepay;
-    use wechatpay_v2::{Fields, Payment, PrepayId, SignType};
+    use wechatpay_v2::SignType;
 
     use super::*;
 
@@ -190,21 +189,14 @@ mod tests {
 
     /// Accepted ten seconds before `NOW`, to expire two hours after it.
     fn order(state: State) -> Order {
-        let request = br#"{"mch_id":"1900000109","appid":"wx8888888888888888",
-            "out_trade_no":"cart-1001","body":"shop-flowers","total_fee":9900,
-            "spbill_create_ip":"203.0.113.24","openid":"oPayer"}"#;
-        let request = OrderRequest::parse(request).expect("an order");
         let expire = NOW + time::Duration::hours(2);
-        let (order, _) = Order::accept(request, expire, SignType::Md5, NOW - 10 * SECOND);
+        let accepted_at = NOW - 10 * SECOND;
+        let (order, _) = Order::accept(request(&sample()), expire, SignType::Md5, accepted_at);
         Order { state, ..order }
     }
 
     fn payable() -> State {
-        let prepay_id = PrepayId::parse("wx201410272009395522657a690389285100").expect("an id");
-        State::Payable {
-            prepay: Prepay { prepay_id, code_url: None, mweb_url: None },
-            issued_at: NOW - 9 * SECOND,
-        }
+        State::Payable { prepay: prepay(PREPAY), issued_at: NOW - 9 * SECOND }
     }
 
     fn closing() -> State {
@@ -212,24 +204,11 @@ mod tests {
     }
 
     fn failed() -> State {
-        State::Failed(Failure { err_code: "NOAUTH".to_owned(), err_code_des: String::new() })
+        State::Failed(failure())
     }
 
     fn paid() -> State {
-        let fields = Fields::from_iter([
-            ("mch_id", "1900000109"),
-            ("appid", "wx8888888888888888"),
-            ("out_trade_no", "cart-1001"),
-            ("transaction_id", "4200001234202607211234567890"),
-            ("total_fee", "9900"),
-            ("cash_fee", "9900"),
-            ("trade_type", "JSAPI"),
-            ("bank_type", "OTHERS"),
-            ("openid", "oPayer"),
-            ("is_subscribe", "N"),
-            ("time_end", "20260721183000"),
-        ]);
-        State::Paid(Box::new(Payment::from_fields(&fields).expect("a payment")))
+        State::Paid(Box::new(payment(&accepted(&sample()))))
     }
 
     fn action_at(order: &Order, now: OffsetDateTime) -> NextAction {

@@ -14,7 +14,7 @@ fn replaced(body: &[u8], what: &str, with: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_message_that_was_altered_on_its_way_changes_nothing() {
+async fn altered_message_changes_nothing() {
     let world = World::start().await;
     let mut forgeries = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
@@ -81,7 +81,7 @@ fn reread(told: &[u8], hidden: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn elements_that_hide_in_a_text_are_no_elements() {
+async fn elements_inside_text_are_not_elements() {
     let mut world = World::start().await;
     for shop in [world.shop(), world.hmac_shop()] {
         let (cheap, dear) = (Shop::number(), Shop::number());

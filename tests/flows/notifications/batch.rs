@@ -26,7 +26,7 @@ fn wrong_kinds(other: &Shop) -> Vec<(PayOptions, Option<&'static str>, usize)> {
 }
 
 #[tokio::test]
-async fn each_of_sixty_in_one_go_gets_its_own_verdict() {
+async fn each_of_sixty_in_one_batch_gets_its_own_status() {
     let mut world = World::start().await;
     let (shop, other) = (world.shop(), world.hmac_shop());
     let numbers: Vec<String> = (0..20).map(|_| Shop::number()).collect();

@@ -17,7 +17,7 @@ use super::{Commands, trouble};
 use crate::gateway::Deferred;
 use crate::order_service::LeasedOrder;
 use crate::schedule::REMAINING_LIFETIME_MIN;
-use crate::store::{Acceptance, Accepted, StoreError, Stored};
+use crate::store::{Acceptance, Accepted, StoreError, StoredOrder};
 use crate::{Merchant, clock, failpoint, pay, trace};
 
 /// Design 6: an order lives two hours unless its shop says otherwise.
@@ -96,8 +96,12 @@ impl Create<'_> {
     }
 
     /// The same number again: the same order gets the truth, another one is a conflict.
-    async fn again(&self, standing: Stored, request: &OrderRequest) -> Result<Outcome, StoreError> {
-        let Stored { order, call_lease_holder, .. } = standing;
+    async fn again(
+        &self,
+        standing: StoredOrder,
+        request: &OrderRequest,
+    ) -> Result<Outcome, StoreError> {
+        let StoredOrder { order, call_lease_holder, .. } = standing;
         let differing = order.conflicts_with(request);
         if !differing.is_empty() {
             let problem = Problem::conflict(&differing, order.state.name());

@@ -4,7 +4,7 @@ use orders::OrderKey;
 use wechatpay_v2::Verdict;
 
 use crate::clock;
-use crate::store::{Call, Store};
+use crate::store::{GatewayCall, Store};
 
 /// A call under way, to be counted and kept as evidence without secrets.
 pub(super) struct Measured {
@@ -36,7 +36,7 @@ impl Measured {
             .increment(1);
         metrics::histogram!("wxpay_gateway_request_duration_seconds", "api" => self.api)
             .record(elapsed.as_secs_f64());
-        let call = Call {
+        let call = GatewayCall {
             api: self.api,
             outcome: name,
             detail: &detail,

@@ -9,7 +9,7 @@ use wechatpay_v2::{Advice, AppId, Verdict};
 use crate::clock;
 use crate::order_service::{LeasedOrder, OrderService};
 use crate::schedule::{self, Jitter, NextAction};
-use crate::store::{StoreError, Stored};
+use crate::store::{StoreError, StoredOrder};
 
 /// What the query says of the order's existence at WeChat.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ enum There {
 /// Looks at an order whose call lease `holder` has.
 pub(super) async fn check(
     service: &OrderService,
-    stored: &Stored,
+    stored: &StoredOrder,
     holder: Uuid,
 ) -> Result<(), StoreError> {
     let order = &stored.order;
@@ -91,7 +91,7 @@ pub(super) async fn query_only(service: &OrderService, key: OrderKey, appid: App
 async fn not_paid(
     service: &OrderService,
     leased: &LeasedOrder<'_>,
-    stored: &Stored,
+    stored: &StoredOrder,
     there: There,
 ) -> Result<(), StoreError> {
     let (order, now) = (leased.order, clock::now());
