@@ -1,50 +1,47 @@
-//! What goes wrong by chance: drawn from a seed, so that a run can be had again. What strikes a
-//! call depends on nothing but the seed, the call, the order and how often that call was made
-//! about it, whatever else runs at the same time.
+//! Random faults from a seed, so that a run can be repeated. The fault of a call depends only on the
+//! seed, the call, the order and how often that call was made about the order, not on what else
+//! runs at the same time.
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chance::Chance;
-use crate::faults::Fault;
+use crate::api::Api;
+use crate::faults::fault::Fault;
+use crate::faults::rng::Rng;
 use crate::order::OrderKey;
 use crate::pay_options::PayOptions;
-use crate::view::Api;
 
-/// Faults by chance. The same seed and the same sequence of calls about an order, counted from
-/// when the plan was set, give the same faults.
+/// Random faults. The same seed and the same sequence of calls about an order, counted from when
+/// the plan was set, give the same faults.
 ///
-/// A call is struck by any [`Fault`] with the same probability, except that nothing holds, a delay
-/// is 1 to 200 ms, and a refusal is `SYSTEMERROR`, `FREQUENCY_LIMITED` or a failed communication:
-/// nothing that is final. Planned faults come first, and what they strike is counted all the same.
+/// Every [`Fault`] has the same probability, except that no call is held, a delay is 1 to 200 ms,
+/// and a refusal is `SYSTEMERROR`, `FREQUENCY_LIMITED` or a failed communication: nothing final.
+/// Planned faults come first; their calls are counted like any other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawSeeded")]
 pub struct SeededFaults {
-    /// Where chance begins.
     pub seed: u64,
-    /// How often it strikes.
     pub per_mille: PerMille,
 }
 
-/// How many of a thousand calls go wrong; none unless said. A greater share strikes where a
-/// smaller one does, in the same way, and elsewhere too.
+/// How many of a thousand calls go wrong; none by default. With a greater share, the calls that went
+/// wrong before go wrong in the same way, and others too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "WeChat's names of the calls")]
 pub struct PerMille {
     pub unifiedorder: u16,
     pub orderquery: u16,
     pub closeorder: u16,
-    /// Of the notifications of payments without any option. They come twice, thrice at the same
-    /// time, 1 to 500 ms late, or never; what they say is always true.
+    /// Affects only payments without options. Their notifications are sent twice, three times at
+    /// once, 1 to 500 ms late, or never; their contents are unchanged.
     pub notification: u16,
 }
 
 const DELAY_MS_MAX: u64 = 200;
 const NOTIFICATION_DELAY_MS_MAX: u64 = 500;
 
-/// What chance decides about, in the order of [`PerMille`]'s fields.
+/// What can go wrong, in the order of [`PerMille`]'s fields.
 #[derive(Clone, Copy)]
 enum Subject {
     Unifiedorder,
@@ -77,25 +74,24 @@ impl PerMille {
 }
 
 impl SeededFaults {
-    /// The bounds.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let broken =
-            self.per_mille.shares().into_iter().zip(RULES).find(|(share, _)| *share > 1000);
+        let mut shares = self.per_mille.shares().into_iter().zip(RULES);
+        let broken = shares.find(|(share, _)| *share > 1000);
         broken.map_or(Ok(()), |(_, rule)| Err(rule))
     }
 
-    /// Whether chance strikes what comes after `before` others, and then the chance that says how.
-    fn strike(&self, subject: Subject, out_trade_no: &str, before: u64) -> Option<Chance> {
+    /// If the call that comes after `before` others goes wrong, the generator that decides how.
+    fn draw(&self, subject: Subject, out_trade_no: &str, before: u64) -> Option<Rng> {
         let share = self.per_mille.shares()[subject as usize];
         let bytes = out_trade_no.bytes().map(u64::from);
         let words = [subject as u64].into_iter().chain(bytes).chain([before]);
-        let mut chance = Chance::of(self.seed, words);
-        (chance.below(1000) < u64::from(share)).then_some(chance)
+        let mut rng = Rng::new(self.seed, words);
+        (rng.below(1000) < u64::from(share)).then_some(rng)
     }
 }
 
-fn fault(mut chance: Chance) -> Fault {
-    match chance.below(14) {
+fn call_fault(mut rng: Rng) -> Fault {
+    match rng.below(14) {
         0 => Fault::DropBefore,
         1 => Fault::DropAfterCommit,
         2 => Fault::SystemError,
@@ -107,24 +103,24 @@ fn fault(mut chance: Chance) -> Fault {
         8 => Fault::BadSignature,
         9 => Fault::MissingSignature,
         10 => Fault::OtherOrder,
-        11 => Fault::DelayMs(1 + chance.below(DELAY_MS_MAX)),
+        11 => Fault::DelayMs(1 + rng.below(DELAY_MS_MAX)),
         12 => Fault::FrequencyLimited,
         _ => Fault::ReturnFail("系统繁忙，请稍后再试".to_owned()),
     }
 }
 
-/// Only what WeChat does too. Made of nothing but when and how often, it alters no notification.
-fn delivery(mut chance: Chance) -> PayOptions {
+/// Only what WeChat does too: it changes when and how often a notification is sent, not its contents.
+fn notification_fault(mut rng: Rng) -> PayOptions {
     let usual = PayOptions::default();
-    match chance.below(4) {
+    match rng.below(4) {
         0 => PayOptions { notify: Some(2), ..usual },
         1 => PayOptions { notify: Some(3), concurrently: true, ..usual },
-        2 => PayOptions { delay_ms: 1 + chance.below(NOTIFICATION_DELAY_MS_MAX), ..usual },
+        2 => PayOptions { delay_ms: 1 + rng.below(NOTIFICATION_DELAY_MS_MAX), ..usual },
         _ => PayOptions { notify: Some(0), ..usual },
     }
 }
 
-/// The form on the wire, before its bounds are checked.
+/// The JSON form. Its numbers are `Value`s, so that an error names the rule and not a Rust type.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSeeded {
@@ -152,9 +148,9 @@ impl TryFrom<RawSeeded> for SeededFaults {
     type Error = &'static str;
 
     fn try_from(raw: RawSeeded) -> Result<Self, Self::Error> {
-        // What is no share at all fails the check.
-        let share = |value: Value| value.as_u64().and_then(|n| n.try_into().ok());
-        let share = |value| share(value).unwrap_or(u16::MAX);
+        // A value that is no number of 16 bits fails the check below.
+        let parse = |value: Value| value.as_u64().and_then(|n| n.try_into().ok());
+        let share = |value| parse(value).unwrap_or(u16::MAX);
         let seeded = Self {
             seed: raw.seed.as_u64().ok_or("seeded.seed is a whole number of 64 bits")?,
             per_mille: PerMille {
@@ -169,13 +165,13 @@ impl TryFrom<RawSeeded> for SeededFaults {
     }
 }
 
-/// How often each call was made about each order since the plan was set. Those that name no order
-/// count together. Beyond `orders_max` orders nothing is counted, and nothing struck.
+/// How often each call was made about each order since the plan was set. Calls that name no order
+/// count together. Beyond `orders_max` orders nothing is counted, and nothing goes wrong.
 #[derive(Default)]
-pub(crate) struct Counts(HashMap<Option<OrderKey>, [u64; 4]>);
+pub(crate) struct CallCounters(HashMap<Option<OrderKey>, [u64; 4]>);
 
-impl Counts {
-    /// Counts the call, and says what strikes it.
+impl CallCounters {
+    /// Counts the call, and returns its fault.
     pub(crate) fn fault(
         &mut self,
         seeded: &SeededFaults,
@@ -183,20 +179,20 @@ impl Counts {
         key: Option<&OrderKey>,
         orders_max: usize,
     ) -> Option<Fault> {
-        self.count(seeded, api.into(), key, orders_max).map(fault)
+        self.count(seeded, api.into(), key, orders_max).map(call_fault)
     }
 
-    /// Counts the notification, and says how it is delivered, if not as usual.
-    pub(crate) fn delivery(
+    /// Counts the notification, and returns how it is delivered, if not as usual.
+    pub(crate) fn notification_fault(
         &mut self,
         seeded: &SeededFaults,
         key: &OrderKey,
         orders_max: usize,
     ) -> Option<PayOptions> {
-        self.count(seeded, Subject::Notification, Some(key), orders_max).map(delivery)
+        self.count(seeded, Subject::Notification, Some(key), orders_max).map(notification_fault)
     }
 
-    pub(crate) fn forget(&mut self, key: &OrderKey) {
+    pub(crate) fn delete(&mut self, key: &OrderKey) {
         self.0.remove(&Some(key.clone()));
     }
 
@@ -206,7 +202,7 @@ impl Counts {
         subject: Subject,
         key: Option<&OrderKey>,
         orders_max: usize,
-    ) -> Option<Chance> {
+    ) -> Option<Rng> {
         let named = key.cloned();
         if self.0.len() > orders_max && !self.0.contains_key(&named) {
             return None;
@@ -214,6 +210,6 @@ impl Counts {
         let count = &mut self.0.entry(named).or_default()[subject as usize];
         let before = *count;
         *count += 1;
-        seeded.strike(subject, key.map_or("", |key| &key.out_trade_no), before)
+        seeded.draw(subject, key.map_or("", |key| &key.out_trade_no), before)
     }
 }

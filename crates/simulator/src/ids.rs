@@ -1,26 +1,25 @@
-//! Numbers that the gateway issues.
+//! The ids that the gateway issues.
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::{format_description, offset};
 use wechatpay_v2::{BeijingTime, TransactionId};
 
-/// The source of all of them.
 #[derive(Default)]
-pub(crate) struct Numbers {
+pub(crate) struct IdGenerator {
     last: u64,
 }
 
-impl Numbers {
-    /// Rises with every use and, being the clock in microseconds, across restarts too: a number
-    /// that we issue must not come back to a database that has seen it.
+impl IdGenerator {
+    /// Rises with every use. It starts from the clock in microseconds so that it also rises across
+    /// restarts: an id must never repeat for a database that outlives the simulator.
     pub(crate) fn serial(&mut self, now: OffsetDateTime) -> u64 {
         let micros = u64::try_from(now.unix_timestamp_nanos() / 1000).unwrap_or(0);
         self.last = micros.max(self.last + 1);
         self.last
     }
 
-    /// `wx`, day and time in Beijing, and 26 characters that never come twice.
+    /// `wx`, day and time in Beijing, and 26 characters that make it unique.
     pub(crate) fn prepay_id(&mut self, now: OffsetDateTime) -> String {
         const FORM: &[BorrowedFormatItem<'_>] = format_description!("[day][hour][minute][second]");
         let serial = self.serial(now);
@@ -33,7 +32,8 @@ impl Numbers {
     pub(crate) fn transaction_id(&mut self, now: OffsetDateTime) -> TransactionId {
         let serial = self.serial(now) % 1_000_000_000_000_000;
         let day = &BeijingTime::from_instant(now).to_string()[..8];
-        let (high, low) = (serial / 10_000_000_000, serial % 10_000_000_000);
+        let high = serial / 10_000_000_000;
+        let low = serial % 10_000_000_000;
         TransactionId::parse(format!("42000{high:05}{day}{low:010}"))
             .expect("28 digits are a transaction_id")
     }
@@ -46,17 +46,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_wechats_shape_and_never_come_twice() {
-        let mut numbers = Numbers::default();
+    fn ids_have_wechats_form_and_never_repeat() {
+        let mut ids = IdGenerator::default();
         let now = datetime!(2026-07-21 10:30:00 UTC);
-        let first = numbers.transaction_id(now);
-        let second = numbers.transaction_id(now);
+        let first = ids.transaction_id(now);
+        let second = ids.transaction_id(now);
         assert_ne!(first, second);
-        assert_eq!(first.as_str().len(), 28);
-        assert!(
-            first.as_str().starts_with("42000") && first.as_str()[10..].starts_with("20260721")
-        );
-        let (first, second) = (numbers.prepay_id(now), numbers.prepay_id(now));
+        let text = first.as_str();
+        assert_eq!(text.len(), 28);
+        assert!(text.starts_with("42000") && text[10..].starts_with("20260721"));
+        let first = ids.prepay_id(now);
+        let second = ids.prepay_id(now);
         assert_ne!(first, second);
         assert!(first.starts_with("wx21183000") && first.len() == 36, "{first}");
     }

@@ -1,16 +1,16 @@
-//! `POST /pay/unifiedorder` (reference 2.2): creates an order, or re-enters it with the very same
-//! parameters.
+//! `POST /pay/unifiedorder`: creates an order. The same parameters again get another `prepay_id`
+//! for the same order.
 
 use std::collections::VecDeque;
 
 use time::OffsetDateTime;
 use wechatpay_v2::{Fields, Nonce};
 
-use crate::answer::Answer;
-use crate::door::Request;
+use crate::calls::answer::Answer;
+use crate::calls::authenticate::Request;
+use crate::calls::unifiedorder_rules;
 use crate::order::{Order, OrderKey};
 use crate::state::State;
-use crate::unifiedorder_rules;
 
 pub(crate) fn decide(state: &mut State, request: &Request, now: OffsetDateTime) -> Answer {
     let fields = &request.fields;
@@ -22,18 +22,18 @@ pub(crate) fn decide(state: &mut State, request: &Request, now: OffsetDateTime) 
         mch_id: request.merchant.mch_id.clone(),
         out_trade_no: fields.get("out_trade_no").unwrap_or_default().to_owned(),
     };
-    let prepay_id = state.numbers.prepay_id(now);
-    let business = business(fields);
+    let prepay_id = state.ids.prepay_id(now);
+    let parameters = business_parameters(fields);
     match state.order_mut(&key) {
         Some(order) if order.is_paid() => return Answer::refused("ORDERPAID", "该订单已支付"),
         Some(order) if order.is_closed() => return Answer::refused("ORDERCLOSED", "该订单已关闭"),
-        Some(order) if order.first != business || order.sign_type != request.sign_type => {
+        Some(order) if order.parameters != parameters || order.sign_type != request.sign_type => {
             return Answer::refused("INVALID_REQUEST", "201 商户订单号重复");
         }
-        Some(order) => order.issue(prepay_id.clone()),
+        Some(order) => order.add_prepay_id(prepay_id.clone()),
         None => {
             let mut order = Order {
-                first: business,
+                parameters,
                 sign_type: request.sign_type,
                 total_fee,
                 trade_state: "NOTPAY".to_owned(),
@@ -43,16 +43,16 @@ pub(crate) fn decide(state: &mut State, request: &Request, now: OffsetDateTime) 
                 created_at: now,
                 closed_at: None,
             };
-            order.issue(prepay_id.clone());
+            order.add_prepay_id(prepay_id.clone());
             state.insert(key, order);
         }
     }
-    Answer::Success(issued(fields.get("trade_type").unwrap_or_default(), prepay_id))
+    Answer::Success(success_elements(fields.get("trade_type").unwrap_or_default(), prepay_id))
 }
 
-/// What a repetition must equal: everything but the nonce and the signature. Empty and absent are
-/// the same on this wire, and so are an absent `sign_type` and `MD5`, which is compared apart.
-fn business(fields: &Fields) -> Fields {
+/// What a repetition must equal: everything but the nonce and the signature. WeChat treats an empty
+/// element as absent, and an absent `sign_type` as `MD5`, so `sign_type` is compared on its own.
+fn business_parameters(fields: &Fields) -> Fields {
     fields
         .iter()
         .filter(|(name, text)| {
@@ -61,7 +61,7 @@ fn business(fields: &Fields) -> Fields {
         .collect()
 }
 
-fn issued(trade_type: &str, prepay_id: String) -> Vec<(String, String)> {
+fn success_elements(trade_type: &str, prepay_id: String) -> Vec<(String, String)> {
     let mut elements = vec![("trade_type".to_owned(), trade_type.to_owned())];
     match trade_type {
         "NATIVE" => {

@@ -1,15 +1,15 @@
-//! `POST /pay/closeorder` (reference 2.4): no further payment shall arrive on this number.
+//! `POST /pay/closeorder`: the order accepts no payment from now on.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::answer::Answer;
-use crate::door::Request;
+use crate::calls::answer::Answer;
+use crate::calls::authenticate::Request;
+use crate::calls::orderquery::is_visible;
+use crate::calls::unifiedorder_rules::out_trade_no;
 use crate::order::OrderKey;
-use crate::orderquery::owns;
 use crate::state::State;
-use crate::unifiedorder_rules::out_trade_no;
 
 pub(crate) fn decide(
     state: &mut State,
@@ -25,7 +25,7 @@ pub(crate) fn decide(
         Err(text) => return Answer::Communication(text),
     };
     let order = state.order_mut(&key);
-    let Some(order) = order.filter(|order| owns(request, order, &key)) else {
+    let Some(order) = order.filter(|order| is_visible(order, &key, request)) else {
         return Answer::refused("ORDERNOTEXIST", "order not exist");
     };
     if order.is_paid() {

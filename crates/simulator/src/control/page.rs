@@ -1,11 +1,11 @@
-//! The page on which a person is the customer.
+//! The page on which you play the customer.
 
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
 use wechatpay_v2::Nonce;
 
-/// The page builds itself from `/_sim/orders` as text nodes, never as mark-up, and its policy lets
-/// no script run but its own: an order's texts come from anybody.
+// An order's texts are untrusted. The page inserts them as text nodes, never as mark-up, and its
+// content security policy allows no script but its own.
 const PAGE: &str = include_str!("page.html");
 
 pub(crate) async fn serve() -> impl IntoResponse {

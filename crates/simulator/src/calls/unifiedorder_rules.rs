@@ -1,5 +1,4 @@
-//! What unifiedorder asks of its fields (reference 2.2, 4.3 to 4.6; section 9 where sources
-//! disagree). Errors are WeChat's texts.
+//! The rules for the fields of unifiedorder. Errors are WeChat's texts.
 
 use std::net::IpAddr;
 
@@ -8,9 +7,9 @@ use time::{Duration, OffsetDateTime};
 use wechatpay_v2::unifiedorder::TradeType;
 use wechatpay_v2::{BeijingTime, Fen, Fields};
 
-use crate::door::{malformed, required};
+use crate::calls::authenticate::{malformed, required};
 
-/// The longest text, in characters; in UTF-8 bytes for the two whose limit is reported to be one.
+/// The longest text in characters.
 const CHARACTERS_MAX: [(&str, usize); 17] = [
     ("device_info", 32),
     ("detail", 6000),
@@ -30,15 +29,16 @@ const CHARACTERS_MAX: [(&str, usize); 17] = [
     ("user_creid", 32),
     ("user_truename", 64),
 ];
+/// The longest text in UTF-8 bytes: these two limits are reported to count bytes.
 const BYTES_MAX: [(&str, usize); 2] = [("body", 127), ("attach", 127)];
 
-/// Holds the request to all of them, and returns its amount.
+/// Checks all fields and returns the amount.
 pub(crate) fn check(fields: &Fields, now: OffsetDateTime) -> Result<Fen, String> {
     for (name, max) in CHARACTERS_MAX {
-        rule(fields, name, |text| text.chars().count() <= max)?;
+        check_field(fields, name, |text| text.chars().count() <= max)?;
     }
     for (name, max) in BYTES_MAX {
-        rule(fields, name, |text| text.len() <= max && !text.contains(char::is_control))?;
+        check_field(fields, name, |text| text.len() <= max && !text.contains(char::is_control))?;
     }
     required(fields, "body")?;
     out_trade_no(fields)?;
@@ -46,21 +46,21 @@ pub(crate) fn check(fields: &Fields, now: OffsetDateTime) -> Result<Fen, String>
         .ok()
         .filter(|fen| fen.get() >= 1)
         .ok_or_else(|| malformed("total_fee"))?;
-    rule(fields, "fee_type", |text| text == "CNY")?;
+    check_field(fields, "fee_type", |text| text == "CNY")?;
     required(fields, "spbill_create_ip")?;
-    rule(fields, "spbill_create_ip", |text| text.parse::<IpAddr>().is_ok())?;
+    check_field(fields, "spbill_create_ip", |text| text.parse::<IpAddr>().is_ok())?;
     required(fields, "notify_url")?;
-    rule(fields, "notify_url", is_notify_url)?;
-    rule(fields, "limit_pay", |text| text == "no_credit")?;
-    rule(fields, "profit_sharing", |text| matches!(text, "Y" | "N"))?;
-    rule(fields, "detail", is_json)?;
-    rule(fields, "scene_info", is_json)?;
-    payer(fields)?;
-    times(fields, now)?;
+    check_field(fields, "notify_url", is_notify_url)?;
+    check_field(fields, "limit_pay", |text| text == "no_credit")?;
+    check_field(fields, "profit_sharing", |text| matches!(text, "Y" | "N"))?;
+    check_field(fields, "detail", is_json)?;
+    check_field(fields, "scene_info", is_json)?;
+    check_trade_type(fields)?;
+    check_times(fields, now)?;
     Ok(total_fee)
 }
 
-/// Six to 32 of WeChat's characters (reference 4.4, 9). Also asked of the other two calls.
+/// Six to 32 of the characters that WeChat allows. The other two calls have the same rule.
 pub(crate) fn out_trade_no(fields: &Fields) -> Result<&str, String> {
     let text = required(fields, "out_trade_no")?;
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-|*@".contains(&b);
@@ -70,8 +70,8 @@ pub(crate) fn out_trade_no(fields: &Fields) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Holds an element to its rule when it is there.
-fn rule(fields: &Fields, name: &str, holds: impl Fn(&str) -> bool) -> Result<(), String> {
+/// Checks a field if it is present.
+fn check_field(fields: &Fields, name: &str, holds: impl Fn(&str) -> bool) -> Result<(), String> {
     match fields.get(name) {
         Some(text) if !holds(text) => Err(malformed(name)),
         _ => Ok(()),
@@ -92,8 +92,8 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object())
 }
 
-/// Who pays, and where: what each trade type needs.
-fn payer(fields: &Fields) -> Result<(), String> {
+/// The fields that each trade type needs.
+fn check_trade_type(fields: &Fields) -> Result<(), String> {
     let trade_type =
         TradeType::parse(required(fields, "trade_type")?).map_err(|_| malformed("trade_type"))?;
     let sub_openid = fields.get("sub_openid");
@@ -110,14 +110,14 @@ fn payer(fields: &Fields) -> Result<(), String> {
     }
 }
 
-/// The expiry is five minutes ahead at least, on our clock, in Beijing time (reference E7).
-fn times(fields: &Fields, now: OffsetDateTime) -> Result<(), String> {
-    let time = |name: &'static str| {
+/// The expiry is at least five minutes ahead, by the simulator's clock, in Beijing time.
+fn check_times(fields: &Fields, now: OffsetDateTime) -> Result<(), String> {
+    let parse = |name: &'static str| {
         let text = fields.get(name);
         text.map(|text| BeijingTime::parse(name, text).map_err(|_| malformed(name))).transpose()
     };
-    time("time_start")?;
-    match time("time_expire")? {
+    parse("time_start")?;
+    match parse("time_expire")? {
         Some(expire) if expire.instant() < now + Duration::minutes(5) => {
             Err("time_expire时间过短，刷卡至少1分钟，其他5分钟".to_owned())
         }

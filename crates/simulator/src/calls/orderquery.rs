@@ -1,17 +1,17 @@
-//! `POST /pay/orderquery` (reference 2.3, 4.1): by `transaction_id` or by `out_trade_no`.
+//! `POST /pay/orderquery`, by `transaction_id` or by `out_trade_no`.
 
 use wechatpay_v2::Fields;
 
-use crate::answer::Answer;
-use crate::door::Request;
+use crate::calls::answer::Answer;
+use crate::calls::authenticate::Request;
+use crate::calls::unifiedorder_rules::out_trade_no;
 use crate::message::Message;
-use crate::order::{Order, OrderKey, Payment};
-use crate::pay;
+use crate::order::{Order, OrderKey};
+use crate::payment::{Payment, fee_elements, payer_elements};
 use crate::state::State;
-use crate::unifiedorder_rules::out_trade_no;
 
-/// `shown` stands in for the `trade_state` of an order that may still be paid, or is.
-pub(crate) fn decide(state: &State, request: &Request, shown: Option<&str>) -> Answer {
+/// `fault_state` replaces the `trade_state` of an order that is not closed.
+pub(crate) fn decide(state: &State, request: &Request, fault_state: Option<&str>) -> Answer {
     let transaction_id = request.fields.get("transaction_id");
     let key = match transaction_id {
         Some(transaction_id) => state.key_of(transaction_id).cloned(),
@@ -25,39 +25,41 @@ pub(crate) fn decide(state: &State, request: &Request, shown: Option<&str>) -> A
     };
     let found = key.and_then(|key| Some((state.order(&key)?, key)));
     match found {
-        Some((order, key)) if owns(request, order, &key) => {
-            Answer::Success(describe(order, &key, transaction_id, shown))
+        Some((order, key)) if is_visible(order, &key, request) => {
+            Answer::Success(describe(order, &key, transaction_id, fault_state))
         }
         _ => Answer::refused("ORDERNOTEXIST", "order not exist"),
     }
 }
 
-/// An order of another merchant, or of another sub-merchant, does not exist for the asker.
-pub(crate) fn owns(request: &Request, order: &Order, key: &OrderKey) -> bool {
+/// For a caller, orders of other merchants and of other sub-merchants do not exist.
+pub(crate) fn is_visible(order: &Order, key: &OrderKey, request: &Request) -> bool {
     request.merchant.mch_id == key.mch_id
-        && request.fields.get("sub_mch_id") == order.first.get("sub_mch_id")
+        && request.fields.get("sub_mch_id") == order.parameters.get("sub_mch_id")
 }
 
 fn describe(
     order: &Order,
     key: &OrderKey,
-    asked: Option<&str>,
-    shown: Option<&str>,
+    transaction_id: Option<&str>,
+    fault_state: Option<&str>,
 ) -> Vec<(String, String)> {
-    let shown = shown.filter(|_| !order.is_closed());
-    let trade_state = shown.unwrap_or(&order.trade_state);
+    let fault_state = fault_state.filter(|_| !order.is_closed());
+    let trade_state = fault_state.unwrap_or(&order.trade_state);
     let mut message = Message::default();
-    let payment = asked
+    let payment = transaction_id
         .and_then(|id| order.payments.iter().find(|p| p.transaction_id.as_str() == id))
         .or(order.payments.first());
     match (trade_state, payment) {
-        ("SUCCESS" | "REFUND", Some(payment)) => paid(&mut message, &order.first, payment),
-        // Unpaid orders have few elements, and not always the same empty ones (reference Q3 to Q8).
+        ("SUCCESS" | "REFUND", Some(payment)) => {
+            add_payment(&mut message, &order.parameters, payment);
+        }
+        // WeChat answers few elements for unpaid orders, and other empty ones for each state.
         ("CLOSED", _) => {
             message.set("attach", "");
             message.set("total_fee", order.total_fee);
         }
-        ("USERPAYING", _) => message.echo(&order.first, &["attach"]),
+        ("USERPAYING", _) => message.echo(&order.parameters, &["attach"]),
         ("ACCEPT", _) => message.set("total_fee", order.total_fee),
         _ => {
             message.set("device_info", "");
@@ -70,16 +72,16 @@ fn describe(
     message.into_elements()
 }
 
-fn paid(message: &mut Message, first: &Fields, payment: &Payment) {
-    message.set("device_info", first.get("device_info").unwrap_or_default());
-    message.extend(pay::payer_elements(first));
+fn add_payment(message: &mut Message, parameters: &Fields, payment: &Payment) {
+    message.set("device_info", parameters.get("device_info").unwrap_or_default());
+    message.extend(payer_elements(parameters));
     message.set("bank_type", "OTHERS");
     message.set("total_fee", payment.total_fee);
     message.set("fee_type", "CNY");
     message.set("cash_fee_type", "CNY");
-    message.extend(pay::fee_elements(&payment.coupons, payment.total_fee));
+    message.extend(fee_elements(&payment.coupons, payment.total_fee));
     message.set("transaction_id", &payment.transaction_id);
-    message.set("attach", first.get("attach").unwrap_or_default());
+    message.set("attach", parameters.get("attach").unwrap_or_default());
     message.set("time_end", payment.time_end);
 }
 

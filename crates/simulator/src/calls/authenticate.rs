@@ -1,25 +1,22 @@
-//! The door of every call: parsed, from a merchant that we know, signed by it. Whatever fails here
-//! is answered `return_code=FAIL`, unsigned, with WeChat's text (reference 0.3, 2.2).
+//! Parses a call and verifies that it comes from a known merchant. A call that fails here is
+//! answered `return_code=FAIL`, unsigned, with WeChat's text.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wechatpay_v2::{Fields, Limits, MchId, SignType, XmlError, parse_xml, sign};
 
-use crate::Merchant;
+use crate::config::{Merchant, Merchants};
 
-/// A call from a merchant, verified.
+/// A call whose merchant and signature are verified.
 pub(crate) struct Request {
     pub(crate) merchant: Arc<Merchant>,
     pub(crate) fields: Fields,
-    /// The algorithm of the request, which is that of the answer.
+    /// Signs the answer too.
     pub(crate) sign_type: SignType,
 }
 
-pub(crate) type Merchants = BTreeMap<MchId, Arc<Merchant>>;
-
-/// Reads the body. `is_post` because WeChat has a text for everything else.
-pub(crate) fn read(is_post: bool, body: &[u8]) -> Result<Fields, String> {
+/// Parses the body. WeChat has a text of its own for methods other than POST.
+pub(crate) fn parse_body(is_post: bool, body: &[u8]) -> Result<Fields, String> {
     if !is_post {
         return Err("请使用post方法".to_owned());
     }
@@ -35,9 +32,9 @@ pub(crate) fn read(is_post: bool, body: &[u8]) -> Result<Fields, String> {
     })
 }
 
-/// Finds the merchant and verifies the signature over everything received. The algorithm is the
-/// one that `sign_type` names, MD5 when it is absent; upper-case hex only.
-pub(crate) fn admit(fields: Fields, merchants: &Merchants) -> Result<Request, String> {
+/// Finds the merchant and verifies the signature over all received fields. The algorithm is
+/// `sign_type`, MD5 when that is absent; the signature is upper-case hex.
+pub(crate) fn authenticate(fields: Fields, merchants: &Merchants) -> Result<Request, String> {
     let mch_id = MchId::parse(required(&fields, "mch_id")?).map_err(|_| malformed("mch_id"))?;
     let merchant = merchants.get(&mch_id).ok_or("商户号mch_id或sub_mch_id不存在")?;
     let sign_type = match fields.get("sign_type") {
@@ -57,12 +54,12 @@ pub(crate) fn admit(fields: Fields, merchants: &Merchants) -> Result<Request, St
     Ok(Request { merchant: Arc::clone(merchant), fields, sign_type })
 }
 
-/// The text of an element that must be there and not be empty.
+/// The text of an element that must not be missing or empty.
 pub(crate) fn required<'a>(fields: &'a Fields, name: &str) -> Result<&'a str, String> {
     fields.get(name).ok_or_else(|| format!("缺少参数{name}"))
 }
 
-/// WeChat's text for a field in the wrong form.
+/// WeChat's text for a field that breaks its rule.
 pub(crate) fn malformed(name: &str) -> String {
     format!("{name}参数格式错误")
 }

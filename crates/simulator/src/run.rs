@@ -1,4 +1,4 @@
-//! Listening, and stopping.
+//! Starts and stops a gateway.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,10 +7,13 @@ use std::ops::Deref;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Simulator, control, gateway};
+use crate::calls::gateway;
+use crate::config::Config;
+use crate::control::routes;
+use crate::simulator::Simulator;
 
-/// Serves until `stop`. Each listener is another host with the same merchants and the same data:
-/// the first one the main host, a second one the backup.
+/// Serves until `stop` is cancelled. All listeners serve the same merchants and the same data: the
+/// first is the main host, a second one the backup host.
 ///
 /// # Errors
 /// When the configuration cannot be used.
@@ -25,11 +28,11 @@ pub async fn run(
         tracing::info!(%addr, "the gateway listens");
     }
     stop.cancelled().await;
-    simulator.finish().await;
+    simulator.wait_for_tasks().await;
     Ok(())
 }
 
-/// A gateway in this process, for tests: it stops when the handle is dropped.
+/// A gateway in this process, for tests. It stops when the handle is dropped.
 pub struct Handle {
     simulator: Simulator,
     addr: SocketAddr,
@@ -46,14 +49,14 @@ impl Simulator {
         Ok(Handle { simulator, addr })
     }
 
-    /// Serves one more host with the same data, and says where.
+    /// Serves one more host with the same data, and returns its address.
     ///
     /// # Errors
     /// When the listener has no address.
     pub fn listen(&self, listener: TcpListener) -> io::Result<SocketAddr> {
         let addr = listener.local_addr()?;
-        let routes = gateway::routes().merge(control::routes()).with_state(self.clone());
-        let stop = self.stop().clone().cancelled_owned();
+        let routes = gateway::routes().merge(routes::routes()).with_state(self.clone());
+        let stop = self.stop_token().clone().cancelled_owned();
         let served = axum::serve(listener, routes).with_graceful_shutdown(stop);
         self.tasks().spawn(async move {
             if let Err(error) = served.await {
@@ -65,7 +68,6 @@ impl Simulator {
 }
 
 impl Handle {
-    /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -77,10 +79,10 @@ impl Handle {
         format!("http://{}", self.addr)
     }
 
-    /// Stops, and waits until everything has ended.
+    /// Stops, and waits until all tasks have ended.
     pub async fn stop(self) {
-        self.simulator.stop().cancel();
-        self.simulator.finish().await;
+        self.simulator.stop_token().cancel();
+        self.simulator.wait_for_tasks().await;
     }
 }
 
@@ -94,6 +96,6 @@ impl Deref for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.simulator.stop().cancel();
+        self.simulator.stop_token().cancel();
     }
 }

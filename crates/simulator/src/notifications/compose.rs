@@ -1,17 +1,14 @@
-//! The payment notification as WeChat writes it (reference 3.2, N1), and every way in which it may
-//! be forged or broken.
+//! The payment notification as WeChat writes it, and every way in which a test can forge or break
+//! it.
 
 use wechatpay_v2::{ApiKey, Fields, Nonce, SignType};
 
-use crate::Merchant;
-use crate::answer::unsigned;
-use crate::faults::altered;
-use crate::message::{Message, element};
-use crate::order::{OrderKey, Payment};
-use crate::pay::{fee_elements, payer_elements};
+use crate::config::Merchant;
+use crate::message::{Message, element, wrong_signature};
+use crate::order::OrderKey;
 use crate::pay_options::{Malformation, PayOptions, Signing};
+use crate::payment::{Payment, fee_elements, payer_elements};
 
-/// A notification, ready to be written.
 pub(crate) struct Notification {
     message: Message,
     key: ApiKey,
@@ -20,22 +17,22 @@ pub(crate) struct Notification {
     malform: Option<Malformation>,
 }
 
-/// The key of nobody.
+/// No merchant has this key.
 const OTHER_KEY: &str = "00000000000000000000000000000000";
 
 impl Notification {
-    /// `first` are the business parameters of the order, `sign_type` its algorithm.
+    /// `parameters` are those of the order's first unifiedorder, `sign_type` is its algorithm.
     pub(crate) fn compose(
         merchant: &Merchant,
         order: &OrderKey,
-        first: &Fields,
+        parameters: &Fields,
         payment: &Payment,
         sign_type: SignType,
         options: &PayOptions,
     ) -> Self {
         let total_fee = options.total_fee.unwrap_or(payment.total_fee);
         let mut message = Message::default();
-        message.echo(first, &["appid", "attach"]);
+        message.echo(parameters, &["appid", "attach"]);
         message.set("bank_type", "OTHERS");
         message.set("fee_type", "CNY");
         message.set("mch_id", &order.mch_id);
@@ -43,8 +40,8 @@ impl Notification {
         message.set("out_trade_no", &order.out_trade_no);
         message.set("result_code", "SUCCESS");
         message.set("return_code", "SUCCESS");
-        message.extend(payer_elements(first));
-        message.echo(first, &["sub_appid", "sub_mch_id"]);
+        message.extend(payer_elements(parameters));
+        message.echo(parameters, &["sub_appid", "sub_mch_id"]);
         message.set("time_end", payment.time_end);
         message.set("total_fee", total_fee);
         message.set("transaction_id", &payment.transaction_id);
@@ -73,12 +70,12 @@ impl Notification {
         self.message.set("nonce_str", Nonce::generate());
     }
 
-    /// Signs it and writes it.
+    /// Signs the notification and returns its bytes.
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut message = self.message.clone();
         match self.malform {
             Some(Malformation::ReturnFail) => {
-                return unsigned("通信失败").message.to_xml().into_bytes();
+                return Message::failure("通信失败").to_xml().into_bytes();
             }
             Some(Malformation::NoReturnCode) => message.remove("return_code"),
             Some(Malformation::Huge) => message.set("promotion_detail", "x".repeat(70 * 1024)),
@@ -93,17 +90,17 @@ impl Notification {
         match self.signing {
             Signing::Missing => {}
             Signing::Empty => message.set("sign", ""),
-            Signing::Wrong => message.set("sign", altered(&signature)),
+            Signing::Wrong => message.set("sign", wrong_signature(&signature)),
             Signing::Lowercase => message.set("sign", signature.to_ascii_lowercase()),
             Signing::Order | Signing::Md5 | Signing::HmacSha256 | Signing::OtherKey => {
                 message.set("sign", signature);
             }
         }
-        break_form(message.to_xml(), self.malform)
+        malform(message.to_xml(), self.malform)
     }
 }
 
-fn break_form(xml: String, malform: Option<Malformation>) -> Vec<u8> {
+fn malform(xml: String, malform: Option<Malformation>) -> Vec<u8> {
     let before_end = |piece: &str| xml.replace("</xml>", &format!("{piece}</xml>"));
     match malform {
         Some(Malformation::Doctype) => {
@@ -118,7 +115,7 @@ fn break_form(xml: String, malform: Option<Malformation>) -> Vec<u8> {
             xml.as_bytes()[..end].to_vec()
         }
         Some(Malformation::Gbk) => {
-            // The two characters that read "test", as GBK writes them: no UTF-8.
+            // The two characters for "test" in GBK, which are no UTF-8.
             let text = b"<return_msg>\xb2\xe2\xca\xd4</return_msg></xml>";
             [xml.trim_end_matches("</xml>").as_bytes(), text].concat()
         }
@@ -165,7 +162,7 @@ mod tests {
 
     /// The signature covers every element, so equal signatures mean equal messages.
     #[test]
-    fn are_the_samples_of_the_reference() {
+    fn notifications_equal_wechats_samples() {
         let ordinary = PayOptions::default();
         let n1 = written(SignType::Md5, "35W7W1y64LNrFuP3rZWf6veX7qIodRjc", &ordinary);
         assert_eq!(n1.get("sign"), Some("CF1105B04DBE21E76A6FBC638821E3B5"));
