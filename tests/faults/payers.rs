@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use harness::TestMerchant;
-use simulator::{Api, Fault, Malform, PayOptions, PlannedFault, Signing};
+use simulator::{Api, Fault, Malformation, PayOptions, PlannedFault, Signing};
 use tokio::time::sleep;
 use wechatpay_v2::{Fen, SignType, TransactionId};
 
@@ -119,16 +119,16 @@ impl Shops<'_> {
             }
             Ending::Malformed => {
                 let malforms = [
-                    Malform::Doctype,
-                    Malform::Duplicate,
-                    Malform::Truncated,
-                    Malform::Nested,
-                    Malform::Huge,
-                    Malform::Gbk,
-                    Malform::Trailing,
-                    Malform::NoReturnCode,
-                    Malform::ReturnFail,
-                    Malform::ResultFail,
+                    Malformation::Doctype,
+                    Malformation::Duplicate,
+                    Malformation::Truncated,
+                    Malformation::Nested,
+                    Malformation::Huge,
+                    Malformation::Gbk,
+                    Malformation::Trailing,
+                    Malformation::NoReturnCode,
+                    Malformation::ReturnFail,
+                    Malformation::ResultFail,
                 ];
                 let malform = Some(malforms[rng.usize(0..malforms.len())]);
                 pay(PayOptions { notify_only: true, malform, ..plain() });

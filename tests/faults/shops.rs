@@ -12,7 +12,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use simulator::{Api, Fault, FaultPlan, PerMille, Seeded};
+use simulator::{Api, Fault, FaultPlan, PerMille, SeededFaults};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -44,7 +44,7 @@ pub(crate) struct Shops<'a> {
 
 impl<'a> Shops<'a> {
     pub(crate) fn new(system: &'a System, seed: u64, orders: u32) -> Self {
-        let seeded = Seeded {
+        let seeded = SeededFaults {
             seed,
             per_mille: PerMille {
                 unifiedorder: 120,
@@ -96,7 +96,7 @@ impl<'a> Shops<'a> {
         let number = format!("faults{:x}n{at}", self.seed);
         let order = shop.order(&number, rng.i64(1..100_000));
         if rng.u32(0..50) == 0 {
-            self.note("an answer slower than our patience");
+            self.note("an answer slower than our timeout");
             let api = [Api::Unifiedorder, Api::Orderquery][rng.usize(0..2)];
             self.inject_fault(api, &number, Fault::DelayMs(BEYOND_PATIENCE_MS), 1);
         }
@@ -175,7 +175,7 @@ impl<'a> Shops<'a> {
     }
 
     async fn try_publish(&self, body: String) -> lapin::Result<bool> {
-        let url = harness::services::through(
+        let url = harness::environment::with_address(
             self.system.servers.url(harness::servers::Server::RabbitMq),
             self.system.wires.shop_to_rabbit.address,
         );

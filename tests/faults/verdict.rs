@@ -362,7 +362,7 @@ async fn counts(pool: &PgPool) -> Vec<String> {
 /// Answers that told nothing or lied about what had happened.
 fn bad_answers(system: &System) -> u32 {
     let good = ["SUCCESS", "ORDERNOTEXIST", "ORDERPAID", "ORDERCLOSED"];
-    let requests = system.simulator.requests();
+    let requests = system.simulator.request_counts();
     let outcomes = requests.apis.values().flatten();
     let bad = outcomes.filter(|(name, _)| !good.contains(&name.as_str()));
     u32::try_from(bad.map(|(_, count)| count).sum::<u64>()).unwrap()

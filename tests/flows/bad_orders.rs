@@ -138,7 +138,7 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
 async fn nothing_happened(world: &World) {
     let books = world.ledger_rows().await;
     assert!(books.is_empty(), "{books:#?}");
-    assert!(world.simulator.requests().orders.is_empty());
+    assert!(world.simulator.request_counts().orders.is_empty());
 }
 
 /// The problems that were told of a number.
@@ -153,7 +153,7 @@ async fn wait_for_rejections(world: &World, number: &str, count: usize) -> Vec<V
 }
 
 #[tokio::test]
-async fn an_order_with_every_field_reaches_wechat_with_every_field() {
+async fn order_with_every_field_reaches_wechat_complete() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let order = full_order(&shop, &number);
@@ -170,7 +170,7 @@ async fn an_order_with_every_field_reaches_wechat_with_every_field() {
 }
 
 #[tokio::test]
-async fn an_order_at_the_limits_of_every_field_is_taken() {
+async fn order_at_limit_of_every_field_is_accepted() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     assert_eq!(number.len(), 32, "as long as a number may be");
@@ -195,7 +195,7 @@ async fn an_order_at_the_limits_of_every_field_is_taken() {
 }
 
 #[tokio::test]
-async fn a_wrong_field_is_named_with_its_rule() {
+async fn wrong_field_is_named_with_its_rule() {
     let world = World::start().await;
     let shop = world.shop();
     for (field, value) in wrong_values() {
@@ -217,7 +217,7 @@ async fn a_wrong_field_is_named_with_its_rule() {
 }
 
 #[tokio::test]
-async fn a_missing_field_is_named_with_its_rule() {
+async fn missing_field_is_named_with_its_rule() {
     let world = World::start().await;
     let shop = world.shop();
     let mut orders = Vec::new();
@@ -249,7 +249,7 @@ async fn a_missing_field_is_named_with_its_rule() {
 }
 
 #[tokio::test]
-async fn every_wrong_field_is_named_at_once() {
+async fn all_wrong_fields_are_named_together() {
     let world = World::start().await;
     let order = json!({"mch_id": "shop", "total_fee": 0, "spbill_create_ip": "here", "colour": 1});
     let problem = declined(world.post(order.to_string(), &[JSON]).await).await;
@@ -277,7 +277,7 @@ async fn every_wrong_field_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_object_is_malformed_or_too_large() {
+async fn body_that_is_no_json_object_is_refused() {
     let world = World::start().await;
     let shop = world.shop();
     let good = shop.order(&Shop::number(), 9900).to_string();
@@ -317,7 +317,7 @@ async fn what_is_no_json_object_is_malformed_or_too_large() {
 }
 
 #[tokio::test]
-async fn an_expiry_that_wechat_would_refuse_is_refused_here() {
+async fn time_expire_too_early_is_refused() {
     let world = World::start().await;
     let shop = world.shop();
     for minutes in [5, 0, -60] {
@@ -338,7 +338,7 @@ async fn an_expiry_that_wechat_would_refuse_is_refused_here() {
 }
 
 #[tokio::test]
-async fn a_rejection_can_be_looked_up_by_whoever_did_not_wait() {
+async fn rejection_can_be_queried_later() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let mut order = shop.order(&number, 9900);
@@ -358,7 +358,7 @@ async fn a_rejection_can_be_looked_up_by_whoever_did_not_wait() {
 }
 
 #[tokio::test]
-async fn a_merchant_or_an_app_that_is_not_ours_is_refused() {
+async fn unconfigured_merchant_or_app_is_refused() {
     let world = World::start().await;
     let shop = world.shop();
     for (field, value) in [("mch_id", "1999999999"), ("appid", "wx0000000000000000")] {
@@ -376,7 +376,7 @@ async fn a_merchant_or_an_app_that_is_not_ours_is_refused() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_wrong_by_amqp_is_answered_and_told() {
+async fn wrong_order_by_amqp_is_answered_and_reported() {
     let mut world = World::start().await;
     let shop = world.shop();
     let amqp = Amqp::connect(&world.environment).await;
@@ -422,7 +422,7 @@ async fn an_order_that_is_wrong_by_amqp_is_answered_and_told() {
 }
 
 #[tokio::test]
-async fn what_wechat_refuses_for_good_has_failed() {
+async fn permanent_refusal_by_wechat_fails_order() {
     let world = World::start().await;
     for (shop, err_code) in [
         (world.shop(), "NOAUTH"),
@@ -447,13 +447,15 @@ async fn what_wechat_refuses_for_good_has_failed() {
         assert_eq!(problem["state"], "failed");
         assert_eq!(problem["detail"], "微信支付说：不行");
 
-        world.wait_for_event(&number, "order.failed").await;
-        assert_eq!(world.events.transition_types(&number), ["order.created", "order.failed"]);
+        world.expect_events(&number, &["order.created", "order.failed"]).await;
         let (status, view) = world.get(&shop, &number).await;
         assert_eq!((status.as_u16(), &view["state"]), (200, &json!("failed")));
         let failure = json!({"err_code": err_code, "err_code_des": "微信支付说：不行"});
         assert_eq!(view["failure"], failure);
-        assert_eq!(world.events.distinct(&number)[1]["order"]["failure"], failure);
+        assert_eq!(
+            world.wait_for_event(&number, "order.failed").await["order"]["failure"],
+            failure
+        );
         assert_eq!(world.transitions(&number).await, ["created by shop", "failed by reply"]);
     }
     world.finish().await;

@@ -3,13 +3,13 @@
 
 use futures_util::future::join_all;
 use futures_util::join;
+use harness::environment::{amqp_address, amqp_url_through};
 use harness::problem::{declined, kind_of};
 use harness::proxy::Proxy;
-use harness::services::{amqp_address, amqp_url_through};
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
-use simulator::{AttemptVerdict, Fault, FaultPlan, PayOptions, PlannedFault, Release};
+use simulator::{AttemptOutcome, Fault, FaultPlan, PayOptions, PlannedFault, Release};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
@@ -54,7 +54,7 @@ async fn settles(world: &World, order: &Value) {
 }
 
 #[tokio::test]
-async fn an_ingress_without_a_broker_takes_nothing_and_recovers_by_itself() {
+async fn ingress_without_broker_accepts_nothing_until_it_returns() {
     let proxy = Proxy::to(amqp_address(), false).await;
     let world = world_behind(&proxy).await;
     let (shop, number) = (world.shop(), Shop::number());
@@ -83,13 +83,12 @@ async fn an_ingress_without_a_broker_takes_nothing_and_recovers_by_itself() {
     assert_eq!(status, 404, "nothing was written: {missing}");
     world.create_payable(&order).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.wait_for_event(&number, "order.paid").await;
-    assert_eq!(world.events.transition_types(&number), STORY);
+    world.expect_events(&number, &STORY).await;
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_notification_that_finds_no_broker_is_repeated_by_wechat_until_it_does() {
+async fn notification_without_broker_is_repeated_until_accepted() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
     world.wait_until_ingress_ready().await;
@@ -104,20 +103,19 @@ async fn a_notification_that_finds_no_broker_is_repeated_by_wechat_until_it_does
     };
     eventually("a refused attempt", async || attempts().next()).await;
     let first = attempts().next().unwrap();
-    assert_eq!((first.status, first.verdict), (Some(503), AttemptVerdict::Status));
+    assert_eq!((first.status, first.outcome), (Some(503), AttemptOutcome::Status));
     assert_eq!(world.order_state(&shop, &number).await.unwrap(), "payable");
 
     proxy.open();
-    world.wait_for_event(&number, "order.paid").await;
-    assert_eq!(world.events.transition_types(&number), STORY);
-    let successes = || attempts().filter(|it| it.verdict == AttemptVerdict::Success);
+    world.expect_events(&number, &STORY).await;
+    let successes = || attempts().filter(|it| it.outcome == AttemptOutcome::Success);
     eventually("the SUCCESS", async || successes().next()).await;
     assert_eq!(successes().count(), 1, "it ends the repeats");
     world.finish().await;
 }
 
 #[tokio::test]
-async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_them() {
+async fn orders_cut_off_from_broker_are_settled_by_repeating() {
     const UNDER_WAY: usize = 5;
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
@@ -134,7 +132,7 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
     let posted = join_all(posted.map(|(order, wait)| world.create(order, *wait)));
     let cut = async {
         eventually("calls under way", async || {
-            (world.simulator.held().len() == UNDER_WAY).then_some(())
+            (world.simulator.held_calls().len() == UNDER_WAY).then_some(())
         })
         .await;
         proxy.shut();
@@ -165,8 +163,7 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
     }
     for order in &orders {
         let number = order["out_trade_no"].as_str().unwrap();
-        world.wait_for_event(number, "order.payable").await;
-        assert_eq!(world.events.transition_types(number), STORY[..2]);
+        world.expect_events(number, &STORY[..2]).await;
         let (_, view) = world.get(&shop, number).await;
         assert_eq!(view["total_fee"], order["total_fee"]);
     }
@@ -174,7 +171,7 @@ async fn orders_in_flight_when_the_broker_is_cut_off_are_settled_by_repeating_th
 }
 
 #[tokio::test]
-async fn an_order_whose_confirm_is_lost_is_unknown_and_the_same_number_settles_it() {
+async fn lost_confirm_is_unknown_and_repeat_settles_it() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
     world.wait_until_ingress_ready().await;
@@ -214,7 +211,7 @@ async fn an_order_whose_confirm_is_lost_is_unknown_and_the_same_number_settles_i
     for order in &orders {
         settles(&world, order).await;
         let number = order["out_trade_no"].as_str().unwrap();
-        assert_eq!(world.events.transition_types(number), STORY[..2]);
+        world.expect_events(number, &STORY[..2]).await;
         let calls = world.simulator.calls(&shop.mch_id, number);
         assert_eq!(calls.unifiedorder, 1);
     }

@@ -5,27 +5,27 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use harness::amqp::Amqp;
+use harness::environment::with_address;
 use harness::program::Program;
 use harness::proxy::Proxy;
 use harness::servers::{Server, Servers};
-use harness::services::through;
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
-use simulator::{Api, AttemptVerdict, Fault, FaultPlan, PayOptions};
-use worker::Patience;
+use simulator::{Api, AttemptOutcome, Fault, FaultPlan, PayOptions};
+use worker::CheckSchedule;
 
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 /// More than anybody asks during a test.
 const ALWAYS: u32 = 1_000_000;
 
-fn patience() -> Patience {
-    Patience {
+fn schedule() -> CheckSchedule {
+    CheckSchedule {
         close_age_min: Duration::ZERO,
         expiry_grace: Duration::ZERO,
-        closed_look: Duration::from_millis(300),
-        young_look: Duration::from_secs(1),
-        unknown_first: Duration::from_millis(500),
+        closed_check_delay: Duration::from_millis(300),
+        payable_check_interval: Duration::from_secs(1),
+        unknown_retry_first: Duration::from_millis(500),
     }
 }
 
@@ -41,7 +41,7 @@ async fn answered(world: &World, shop: &Shop, number: &str) {
     eventually("an answer to the notification", async || {
         let told = world.simulator.notifications(&shop.mch_id, number);
         let mut attempts = told.iter().flat_map(|told| &told.attempts);
-        attempts.any(|attempt| attempt.verdict == AttemptVerdict::Success).then_some(())
+        attempts.any(|attempt| attempt.outcome == AttemptOutcome::Success).then_some(())
     })
     .await;
 }
@@ -55,14 +55,14 @@ async fn stored(world: &World, number: &str) -> HashSet<String> {
 }
 
 #[tokio::test]
-async fn a_broker_that_has_lost_everything_costs_no_order_and_no_payment() {
+async fn broker_that_lost_its_data_costs_no_order() {
     let servers = Servers::start().await;
     let proxy = Proxy::to(servers.address(Server::RabbitMq), true).await;
-    let amqp_text = through(servers.url(Server::RabbitMq), proxy.address).to_string();
+    let amqp_text = with_address(servers.url(Server::RabbitMq), proxy.address).to_string();
     let mut world = World::start_with(Options {
         workers: Some(2),
         amqp_text: Some(amqp_text),
-        patience: Some(patience()),
+        schedule: Some(schedule()),
         ..Options::default()
     })
     .await;
@@ -91,7 +91,7 @@ async fn a_broker_that_has_lost_everything_costs_no_order_and_no_payment() {
     let accepted_number = accepted["out_trade_no"].as_str().unwrap();
     assert_eq!(world.create(&accepted, None).await.0, StatusCode::ACCEPTED);
 
-    servers.lose_broker_data().await;
+    servers.delete_broker_data().await;
     world.expect_lost_notifications();
     // Workers without a broker still ask WeChat, and keep what they have to tell.
     for _ in 0..2 {
@@ -130,8 +130,8 @@ async fn a_broker_that_has_lost_everything_costs_no_order_and_no_payment() {
     let mut again = amqp.events(&format!("order.*.{}", shop.mch_id)).await;
     let program = Program::of(&world);
     world.wait_until_idle().await;
-    let said = program.does(&world, &["events", "replay", "--since", &begun]).await;
-    assert!(said.ends_with("stored events are sent again\n"), "{said}");
+    let output = program.run_ok(&world, &["events", "replay", "--since", &begun]).await;
+    assert!(output.ends_with("stored events are sent again\n"), "{output}");
     let mut missing = HashSet::new();
     for number in [&done, &notified, &found, &closing, &created] {
         missing.extend(stored(&world, number).await);

@@ -6,7 +6,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::amqp::{Amqp, Inbox};
-use harness::services::amqp_text;
+use harness::environment::amqp_text;
 use harness::{Options, Shop, World};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ async fn asked(
 }
 
 #[tokio::test]
-async fn the_ingress_is_trusted_because_it_has_checked() {
+async fn ingress_user_is_trusted() {
     let world = world("", Some(user())).await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -64,7 +64,7 @@ async fn the_ingress_is_trusted_because_it_has_checked() {
 }
 
 #[tokio::test]
-async fn a_client_acts_for_its_own_merchant_and_for_no_other() {
+async fn client_acts_for_its_own_merchants_only() {
     let world = world(&one_merchant("1900000109"), None).await;
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
@@ -92,7 +92,7 @@ async fn a_client_acts_for_its_own_merchant_and_for_no_other() {
 }
 
 #[tokio::test]
-async fn whoever_gives_no_name_may_ask_for_nothing() {
+async fn command_without_user_id_is_refused() {
     let world = world(&one_merchant("1900000109"), None).await;
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
@@ -107,7 +107,7 @@ async fn whoever_gives_no_name_may_ask_for_nothing() {
 
 /// A close that overtook its create is delayed by a copy of ours, and is still the shop's.
 #[tokio::test]
-async fn a_delayed_command_keeps_its_sender() {
+async fn delayed_command_keeps_its_user() {
     let world = world(&one_merchant("1900000109"), None).await;
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;

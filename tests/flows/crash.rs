@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use harness::{Options, Shop, World, eventually, fast_schedule};
 use serde_json::Value;
 use simulator::{Api, ControlError, Fault, PayOptions, Release};
-use worker::Patience;
+use worker::CheckSchedule;
 
 const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
@@ -80,12 +80,12 @@ async fn is_paid_once(world: &World, number: &str) {
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
 fn never_differed(world: &World) {
-    let outcomes = &world.simulator.requests().apis[&Api::Unifiedorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
 }
 
 #[tokio::test]
-async fn it_dies_during_the_first_call() {
+async fn worker_killed_during_first_call() {
     for fault in [Fault::Hold, Fault::HoldAfterCommit] {
         let mut world = World::start().await;
         let shop = world.hmac_shop();
@@ -114,7 +114,7 @@ async fn it_dies_during_the_first_call() {
 
 /// Without any help by hand: the lease ends by itself.
 #[tokio::test]
-async fn what_a_dead_worker_had_is_free_after_half_a_minute() {
+async fn lease_of_dead_worker_ends_after_30_s() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
@@ -129,7 +129,7 @@ async fn what_a_dead_worker_had_is_free_after_half_a_minute() {
 }
 
 #[tokio::test]
-async fn it_dies_with_wechats_answer_in_its_hands() {
+async fn worker_killed_before_storing_answer() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
@@ -149,7 +149,7 @@ async fn it_dies_with_wechats_answer_in_its_hands() {
 }
 
 #[tokio::test]
-async fn it_dies_with_notifications_in_its_hands() {
+async fn worker_killed_before_storing_notifications() {
     let mut world = World::start().await;
     let shop = world.shop();
     let numbers = payable(&world, &shop, 30).await;
@@ -171,7 +171,7 @@ async fn it_dies_with_notifications_in_its_hands() {
 
 /// The command, or the notification, comes again although its effect is committed.
 #[tokio::test]
-async fn it_dies_between_a_commit_and_its_ack() {
+async fn worker_killed_between_commit_and_ack() {
     let mut world = World::start().await;
     let shop = world.hmac_shop();
     for _ in 0..3 {
@@ -206,9 +206,9 @@ async fn it_dies_between_a_commit_and_its_ack() {
 }
 
 #[tokio::test]
-async fn it_dies_while_it_closes() {
+async fn worker_killed_while_closing() {
     let mut world = World::start_with(Options {
-        patience: Some(Patience { close_age_min: Duration::ZERO, ..fast_schedule() }),
+        schedule: Some(CheckSchedule { close_age_min: Duration::ZERO, ..fast_schedule() }),
         ..Options::default()
     })
     .await;
@@ -242,7 +242,7 @@ async fn it_dies_while_it_closes() {
 }
 
 #[tokio::test]
-async fn it_dies_during_a_look_that_finds_a_payment() {
+async fn worker_killed_during_check_that_finds_payment() {
     let mut world = World::start().await;
     let shop = world.shop();
     let numbers = payable(&world, &shop, 5).await;
@@ -273,7 +273,7 @@ const HESITATE: &str = "
 /// The database goes on with a commit of which nobody waits for the end any more: what happened is
 /// told by whoever sweeps.
 #[tokio::test]
-async fn it_dies_before_it_learns_that_its_commit_has_succeeded() {
+async fn worker_killed_during_its_commit() {
     let mut world = World::start().await;
     let shop = world.shop();
     sqlx::raw_sql(HESITATE).execute(&world.environment.pool).await.unwrap();
@@ -305,7 +305,7 @@ async fn it_dies_before_it_learns_that_its_commit_has_succeeded() {
 
 /// The same with an order that nobody has called about yet.
 #[tokio::test]
-async fn it_dies_before_it_learns_that_an_order_is_accepted() {
+async fn worker_killed_during_commit_of_acceptance() {
     let mut world = World::start().await;
     let shop = world.hmac_shop();
     sqlx::raw_sql(HESITATE).execute(&world.environment.pool).await.unwrap();
@@ -329,7 +329,7 @@ async fn it_dies_before_it_learns_that_an_order_is_accepted() {
 
 /// Whatever was on the way to the broker is told, at least once and under one id.
 #[tokio::test]
-async fn it_dies_again_and_again_while_it_tells() {
+async fn worker_killed_repeatedly_while_publishing() {
     let mut world = World::start().await;
     let shop = world.shop();
     for _ in 0..4 {
@@ -362,9 +362,9 @@ async fn pays_if_possible(world: &World, shop: &Shop, number: &str) -> bool {
 }
 
 #[tokio::test]
-async fn two_workers_create_close_and_settle_one_order_at_once() {
+async fn two_workers_race_create_close_and_payment() {
     let options =
-        Options { workers: Some(2), patience: Some(fast_schedule()), ..Options::default() };
+        Options { workers: Some(2), schedule: Some(fast_schedule()), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.hmac_shop();
     let race = async |round: usize| {
@@ -407,7 +407,6 @@ async fn two_workers_create_close_and_settle_one_order_at_once() {
     };
     let ends = join_all((0..20).map(race)).await;
     for (number, end) in ends {
-        let told = world.events.transition_types(&number);
         let history = world.transitions(&number).await;
         let moves: Vec<String> = history
             .iter()
@@ -417,7 +416,7 @@ async fn two_workers_create_close_and_settle_one_order_at_once() {
             (world.events.transition_types(&number) == moves).then_some(())
         })
         .await;
-        assert!(moves.last().unwrap().ends_with(end), "{moves:?} {told:?}");
+        assert!(moves.last().unwrap().ends_with(end), "{moves:?}");
     }
     never_differed(&world);
     world.finish().await;

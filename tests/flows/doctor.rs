@@ -6,8 +6,8 @@ use std::net::TcpListener as Closed;
 use std::os::unix::fs::PermissionsExt;
 
 use harness::amqp::Amqp;
+use harness::environment::{TestEnvironment, amqp_text};
 use harness::program::Program;
-use harness::services::{TestEnvironment, amqp_text};
 use harness::{Shop, World, eventually};
 use lapin::BasicProperties;
 use serde_json::Value;
@@ -70,21 +70,36 @@ async fn examine(program: &Program, world: &World) -> Examined {
     let json = program.run(world, &["doctor", "--json"]).await;
     let text = program.run(world, &["doctor"]).await;
     assert_eq!(json.code, text.code, "{json:?} {text:?}");
-    assert_eq!((json.err.as_str(), text.err.as_str()), ("", ""));
+    assert_eq!((json.stderr.as_str(), text.stderr.as_str()), ("", ""));
     for url in [world.environment.database_url.expose(), &amqp_text()] {
         let url = reqwest::Url::parse(url).unwrap();
         let login = format!("{}:{}@", url.username(), url.password().unwrap_or_default());
-        assert!(!text.out.contains(&login) && !json.out.contains(&login), "{}", text.out);
+        assert!(!text.stdout.contains(&login) && !json.stdout.contains(&login), "{}", text.stdout);
     }
-    let report: Value = serde_json::from_str(&json.out).unwrap();
+    let report: Value = serde_json::from_str(&json.stdout).unwrap();
     let checks = report["checks"].as_array().unwrap().clone();
-    let examined = Examined { code: json.code, checks, text: text.out };
+    let examined = Examined { code: json.code, checks, text: text.stdout };
     for verdict in ["ok", "warn", "bad", "skipped"] {
         let count = examined.names(verdict).len();
         assert_eq!(report["summary"][verdict], count, "{}", examined.text);
         assert!(examined.text.contains(&format!("{count} {verdict}")), "{}", examined.text);
     }
     examined
+}
+
+/// Examines until the report satisfies a condition: the broker counts messages and consumers a
+/// moment after they came or went.
+async fn examine_until(
+    program: &Program,
+    world: &World,
+    what: &str,
+    condition: impl Fn(&Examined) -> bool,
+) -> Examined {
+    eventually(what, async || {
+        let examined = examine(program, world).await;
+        condition(&examined).then_some(examined)
+    })
+    .await
 }
 
 async fn payable(world: &World, shop: &Shop) -> String {
@@ -100,7 +115,7 @@ fn closed_port() -> String {
 }
 
 #[tokio::test]
-async fn a_healthy_system_is_well_and_stays_as_it_is() {
+async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
     let world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
@@ -157,7 +172,7 @@ async fn a_healthy_system_is_well_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn files_that_are_wrong_make_lines_and_no_crash() {
+async fn doctor_names_wrong_files() {
     let world = World::start().await;
     let program = Program::of(&world);
     let key_file = program.key_file("1900000109");
@@ -206,7 +221,7 @@ async fn files_that_are_wrong_make_lines_and_no_crash() {
 }
 
 #[tokio::test]
-async fn clients_are_held_against_the_rules_and_the_merchants() {
+async fn doctor_checks_clients_against_merchants() {
     let world = World::start().await;
     let mut program = Program::of(&world);
     program.set("WXPAY_INGRESS_USER", "ingress");
@@ -235,7 +250,7 @@ async fn clients_are_held_against_the_rules_and_the_merchants() {
 }
 
 #[tokio::test]
-async fn what_drifts_and_what_waits_on_the_broker_is_named() {
+async fn doctor_names_topology_drift_and_parked_messages() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     let amqp = Amqp::connect(&world.environment).await;
@@ -248,13 +263,20 @@ async fn what_drifts_and_what_waits_on_the_broker_is_named() {
         examined.blames_only("broker.topology", "bad", &finding, "start or restart a worker");
     }
     world.stop_workers().await;
-    let examined = examine(&program, &world).await;
-    for queue in ["orders", "notifications", "queries"] {
+    let queues = ["orders", "notifications", "queries"];
+    let examined = examine_until(&program, &world, "no consumer to be left", |examined| {
+        queues.iter().all(|queue| examined.verdict(&format!("queue.{queue}")) == "warn")
+    })
+    .await;
+    for queue in queues {
         let (name, finding) = (format!("queue.{queue}"), "no worker consumes");
         examined.blames(&name, "warn", finding, "wxpay-worker run");
     }
     world.add_worker().await;
-    assert_eq!(examine(&program, &world).await.verdict("broker.topology"), "ok");
+    examine_until(&program, &world, "the topology to be restored", |examined| {
+        examined.verdict("broker.topology") == "ok"
+    })
+    .await;
 
     let id = Uuid::now_v7().to_string();
     let properties = BasicProperties::default().with_message_id(id.as_str().into());
@@ -266,22 +288,21 @@ async fn what_drifts_and_what_waits_on_the_broker_is_named() {
         properties,
     )
     .await;
-    let waits = async || {
-        let examined = examine(&program, &world).await;
-        (examined.verdict("parked.orders") != "ok").then_some(examined)
-    };
-    let examined = eventually("the parked message to be counted", waits).await;
+    let examined = examine_until(&program, &world, "the parked message", |examined| {
+        examined.verdict("parked.orders") != "ok"
+    })
+    .await;
     let remedy = "wxpay-worker parked list orders";
     examined.blames_only("parked.orders", "bad", "1 message waits for a person", remedy);
     let discard = ["parked", "discard", "orders", "#1", "--reason", "seen"];
-    program.does(&world, &discard).await;
-    assert_eq!(examine(&program, &world).await.code, 0);
+    program.run_ok(&world, &discard).await;
+    examine_until(&program, &world, "nothing to be parked", |examined| examined.code == 0).await;
     amqp.close().await;
     world.finish().await;
 }
 
 #[tokio::test]
-async fn money_that_waits_is_named_with_the_command_that_shows_it() {
+async fn doctor_names_unsettled_money_with_its_command() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
@@ -326,7 +347,7 @@ async fn money_that_waits_is_named_with_the_command_that_shows_it() {
 }
 
 #[tokio::test]
-async fn servers_that_are_away_make_one_bad_line_each() {
+async fn doctor_names_unreachable_servers_once_each() {
     let world = World::start().await;
     let mut program = Program::of(&world);
     let login = "somebody:s3cret-of-the-broker";
@@ -350,21 +371,21 @@ async fn servers_that_are_away_make_one_bad_line_each() {
     }
     assert_eq!(examined.verdict("broker.topology"), "ok", "the others are judged");
 
-    let empty = TestEnvironment::make(None).await;
+    let empty = TestEnvironment::create(None).await;
     program.set("WXPAY_DATABASE_URL", empty.database_url.expose());
     let examined = examine(&program, &world).await;
     let finding = "migrations of this version not applied";
     examined.blames_only("database.migrations", "bad", finding, "`wxpay-worker migrate`");
     assert_eq!(examined.verdict("outbox"), "skipped");
-    program.does(&world, &["migrate"]).await;
+    program.run_ok(&world, &["migrate"]).await;
     assert_eq!(examine(&program, &world).await.code, 0);
     empty.remove().await;
 
     // What says where to look is a setting as everywhere.
     program.set("WXPAY_DATABASE_URL", "mysql://nowhere");
-    let said = program.run(&world, &["doctor"]).await;
-    assert_eq!((said.code, said.out.as_str()), (64, ""), "{said:?}");
-    assert!(said.err.contains("WXPAY_DATABASE_URL"), "{said:?}");
+    let output = program.run(&world, &["doctor"]).await;
+    assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{output:?}");
+    assert!(output.stderr.contains("WXPAY_DATABASE_URL"), "{output:?}");
     world.finish().await;
 }
 
@@ -404,7 +425,7 @@ impl Gateway {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_away_silent_or_of_another_time_is_told() {
+async fn doctor_names_gateway_down_silent_or_clock_off() {
     let world = World::start().await;
     let with = |primary: String, backup: String| {
         let mut program = Program::of(&world);

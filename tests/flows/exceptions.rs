@@ -98,7 +98,7 @@ async fn payable(world: &World, shop: &Shop) -> String {
 }
 
 #[tokio::test]
-async fn a_mismatch_opens_once_however_often_it_is_told_and_has_wechat_asked() {
+async fn repeated_mismatch_opens_once_and_queries_wechat() {
     let mut world = World::start().await;
     let amount = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
     let app = PayOptions { appid: Some("wx1111111111111111".to_owned()), ..untrue() };
@@ -130,7 +130,7 @@ async fn a_mismatch_opens_once_however_often_it_is_told_and_has_wechat_asked() {
 
 /// Two mismatches about one order are two exceptions if they speak of two payments.
 #[tokio::test]
-async fn another_payment_that_does_not_fit_is_another_exception() {
+async fn second_mismatched_payment_is_second_exception() {
     let world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
@@ -151,7 +151,7 @@ async fn another_payment_that_does_not_fit_is_another_exception() {
 }
 
 #[tokio::test]
-async fn a_payment_behind_a_forged_or_wrong_notification_is_found_by_the_query() {
+async fn payment_behind_forged_notification_is_found_by_query() {
     let world = World::start().await;
     let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
     let mut hidden = Vec::new();
@@ -195,15 +195,15 @@ async fn booked_twice(world: &World, shop: &Shop) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_mismatch_that_the_query_confirms_waits_for_a_person() {
+async fn confirmed_mismatch_waits_for_operator() {
     let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     let (number, id) = booked_twice(&world, &shop).await;
     stands(&world, &shop, &number, "identity_mismatch", &id).await;
     assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("payable"));
     let before = queries(&world, &shop, &number);
-    let said = resolve(&world, &shop, &number, "identity_mismatch").await;
-    assert!(said.contains("is asked about the order again"), "{said}");
+    let output = resolve(&world, &shop, &number, "identity_mismatch").await;
+    assert!(output.contains("is asked about the order again"), "{output}");
     asked(&world, &shop, &number, before + 1).await;
     looked_at(&world).await;
     // WeChat still says it: no second event, and no endless asking either.
@@ -214,7 +214,7 @@ async fn a_mismatch_that_the_query_confirms_waits_for_a_person() {
 
 /// Paid there, not paid here: as long as that is so, something is open (design 10, 1).
 #[tokio::test]
-async fn a_mismatch_that_wechat_confirms_after_it_was_resolved_is_open_again() {
+async fn resolved_mismatch_confirmed_by_query_reopens() {
     let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     let (number, id) = booked_twice(&world, &shop).await;
@@ -226,14 +226,14 @@ async fn a_mismatch_that_wechat_confirms_after_it_was_resolved_is_open_again() {
     world.finish().await;
 }
 
-/// Resolves the one of this kind, and returns what was said.
+/// Resolves the one of this kind, and returns the output.
 async fn resolve(world: &World, shop: &Shop, number: &str, kind: &str) -> String {
     let resolve = ["exceptions", "resolve", &shop.mch_id, number, kind, "--reason", "looked into"];
-    Program::of(world).does(world, &resolve).await
+    Program::of(world).run_ok(world, &resolve).await
 }
 
 fn in_a_hurry() -> Options {
-    Options { patience: Some(fast_schedule()), ..Options::default() }
+    Options { schedule: Some(fast_schedule()), ..Options::default() }
 }
 
 /// The next calls for a new order fail, all in one way.
@@ -244,7 +244,7 @@ fn fails(world: &World, times: u32) {
 }
 
 #[tokio::test]
-async fn a_late_payment_and_a_second_one_open_once_each() {
+async fn late_and_duplicate_payment_open_once_each() {
     let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
@@ -280,7 +280,7 @@ async fn a_late_payment_and_a_second_one_open_once_each() {
 }
 
 #[tokio::test]
-async fn an_unknown_order_is_asked_about_and_opens_once() {
+async fn unknown_order_opens_once_and_queries_wechat() {
     let world = World::start().await;
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();
@@ -299,7 +299,7 @@ async fn an_unknown_order_is_asked_about_and_opens_once() {
 }
 
 #[tokio::test]
-async fn a_paid_order_of_which_wechat_says_that_it_is_closed_is_a_contradiction() {
+async fn paid_order_reported_closed_is_contradiction() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
@@ -309,7 +309,7 @@ async fn a_paid_order_of_which_wechat_says_that_it_is_closed_is_a_contradiction(
     world.simulator.set_state(&shop.mch_id, &number, "REVOKED").unwrap();
     let books = world.ledger_rows().await;
     for times in 1..=3 {
-        program.does(&world, &["order", "requery", &shop.mch_id, &number]).await;
+        program.run_ok(&world, &["order", "requery", &shop.mch_id, &number]).await;
         asked(&world, &shop, &number, times).await;
         looked_at(&world).await;
     }
@@ -321,7 +321,7 @@ async fn a_paid_order_of_which_wechat_says_that_it_is_closed_is_a_contradiction(
 }
 
 #[tokio::test]
-async fn an_order_that_wechat_never_answers_for_is_unsettled_until_a_person_asks_again() {
+async fn order_without_answer_is_unsettled_until_requery() {
     let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     fails(&world, 5);
@@ -349,7 +349,7 @@ async fn an_order_that_wechat_never_answers_for_is_unsettled_until_a_person_asks
 
 /// An outcome that comes after all ends what was only missing.
 #[tokio::test]
-async fn an_unsettled_order_that_moves_is_settled_by_that() {
+async fn unsettled_order_that_moves_is_resolved() {
     let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     fails(&world, 5);
@@ -366,7 +366,7 @@ async fn an_unsettled_order_that_moves_is_settled_by_that() {
 
 /// Its looks are rare again, so it must be seen again.
 #[tokio::test]
-async fn an_order_that_is_unsettled_once_more_is_open_again() {
+async fn order_unsettled_again_reopens_exception() {
     let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     fails(&world, 10);
@@ -386,7 +386,7 @@ async fn an_order_that_is_unsettled_once_more_is_open_again() {
 }
 
 #[tokio::test]
-async fn a_flood_of_garbage_is_a_bounded_sample_and_one_exception_with_a_count() {
+async fn forgery_flood_is_bounded_sample_and_one_exception() {
     let mut world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
@@ -429,7 +429,7 @@ fn periods(begun: OffsetDateTime, seconds: i64) -> i64 {
 }
 
 #[tokio::test]
-async fn forgeries_about_many_orders_share_one_budget_of_questions() {
+async fn forgeries_of_one_merchant_share_query_budget() {
     let world = World::start().await;
     let (shop, other) = (world.shop(), world.hmac_shop());
     let numbers: Vec<_> = (0..40).map(|_| Shop::number()).collect();
@@ -459,7 +459,7 @@ async fn forgeries_about_many_orders_share_one_budget_of_questions() {
 }
 
 #[tokio::test]
-async fn forgeries_about_invented_orders_use_no_question_up() {
+async fn forgeries_about_unknown_orders_use_no_query_budget() {
     let world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
@@ -482,7 +482,7 @@ async fn forgeries_about_invented_orders_use_no_question_up() {
 }
 
 #[tokio::test]
-async fn what_is_posted_to_a_foreign_merchant_leaves_nothing() {
+async fn notification_to_unconfigured_merchant_stores_nothing() {
     let mut world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;

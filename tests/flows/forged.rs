@@ -6,7 +6,7 @@ mod forgery;
 
 use futures_util::future::join_all;
 use harness::{Shop, StoredNotification, World};
-use simulator::{Malform, PayOptions, Signing};
+use simulator::{Malformation, PayOptions, Signing};
 
 use forgery::{Forgery, TAKEN, change_nothing, untrue};
 
@@ -14,7 +14,7 @@ const MALFORMED: u16 = 400;
 const TOO_LARGE: u16 = 413;
 
 #[tokio::test]
-async fn a_signature_that_is_not_the_merchants_changes_nothing() {
+async fn wrong_signature_changes_nothing() {
     let world = World::start().await;
     let mut forgeries = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
@@ -29,7 +29,7 @@ async fn a_signature_that_is_not_the_merchants_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_algorithm_that_the_signature_is_not_of_changes_nothing() {
+async fn mislabelled_sign_type_changes_nothing() {
     let world = World::start().await;
     let mut forgeries = Vec::new();
     for (shop, sign_type) in
@@ -47,7 +47,7 @@ async fn an_algorithm_that_the_signature_is_not_of_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_signature_by_another_algorithm_than_the_orders_is_an_exception_and_changes_nothing() {
+async fn signature_by_other_algorithm_than_order_is_exception() {
     let world = World::start().await;
     let mut forgeries = Vec::new();
     for (shop, sign) in [(world.shop(), Signing::HmacSha256), (world.hmac_shop(), Signing::Md5)] {
@@ -60,18 +60,18 @@ async fn a_signature_by_another_algorithm_than_the_orders_is_an_exception_and_ch
 }
 
 #[tokio::test]
-async fn a_message_in_another_form_than_wechats_changes_nothing() {
+async fn malformed_message_changes_nothing() {
     let world = World::start().await;
     let cases = [
-        (Malform::Doctype, MALFORMED, None),
-        (Malform::Gbk, MALFORMED, None),
-        (Malform::Huge, TOO_LARGE, None),
-        (Malform::Duplicate, TAKEN, Some("unreadable")),
-        (Malform::Truncated, TAKEN, Some("unreadable")),
-        (Malform::Nested, TAKEN, Some("unreadable")),
-        (Malform::Trailing, TAKEN, Some("unreadable")),
-        (Malform::NoReturnCode, TAKEN, Some("unreadable")),
-        (Malform::ResultFail, TAKEN, Some("not_success")),
+        (Malformation::Doctype, MALFORMED, None),
+        (Malformation::Gbk, MALFORMED, None),
+        (Malformation::Huge, TOO_LARGE, None),
+        (Malformation::Duplicate, TAKEN, Some("unreadable")),
+        (Malformation::Truncated, TAKEN, Some("unreadable")),
+        (Malformation::Nested, TAKEN, Some("unreadable")),
+        (Malformation::Trailing, TAKEN, Some("unreadable")),
+        (Malformation::NoReturnCode, TAKEN, Some("unreadable")),
+        (Malformation::ResultFail, TAKEN, Some("not_success")),
     ];
     let mut forgeries = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
@@ -85,7 +85,7 @@ async fn a_message_in_another_form_than_wechats_changes_nothing() {
     }
     // The only one that names no order, so that the same bytes can be sent about one alone.
     let shop = world.shop();
-    let options = PayOptions { malform: Some(Malform::ReturnFail), ..PayOptions::default() };
+    let options = PayOptions { malform: Some(Malformation::ReturnFail), ..PayOptions::default() };
     let forge = |number: &str| untrue(&world, &shop, number, &options);
     let forgery = Forgery::about_an_order(&world, &shop, "ReturnFail", forge).await;
     forgeries.push(forgery.kept_as("unreadable"));
@@ -93,7 +93,7 @@ async fn a_message_in_another_form_than_wechats_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_at_all_changes_nothing() {
+async fn body_that_is_no_message_changes_nothing() {
     let world = World::start().await;
     let shop = world.shop();
     let bodies: [&[u8]; 8] = [
@@ -116,7 +116,7 @@ async fn what_is_no_message_at_all_changes_nothing() {
 }
 
 #[tokio::test]
-async fn another_merchants_message_changes_nothing() {
+async fn message_of_other_merchant_changes_nothing() {
     let world = World::start().await;
     let (one, other) = (world.shop(), world.hmac_shop());
     let mut forgeries = Vec::new();
@@ -148,7 +148,7 @@ async fn another_merchants_message_changes_nothing() {
 
 /// Anybody can post here: a disk must not fill with it.
 #[tokio::test]
-async fn of_many_forgeries_a_sample_is_kept() {
+async fn only_sample_of_many_forgeries_is_stored() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -170,7 +170,7 @@ async fn of_many_forgeries_a_sample_is_kept() {
 }
 
 #[tokio::test]
-async fn a_signature_in_lower_case_is_right() {
+async fn lower_case_signature_is_accepted() {
     let world = World::start().await;
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();

@@ -21,7 +21,7 @@ fn with_a_token() -> reqwest::Client {
 }
 
 #[tokio::test]
-async fn no_program_logs_a_secret_however_much_it_is_told_to_log() {
+async fn no_secret_in_logs_at_trace_level() {
     let mut world = World::start().await;
     world.stop_workers().await;
     world.stop_ingress().await;
@@ -29,7 +29,7 @@ async fn no_program_logs_a_secret_however_much_it_is_told_to_log() {
     world.http = with_a_token();
     let mut program = Program::of(&world);
     program.set("WXPAY_LOG", EVERYTHING);
-    let worker = program.start(&world).await;
+    let worker = program.start_worker(&world).await;
     let clients = format!(
         "[[client]]\nname = \"shop\"\ntoken_sha256 = [\"{TOKEN_SHA256}\"]\nmch_ids = \"*\"\n"
     );

@@ -1,4 +1,4 @@
-//! The flows: what users do, and what can happen to them, through every room.
+//! What users do, and what can go wrong meanwhile, through the whole system.
 #![allow(clippy::unwrap_used, reason = "in a test a failure is a panic")]
 
 mod amqp;
@@ -8,23 +8,22 @@ mod broker_lost;
 mod clients;
 mod closing;
 mod crash;
-mod crash_points;
 mod doctor;
 mod exceptions;
+mod failpoints;
 mod forged;
-mod guards;
-mod keys;
-mod lag;
+mod gateway_limits;
 mod logs;
+mod merchant_keys;
 mod metrics;
 mod notifications;
 mod operator;
-mod pays;
+mod payments;
 mod privileges;
+mod query_lag;
 mod reconcile;
-mod repeats;
+mod repeated_orders;
 mod table;
-mod tidy;
 mod tls;
-mod unknown;
+mod unknown_outcomes;
 mod workers;

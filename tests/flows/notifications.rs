@@ -7,7 +7,7 @@ mod refunds;
 use futures_util::future::join_all;
 use harness::{Options, Shop, StoredNotification, World, eventually};
 use serde_json::json;
-use simulator::{AttemptVerdict, Fault, FaultPlan, NotificationState, PayOptions};
+use simulator::{AttemptOutcome, Fault, FaultPlan, NotificationState, PayOptions};
 use simulator::{PlannedFault, Release};
 use wechatpay_v2::{Coupon, Fen};
 
@@ -27,8 +27,8 @@ async fn told_five_times(concurrently: bool) {
         (told[0].attempts.len() == 5).then_some(told)
     })
     .await;
-    let success = |verdict| verdict == AttemptVerdict::Success;
-    assert!(told[0].attempts.iter().all(|sent| success(sent.verdict)));
+    let success = |outcome| outcome == AttemptOutcome::Success;
+    assert!(told[0].attempts.iter().all(|sent| success(sent.outcome)));
 
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!(view["state"], "paid");
@@ -41,17 +41,17 @@ async fn told_five_times(concurrently: bool) {
 }
 
 #[tokio::test]
-async fn a_notification_that_is_sent_five_times_moves_the_order_once() {
+async fn notification_sent_five_times_moves_order_once() {
     told_five_times(false).await;
 }
 
 #[tokio::test]
-async fn a_notification_that_is_sent_five_times_at_once_moves_the_order_once() {
+async fn notification_sent_five_times_at_once_moves_order_once() {
     told_five_times(true).await;
 }
 
 #[tokio::test]
-async fn the_same_payment_under_a_fresh_signature_moves_the_order_once() {
+async fn payment_signed_again_moves_order_once() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
     world.create_payable(&shop.order(&number, 100)).await;
@@ -75,7 +75,7 @@ async fn the_same_payment_under_a_fresh_signature_moves_the_order_once() {
 }
 
 #[tokio::test]
-async fn two_workers_pay_each_of_twenty_orders_once_however_often_they_are_told() {
+async fn two_workers_book_repeated_notifications_once() {
     let world = World::start_with(Options { workers: Some(2), ..Options::default() }).await;
     let shop = world.shop();
     let numbers: Vec<String> = (0..20).map(|_| Shop::number()).collect();
@@ -96,7 +96,7 @@ async fn two_workers_pay_each_of_twenty_orders_once_however_often_they_are_told(
 }
 
 #[tokio::test]
-async fn a_payment_that_is_told_before_the_reply_to_its_order_is_booked_at_once() {
+async fn payment_notified_before_create_reply_is_booked() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     let held = PlannedFault::new(Fault::HoldAfterCommit, 1);
@@ -106,7 +106,7 @@ async fn a_payment_that_is_told_before_the_reply_to_its_order_is_booked_at_once(
     let order = shop.order(&number, 9900);
     let customer = async {
         eventually("the call to be held", async || {
-            (!world.simulator.held().is_empty()).then_some(())
+            (!world.simulator.held_calls().is_empty()).then_some(())
         })
         .await;
         let paid = world.pay(&shop, &number, &PayOptions::default());
@@ -136,7 +136,7 @@ fn coupon(coupon_id: &str, coupon_type: &str, coupon_fee: i64) -> Coupon {
 }
 
 #[tokio::test]
-async fn coupons_and_unknown_and_empty_fields_are_an_ordinary_payment() {
+async fn coupons_and_unknown_and_empty_fields_are_accepted() {
     let world = World::start().await;
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let cases = [
@@ -189,7 +189,7 @@ async fn coupons_and_unknown_and_empty_fields_are_an_ordinary_payment() {
 }
 
 #[tokio::test]
-async fn a_notification_may_name_its_algorithm() {
+async fn notification_may_carry_sign_type() {
     let world = World::start().await;
     for (shop, sign_type) in [(world.shop(), "MD5"), (world.hmac_shop(), "HMAC-SHA256")] {
         let number = Shop::number();
@@ -205,7 +205,7 @@ async fn a_notification_may_name_its_algorithm() {
 }
 
 #[tokio::test]
-async fn a_notification_that_arrives_while_no_worker_runs_is_booked_later() {
+async fn notification_without_worker_is_booked_later() {
     let mut world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -229,7 +229,7 @@ async fn a_notification_that_arrives_while_no_worker_runs_is_booked_later() {
 }
 
 #[tokio::test]
-async fn a_service_providers_order_is_paid_for_its_sub_merchant_only() {
+async fn sub_merchant_order_is_paid_for_its_sub_merchant_only() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
     let mut order = shop.order(&number, 9900);
@@ -253,7 +253,7 @@ async fn a_service_providers_order_is_paid_for_its_sub_merchant_only() {
     for options in [stranger, nobody] {
         let body = world.unsent_notification(&shop, &number, options);
         world.notify_ok(&shop.mch_id, &body).await;
-        let kept = eventually("its verdict", async || world.stored_notification(&body).await).await;
+        let kept = eventually("its outcome", async || world.stored_notification(&body).await).await;
         assert_eq!(kept, StoredNotification::new("exception", 0));
     }
     let mut theirs = Vec::new();

@@ -13,13 +13,13 @@ use lapin::BasicProperties;
 use serde_json::json;
 use simulator::PayOptions;
 use uuid::Uuid;
-use worker::{Clients, OutboxNotifier, Patience};
+use worker::{CheckSchedule, Clients, OutboxNotifier};
 
 use roles::Roles;
 use users::Users;
 
 #[tokio::test]
-async fn the_whole_road_needs_no_more_than_is_shipped() {
+async fn shipped_privileges_suffice_and_refuse_the_rest() {
     let servers = Servers::start().await;
     let (mut world, users, roles) = least(&servers).await;
     let mut program = Program::of(&world);
@@ -45,7 +45,7 @@ async fn least(servers: &Servers) -> (World, Users, Roles) {
         database_admin_url: Some(servers.url(Server::Postgres).to_string()),
         ingress_amqp_url: Some(users.url("ingress")),
         unmigrated: true,
-        patience: Some(fast_schedule()),
+        schedule: Some(fast_schedule()),
         clients: Some(Clients::parse(clients, Some("ingress".to_owned())).unwrap()),
         ..Options::default()
     })
@@ -117,18 +117,18 @@ async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
     world.exception_events(&odd, 1).await;
 
     let key = [&*shop.mch_id, &*odd];
-    program.does(world, &[&["order", "requery"], &key[..]].concat()).await;
+    program.run_ok(world, &[&["order", "requery"], &key[..]].concat()).await;
     let resolve =
         [&["exceptions", "resolve"], &key[..], &["duplicate_payment", "--reason", "seen"]];
-    program.does(world, &resolve.concat()).await;
+    program.run_ok(world, &resolve.concat()).await;
     let again = format!("{}/{odd}", shop.mch_id);
-    program.does(world, &["events", "replay", "--order", &again]).await;
+    program.run_ok(world, &["events", "replay", "--order", &again]).await;
     let digest =
         "select encode(digest, 'hex') from notifications where verdict = 'applied' limit 1";
     let digest: String =
         sqlx::query_scalar(digest).fetch_one(&world.environment.pool).await.unwrap();
-    program.does(world, &["notification", "replay", &digest]).await;
-    program.does(world, &[&["order", "explain"], &key[..]].concat()).await;
+    program.run_ok(world, &["notification", "replay", &digest]).await;
+    program.run_ok(world, &[&["order", "explain"], &key[..]].concat()).await;
 
     world.wait_until_idle().await;
     for age in [
@@ -144,7 +144,7 @@ async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
     let store = worker::store::Store::open(
         roles.worker.expose(),
         OutboxNotifier::disconnected(),
-        Patience::default(),
+        CheckSchedule::default(),
     );
     let store = store.unwrap();
     assert!(store.remove_old().await.unwrap() > 0);

@@ -1,6 +1,6 @@
 //! Workers come and go: too early, two at a time, and in the middle of their work.
 
-mod too_early;
+mod started_early;
 
 use futures_util::future::join_all;
 use harness::{Options, Shop, World, eventually};
@@ -51,7 +51,7 @@ fn called_once_each(world: &World, shop: &Shop, numbers: &[String]) {
         let calls = world.simulator.calls(&shop.mch_id, number);
         assert_eq!(calls.unifiedorder, 1, "{number}");
     }
-    let outcomes = &world.simulator.requests().apis[&Api::Unifiedorder];
+    let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     let names: Vec<_> = outcomes.keys().collect();
     assert_eq!(names, ["SUCCESS"]);
 }
@@ -64,13 +64,13 @@ fn unifiedorder_faults(world: &World, fault: Fault, times: u32) {
 
 async fn held(world: &World, count: usize) {
     eventually(&format!("{count} calls to be held"), async || {
-        (world.simulator.held().len() == count).then_some(())
+        (world.simulator.held_calls().len() == count).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn of_two_workers_either_may_stop_in_the_middle_and_every_order_settles() {
+async fn either_of_two_workers_may_stop_midway() {
     let mut world = two_workers().await;
     let shop = world.hmac_shop();
     let numbers = posted(&world, &shop, 60).await;
@@ -97,7 +97,7 @@ async fn of_two_workers_either_may_stop_in_the_middle_and_every_order_settles() 
 }
 
 #[tokio::test]
-async fn a_worker_that_is_stopped_finishes_the_calls_that_it_has_begun() {
+async fn stopping_worker_finishes_its_calls() {
     let mut world = World::start().await;
     let shop = world.shop();
     unifiedorder_faults(&world, Fault::Hold, 30);
@@ -140,7 +140,7 @@ async fn a_worker_that_is_stopped_finishes_the_calls_that_it_has_begun() {
 
 /// More orders than a worker takes at once: what it has not begun goes back untouched.
 #[tokio::test]
-async fn a_worker_that_is_stopped_leaves_what_it_has_not_begun_to_the_next() {
+async fn stopping_worker_leaves_unstarted_orders_to_next() {
     let mut world = World::start().await;
     let shop = world.shop();
     world.stop_workers().await;
@@ -169,7 +169,7 @@ async fn waiting_for_a_lock(world: &World) -> i64 {
 /// The call was made and answered. Whoever calls again does it because the answer was thrown away,
 /// and only after the lease of the first call has ended, while its shop waits.
 #[tokio::test]
-async fn what_wechat_answered_outlives_a_database_that_hesitates() {
+async fn answer_survives_slow_database() {
     let world = World::start().await;
     let shop = world.shop();
     unifiedorder_faults(&world, Fault::HoldAfterCommit, 1);
@@ -197,7 +197,7 @@ async fn what_wechat_answered_outlives_a_database_that_hesitates() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_posted_again_during_its_call_is_called_about_once() {
+async fn order_posted_again_during_call_is_called_once() {
     let world = two_workers().await;
     let shop = world.shop();
     // Often enough that the second one meets the same worker as well as the other one.
@@ -223,7 +223,7 @@ async fn an_order_that_is_posted_again_during_its_call_is_called_about_once() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_posted_four_times_at_once_is_one_order() {
+async fn order_posted_four_times_at_once_is_one_order() {
     let world = two_workers().await;
     let shop = world.hmac_shop();
     let numbers: Vec<String> = (0..10).map(|_| Shop::number()).collect();

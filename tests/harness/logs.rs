@@ -76,7 +76,7 @@ pub fn capture_down_to(level: Level) {
     STARTED.get_or_init(|| {
         let of_a_program = filter_fn(move |line| {
             let tool = line.target().split("::").next() == Some("simulator");
-            let harmless = worker::log::is_harmless(line) || ingress::log::is_harmless(line);
+            let harmless = worker::log::is_harmless(line) || service::log::is_harmless(line);
             (tool || harmless) && *line.level() <= level
         });
         let lines = fmt::layer().json().with_writer(|| Line);

@@ -25,7 +25,7 @@ impl World {
     /// Waits until so many calls are held.
     pub async fn wait_for_held_calls(&self, count: usize) {
         eventually(&format!("{count} calls to be held"), async || {
-            (self.simulator.held().len() == count).then_some(())
+            (self.simulator.held_calls().len() == count).then_some(())
         })
         .await;
     }

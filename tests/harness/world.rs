@@ -17,11 +17,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
-use worker::{DatabaseUrl, Merchant, Merchants, Patience, Restraint};
+use worker::{CheckSchedule, DatabaseUrl, GatewayLimits, Merchant, Merchants};
 
+use crate::environment::TestEnvironment;
 use crate::events::EventRecorder;
 use crate::logs::Watch;
-use crate::services::TestEnvironment;
 use crate::{Shop, eventually};
 
 /// A merchant made for one test, its key and its payer drawn at random so that they can be
@@ -54,14 +54,14 @@ pub struct Options {
     pub undeclared: bool,
     /// When the reconciler looks at an order; practically never unless said, so that a flow sees
     /// only what it causes itself.
-    pub patience: Option<Patience>,
+    pub schedule: Option<CheckSchedule>,
     /// Whom the workers take commands from.
     pub clients: Option<worker::Clients>,
     /// How old an order must be before the gateway closes it; of any age unless said.
     pub gateway_close_age_min: Option<Duration>,
     /// What bounds the workers' calls; failures never pause them unless said, so that a flow sees
     /// each call that it makes fail.
-    pub restraint: Option<Restraint>,
+    pub gateway_limits: Option<GatewayLimits>,
     /// The primary host of the gateway; the simulator is then its backup.
     pub gateway_primary: Option<String>,
 }
@@ -73,33 +73,37 @@ struct WorkerOptions {
     amqp_url: Option<AmqpUrl>,
     database_url: Option<DatabaseUrl>,
     topology: TopologyMode,
-    patience: Patience,
+    schedule: CheckSchedule,
     keys: Merchants,
     clients: Option<worker::Clients>,
-    restraint: Restraint,
+    gateway_limits: GatewayLimits,
     gateway_url: String,
     gateway_backup_url: Option<String>,
 }
 
 /// The reconciler as a flow wants it that is about something else.
-fn idle_schedule() -> Patience {
+fn idle_schedule() -> CheckSchedule {
     let never = Duration::from_secs(3600);
-    Patience { young_look: never, unknown_first: never, ..Patience::default() }
+    CheckSchedule {
+        payable_check_interval: never,
+        unknown_retry_first: never,
+        ..CheckSchedule::default()
+    }
 }
 
 /// The guards of a flow that has many calls fail on purpose and is about something else.
-fn no_breaker() -> Restraint {
-    Restraint { failures_max: u32::MAX, ..Restraint::default() }
+fn no_breaker() -> GatewayLimits {
+    GatewayLimits { failures_max: u32::MAX, ..GatewayLimits::default() }
 }
 
 /// The reconciler in a hurry: every wait is a fraction of a second.
-pub fn fast_schedule() -> Patience {
-    Patience {
+pub fn fast_schedule() -> CheckSchedule {
+    CheckSchedule {
         close_age_min: Duration::from_millis(200),
         expiry_grace: Duration::ZERO,
-        closed_look: Duration::from_millis(300),
-        young_look: Duration::from_millis(200),
-        unknown_first: Duration::from_millis(100),
+        closed_check_delay: Duration::from_millis(300),
+        payable_check_interval: Duration::from_millis(200),
+        unknown_retry_first: Duration::from_millis(100),
     }
 }
 
@@ -174,7 +178,7 @@ impl World {
     pub async fn start_with(options: Options) -> Self {
         let logs = Watch::start();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut environment = TestEnvironment::make(options.database_admin_url).await;
+        let mut environment = TestEnvironment::create(options.database_admin_url).await;
         if !options.unmigrated {
             worker::migrate(&environment.database_url).await.unwrap();
         }
@@ -213,10 +217,10 @@ impl World {
             amqp_url: None,
             database_url: None,
             topology,
-            patience: options.patience.unwrap_or_else(idle_schedule),
+            schedule: options.schedule.unwrap_or_else(idle_schedule),
             keys: keys.clone(),
             clients: options.clients,
-            restraint: options.restraint.unwrap_or_else(no_breaker),
+            gateway_limits: options.gateway_limits.unwrap_or_else(no_breaker),
             gateway_backup_url: options.gateway_primary.is_some().then(|| simulator.url()),
             gateway_url: options.gateway_primary.unwrap_or_else(|| simulator.url()),
         };
@@ -403,12 +407,11 @@ impl World {
         state.fetch_optional(&self.environment.pool).await.unwrap()
     }
 
-    /// Waits until events about a number have come, the last of them of type `until`, and returns
-    /// the types of all.
-    pub async fn wait_for_event(&self, out_trade_no: &str, until: &str) -> Vec<String> {
-        eventually(&format!("{until} about {out_trade_no}"), async || {
-            let types = self.events.types(out_trade_no);
-            types.iter().any(|kind| kind == until).then_some(types)
+    /// Waits for an event of this type about a number, and returns it.
+    pub async fn wait_for_event(&self, out_trade_no: &str, kind: &str) -> Value {
+        eventually(&format!("{kind} about {out_trade_no}"), async || {
+            let events = self.events.for_order(out_trade_no);
+            events.into_iter().find(|event| event["type"] == kind)
         })
         .await
     }
@@ -535,8 +538,8 @@ fn start_worker(environment: &TestEnvironment, worker_options: &WorkerOptions) -
         gateway_url: worker_options.gateway_url.clone(),
         gateway_backup_url: worker_options.gateway_backup_url.clone(),
         clients: worker_options.clients.clone(),
-        patience: worker_options.patience.clone(),
-        restraint: worker_options.restraint,
+        schedule: worker_options.schedule.clone(),
+        gateway_limits: worker_options.gateway_limits,
     };
     let ops = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     ops.set_nonblocking(true).unwrap();

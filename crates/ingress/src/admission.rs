@@ -35,7 +35,7 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     let Ok(_permit) = admission.permits.try_acquire() else {
-        metrics::counter!("wxpay_shed_total", "reason" => admission.reason).increment(1);
+        metrics::counter!(service::metrics::names::SHED, "reason" => admission.reason).increment(1);
         return (admission.decline)();
     };
     next.run(request).await

@@ -9,9 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use orders::Problem;
+use service::clients_file::Client;
 use wechatpay_v2::MchId;
 
-use crate::{App, body, clients::Client, problem::Declined};
+use crate::{App, body, problem::Declined};
 
 /// Whoever sent a request; nobody in particular where no clients are configured.
 #[derive(Clone)]
@@ -20,12 +21,12 @@ pub(crate) struct Caller(Option<Arc<Client>>);
 impl Caller {
     /// The client's name.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.0.as_deref().map(Client::name)
+        self.0.as_deref().map(|client| client.name.as_str())
     }
 
     pub(crate) fn check_may_act_for(&self, mch_id: &MchId) -> Result<(), Declined> {
         match &self.0 {
-            Some(client) if !client.may_act_for(mch_id) => Err(Problem::forbidden().into()),
+            Some(client) if !client.scope.contains(mch_id) => Err(Problem::forbidden().into()),
             _ => Ok(()),
         }
     }

@@ -52,7 +52,7 @@ impl Connections {
             return None;
         }
         *open += 1;
-        metrics::gauge!("wxpay_http_connections_open", "listener" => self.listener).increment(1);
+        metrics::gauge!(service::metrics::names::HTTP_CONNECTIONS_OPEN, "listener" => self.listener).increment(1);
         Some(Place { connections: Arc::clone(self), source, _permit: permit })
     }
 }
@@ -60,7 +60,8 @@ impl Connections {
 impl Drop for Place {
     fn drop(&mut self) {
         let Connections { listener, by_source, .. } = &*self.connections;
-        metrics::gauge!("wxpay_http_connections_open", "listener" => *listener).decrement(1);
+        metrics::gauge!(service::metrics::names::HTTP_CONNECTIONS_OPEN, "listener" => *listener)
+            .decrement(1);
         let mut by_source = by_source.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = by_source.get_mut(&self.source) {
             *open -= 1;

@@ -1,6 +1,6 @@
 //! Who may use the public listener, and how often.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc, time::Instant};
 
 use axum::{
     Extension,
@@ -8,11 +8,11 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use tokio::time::Instant;
+use service::metrics::names;
 
 use crate::{
     Networks,
-    rate::Rate,
+    rate::SourceRate,
     routes::notify,
     source::{Peer, Source},
 };
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Gate {
     trusted_proxies: Networks,
     allowed: Option<Networks>,
-    rate: Rate,
+    rate: SourceRate,
 }
 
 impl Gate {
@@ -29,7 +29,7 @@ impl Gate {
         allowed: Option<Networks>,
         per_second: NonZeroU32,
     ) -> Self {
-        Self { trusted_proxies, allowed, rate: Rate::new(per_second) }
+        Self { trusted_proxies, allowed, rate: SourceRate::new(per_second) }
     }
 }
 
@@ -55,5 +55,5 @@ pub(crate) async fn pass(
 }
 
 fn count(reason: &'static str) {
-    metrics::counter!("wxpay_shed_total", "reason" => reason).increment(1);
+    metrics::counter!(names::SHED, "reason" => reason).increment(1);
 }

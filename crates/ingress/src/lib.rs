@@ -10,7 +10,6 @@
 mod clients;
 mod config;
 mod limits;
-pub mod log;
 mod merchants;
 mod networks;
 mod source;
@@ -29,7 +28,6 @@ mod authentication;
 mod connections;
 mod gate;
 mod observe;
-mod prometheus;
 mod rate;
 mod server;
 mod unread;
@@ -41,8 +39,8 @@ use broker::{Connection, Setup};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use clients::{Clients, InvalidClients};
-pub use config::{Config, ConfigError};
+pub use clients::Clients;
+pub use config::Config;
 pub use limits::Limits;
 pub use merchants::Merchants;
 pub use networks::Networks;
@@ -105,7 +103,7 @@ pub async fn run(
         config.clients.is_some() || private_addr.ip().to_canonical().is_loopback(),
         "the private listener must be bound to loopback, or clients must be configured"
     );
-    let metrics = prometheus::handle();
+    let metrics = service::metrics::install("ingress", env!("CARGO_PKG_VERSION"));
     let limits = config.limits;
 
     // Outlives `stop`: what is in flight still needs the broker. Cancelled too when this future
@@ -147,7 +145,7 @@ pub async fn run(
     };
     tokio::select! {
         _ = serving => {}
-        () = prometheus::upkeep(&metrics) => {}
+        () = service::metrics::upkeep(&metrics) => {}
     }
 
     app.outbound.drain().await;

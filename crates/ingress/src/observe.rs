@@ -7,6 +7,7 @@ use axum::{
     response::Response,
 };
 use orders::OrderKey;
+use service::metrics::names;
 use tokio::time::Instant;
 use wechatpay_v2::MchId;
 
@@ -49,7 +50,7 @@ const CLIENT_GONE: u16 = 499;
 
 impl Record {
     fn start(listener: &'static str, route: String) -> Self {
-        metrics::gauge!("wxpay_inflight", "kind" => inflight_kind(listener)).increment(1);
+        metrics::gauge!(names::INFLIGHT, "kind" => inflight_kind(listener)).increment(1);
         Self { listener, route, status: CLIENT_GONE, since: Instant::now() }
     }
 
@@ -96,14 +97,14 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let route = || self.route.clone();
-        metrics::gauge!("wxpay_inflight", "kind" => inflight_kind(self.listener)).decrement(1);
+        metrics::gauge!(names::INFLIGHT, "kind" => inflight_kind(self.listener)).decrement(1);
         metrics::counter!(
-            "wxpay_http_requests_total",
+            names::HTTP_REQUESTS,
             "listener" => self.listener, "route" => route(), "status" => self.status.to_string()
         )
         .increment(1);
         metrics::histogram!(
-            "http_server_request_duration_seconds",
+            names::HTTP_REQUEST_SECONDS,
             "listener" => self.listener, "route" => route()
         )
         .record(self.since.elapsed());

@@ -7,11 +7,13 @@ use broker::{
     PublisherLimits, Requester, Target,
 };
 use bytes::Bytes;
+use service::metrics::names;
+use service::traceparent::TRACEPARENT;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Limits, answer::Answer, traceparent::TRACEPARENT};
+use crate::{Limits, answer::Answer};
 
 /// Twice what the requests in flight can be, because a caller that gave up leaves its message in
 /// the queue until its turn comes. With bodies of 64 KiB that is 64 MiB at the very worst.
@@ -134,5 +136,5 @@ fn count_shed(error: &PublishError) {
         PublishError::Refused => "refused",
         PublishError::Unknown => "unknown",
     };
-    metrics::counter!("wxpay_shed_total", "reason" => reason).increment(1);
+    metrics::counter!(names::SHED, "reason" => reason).increment(1);
 }

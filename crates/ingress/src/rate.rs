@@ -6,10 +6,10 @@ use std::{
     net::IpAddr,
     num::NonZeroU32,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    time::Instant,
 };
 
-use tokio::time::Instant;
+use service::token_bucket::{Rate, TokenBucket};
 
 use crate::source::Source;
 
@@ -23,63 +23,55 @@ use crate::source::Source;
 /// what they send is shed by the bound on requests in flight, and costs the database a bounded
 /// sample.
 pub(crate) const PER_SECOND_DEFAULT: NonZeroU32 = NonZeroU32::new(1000).expect("is not zero");
-/// What a source may send at once after it was quiet. Notifications come in bursts (the end of a
-/// flash sale, the repeats after our own outage), a second's worth of them at least.
-const BURST: Duration = Duration::from_secs(1);
 /// Sources that are remembered: far more than WeChat has, for about four megabytes. Of more sources
 /// than that, the half not seen for longest is forgotten, and who is forgotten may send again: a
 /// flood of addresses makes nobody else's limit narrower.
 const SOURCES_MAX: usize = 65_536;
 
-/// A token bucket for each source.
-pub(crate) struct Rate {
-    /// One request's share of a second.
-    each: Duration,
+/// A token bucket for each source. One that was quiet may send a second's worth at once:
+/// notifications come in bursts (the end of a flash sale, the repeats after an outage of ours).
+pub(crate) struct SourceRate {
+    rate: Rate,
     buckets: Mutex<Buckets>,
 }
 
-/// Each source with the moment at which its bucket is full again. In two halves, so that forgetting
-/// never walks over them.
+/// In two halves, so that forgetting never walks over them.
 #[derive(Default)]
 struct Buckets {
-    recent: HashMap<IpAddr, Instant>,
-    older: HashMap<IpAddr, Instant>,
+    recent: HashMap<IpAddr, TokenBucket>,
+    older: HashMap<IpAddr, TokenBucket>,
 }
 
-impl Rate {
+impl SourceRate {
     pub(crate) fn new(per_second: NonZeroU32) -> Self {
-        Self { each: BURST / per_second.get(), buckets: Mutex::default() }
+        Self { rate: Rate::per_second(per_second.get()), buckets: Mutex::default() }
     }
 
     /// Whether this source may send one more request now, and takes its token.
     pub(crate) fn take(&self, source: Source, now: Instant) -> bool {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = buckets.of(source.block(), now);
-        let full_then = (*full_at).max(now) + self.each;
-        let has_one = full_then <= now + BURST;
-        if has_one {
-            *full_at = full_then;
-        }
-        has_one
+        buckets.of(source.block()).try_take(self.rate, now)
     }
 }
 
 impl Buckets {
-    fn of(&mut self, source: IpAddr, now: Instant) -> &mut Instant {
+    fn of(&mut self, source: IpAddr) -> &mut TokenBucket {
         if self.recent.len() >= SOURCES_MAX / 2 && !self.recent.contains_key(&source) {
             self.older = mem::take(&mut self.recent);
         }
         let older = &mut self.older;
-        self.recent.entry(source).or_insert_with(|| older.remove(&source).unwrap_or(now))
+        self.recent.entry(source).or_insert_with(|| older.remove(&source).unwrap_or_default())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn rate(per_second: u32) -> Rate {
-        Rate::new(NonZeroU32::new(per_second).unwrap())
+    fn rate(per_second: u32) -> SourceRate {
+        SourceRate::new(NonZeroU32::new(per_second).unwrap())
     }
 
     fn source(text: &str) -> Source {

@@ -8,8 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use metrics_exporter_prometheus::PrometheusHandle;
 use orders::Problem;
+use service::metrics::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 mod notification_shape;

@@ -177,7 +177,7 @@ impl Serving {
 
     fn note(&self, reason: &'static str) {
         let labels = [("listener", self.name), ("reason", reason)];
-        metrics::counter!("wxpay_http_connection_errors_total", &labels).increment(1);
+        metrics::counter!(service::metrics::names::HTTP_CONNECTION_ERRORS, &labels).increment(1);
         tracing::debug!(listener = self.name, reason, "a connection was refused or ended early");
     }
 }

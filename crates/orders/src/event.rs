@@ -1,5 +1,4 @@
-//! What we tell others: made once, stored with its cause, sent as the same bytes every time
-//! (design 7).
+//! Events: made once, stored with their cause, and sent as the same bytes every time.
 
 use std::fmt;
 
@@ -8,28 +7,27 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::MchId;
 
-use crate::Transition;
-use crate::{Difference, Exception, ExceptionKind, OrderKey, OrderView, Problem, StateName};
+use crate::{
+    Difference, Exception, ExceptionKind, OrderKey, OrderView, Problem, StateName, Transition,
+};
 
-/// The version of every event body so far.
 const VERSION: u8 = 1;
 
-/// Makes the id of a rejection's event from the refused command's own id, so that a command that
-/// is delivered twice is told about once. The merchant is part of it: two shops may count their
-/// messages 1, 2, 3.
-const REJECTIONS: Uuid = Uuid::from_u128(0x6f8e_2b1c_94d7_4b0f_a3b5_5d0c_77e1_9a42);
+/// The namespace of a rejection's UUIDv5. Its name is the merchant and the command's message id, so
+/// a command that is delivered twice has one event. The merchant belongs to it because two shops may
+/// both number their messages 1, 2, 3.
+const REJECTION_NAMESPACE: Uuid = Uuid::from_u128(0x6f8e_2b1c_94d7_4b0f_a3b5_5d0c_77e1_9a42);
 
-/// An event that is ready to be stored and sent. `Debug` leaves the body out, which names the payer
-/// and can hold a `paySign`.
+/// An event, ready to be stored and sent, with its JSON. `Debug` omits the body, which names the
+/// payer and can hold a `paySign`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     /// The same at every publication; the AMQP `message_id`.
     pub id: Uuid,
     /// `order.paid`, `exception.opened` …; the AMQP `type`.
     pub kind: &'static str,
-    /// The merchant, the last part of the routing key.
+    /// The last part of the routing key.
     pub mch_id: MchId,
-    /// The JSON.
     pub body: String,
 }
 
@@ -43,9 +41,7 @@ impl fmt::Debug for Event {
     }
 }
 
-/// The type of `exception.opened`.
 pub const EXCEPTION_OPENED: &str = "exception.opened";
-/// The type of `order.rejected`.
 pub const ORDER_REJECTED: &str = "order.rejected";
 
 /// The type of the event that a transition into `state` causes.
@@ -76,7 +72,7 @@ pub fn of_transition(id: Uuid, transition: &Transition, view: &OrderView) -> Eve
     Event { id, kind, body: body.to_json(), mch_id: key.mch_id }
 }
 
-/// The event of an exception that was opened. `view` is the order's, where we know the order.
+/// The event of an opened exception. `view` is `None` if the order is unknown.
 #[must_use]
 pub fn of_exception(
     id: Uuid,
@@ -100,8 +96,8 @@ pub fn of_exception(
     Event { id, kind: EXCEPTION_OPENED, body: body.to_json(), mch_id: key.mch_id.clone() }
 }
 
-/// The event of messages for a merchant that do not verify, once per merchant and hour. They are
-/// about no order that could be believed, so `out_trade_no` is `-`.
+/// The event of notifications whose signature does not verify, once per merchant and hour. Their
+/// order number cannot be trusted, so `out_trade_no` is `-`.
 #[must_use]
 pub fn of_bad_signatures(id: Uuid, mch_id: &MchId, opened_at: OffsetDateTime) -> Event {
     let exception = ExceptionBody {
@@ -117,8 +113,8 @@ pub fn of_bad_signatures(id: Uuid, mch_id: &MchId, opened_at: OffsetDateTime) ->
     Event { id, kind: EXCEPTION_OPENED, body: body.to_json(), mch_id: mch_id.clone() }
 }
 
-/// The event of a command that was declined. `message_id` is the command's own; `out_trade_no` is
-/// as it was given, since it may be the wrong field.
+/// The event of a rejected command. `message_id` is the command's. `out_trade_no` is as the shop gave
+/// it, because it may be the wrong field.
 #[must_use]
 pub fn of_rejection(
     message_id: &str,
@@ -127,7 +123,7 @@ pub fn of_rejection(
     problem: &Problem,
     at: OffsetDateTime,
 ) -> Event {
-    let id = Uuid::new_v5(&REJECTIONS, format!("{mch_id}/{message_id}").as_bytes());
+    let id = Uuid::new_v5(&REJECTION_NAMESPACE, format!("{mch_id}/{message_id}").as_bytes());
     let body = Envelope {
         problem: Some(problem),
         ..Envelope::new(id, ORDER_REJECTED, at, mch_id, out_trade_no)

@@ -1,53 +1,49 @@
 use serde::{Deserialize, Serialize};
 use wechatpay_v2::TransactionId;
 
-/// What does not fit: money or identity that waits for a rule or a person.
+/// Why money or identity does not fit. It waits for an operator, or for a fact that settles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExceptionKind {
     /// A payment of another amount or currency than the order's.
     AmountMismatch,
-    /// A payment that names another merchant, app or algorithm than the order, or a transaction
-    /// that is booked on another order.
+    /// A payment that names another merchant, app or signature algorithm than the order, or whose
+    /// transaction is booked on another order.
     IdentityMismatch,
-    /// A payment that arrived when the order was no longer meant to be paid.
+    /// A payment that ended after the order was closed, failed, or began to close.
     LatePayment,
     /// A second payment on a paid order.
     DuplicatePayment,
-    /// A payment for a number that we do not know.
+    /// A payment for an unknown order.
     UnknownOrder,
-    /// Messages that do not verify (one row per merchant and hour).
+    /// Notifications whose signature does not verify. One row per merchant and hour.
     BadSignature,
     /// A fact that the order's state cannot accept.
     Contradiction,
-    /// An order that WeChat gives no answer about.
+    /// WeChat gives no usable answer about the order.
     Unsettled,
 }
 
-/// An exception that was found while applying a fact.
+/// An exception that was found while a fact was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {
-    /// What kind it is.
     pub kind: ExceptionKind,
-    /// The payment it is about, where there is one; a part of the exception's identity.
+    /// The payment, if it is about one. A part of the exception's identity.
     pub transaction_id: Option<TransactionId>,
-    /// What differs, for the person who looks at it.
     pub differs: Vec<Difference>,
 }
 
-/// One thing that is not as the order says.
+/// One field in which WeChat's message differs from the order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
-    /// The field's name.
     pub field: String,
-    /// What the order says.
+    /// The value that the order has.
     pub ours: String,
-    /// What WeChat says.
+    /// The value that WeChat sent.
     pub theirs: String,
 }
 
 impl ExceptionKind {
-    /// Every kind.
     pub const ALL: [Self; 8] = [
         Self::AmountMismatch,
         Self::IdentityMismatch,
@@ -59,7 +55,6 @@ impl ExceptionKind {
         Self::Unsettled,
     ];
 
-    /// The lower-case text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,7 +69,6 @@ impl ExceptionKind {
         }
     }
 
-    /// The kind that has this text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)

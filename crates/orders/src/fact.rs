@@ -5,18 +5,17 @@ use wechatpay_v2::{Payment, SignType};
 
 use crate::Failure;
 
-/// What we have learned from WeChat, or decided about an order: the only input of the machine.
+/// What is known from WeChat, or decided about an order: the only input of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
     /// unifiedorder was answered with a `prepay_id`.
     PrepayIssued(Prepay),
     /// unifiedorder was refused for good.
     CreateRefused(Failure),
-    /// WeChat says that the order is paid: a verified notification or an authentic query answer.
+    /// A verified notification, or an authentic answer to orderquery, says that the order is paid.
     Paid {
-        /// What WeChat says.
         payment: Box<Payment>,
-        /// The algorithm that the message was signed with.
+        /// The algorithm that signed the message.
         sign_type: SignType,
     },
     /// A shop, an operator or the expiry wants the order closed.
@@ -25,10 +24,9 @@ pub enum Fact {
     Closed,
 }
 
-/// The kind of a [`Fact`], and `Accepted` for the birth of an order, which no fact precedes.
+/// The kind of a [`Fact`]. `Accepted` belongs to an order's first transition, which has no fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "described at Fact")]
 pub enum FactKind {
     Accepted,
     PrepayIssued,
@@ -44,18 +42,17 @@ pub enum FactKind {
 pub enum Source {
     /// WeChat's answer to unifiedorder or closeorder.
     Reply,
-    /// A notification.
+    /// A notification from WeChat.
     Notify,
     /// WeChat's answer to orderquery.
     Query,
-    /// A shop's command.
+    /// A command of a shop.
     Shop,
-    /// A person.
+    /// A command of an operator.
     Operator,
 }
 
 impl Fact {
-    /// The kind.
     #[must_use]
     pub fn kind(&self) -> FactKind {
         match self {
@@ -67,7 +64,7 @@ impl Fact {
         }
     }
 
-    /// The fact as it is written down with its transition.
+    /// The fact as its transition stores it.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut value = match self {
@@ -84,7 +81,6 @@ impl Fact {
 }
 
 impl FactKind {
-    /// The lower-case text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -99,7 +95,6 @@ impl FactKind {
 }
 
 impl Source {
-    /// The lower-case text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -35,7 +35,7 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
-/// What is wrong with the text, in our own words: serde's may quote the value.
+/// The error does not use serde's text, which may quote the value.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
     serde_json::from_slice::<Object>(bytes).map(|object| object.0).map_err(|error| {
         match error.classify() {

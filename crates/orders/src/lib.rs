@@ -1,10 +1,11 @@
-//! What an order is and how it may move.
+//! What an order is and how its state may change.
 //!
 //! Pure: no I/O, no clock, no randomness. Time, identifiers and what other orders hold are
 //! parameters, so the same inputs give the same bytes on every machine and in every replay.
 //!
-//! A shop's JSON becomes an [`OrderRequest`] at the door. An [`Order`] moves only by
-//! [`Order::apply`], and every move leaves a [`Transition`] from which the [`event`] is made.
+//! A shop's JSON is parsed into an [`OrderRequest`]. An [`Order`] changes its state only by
+//! [`Order::apply`], and every change leaves a [`Transition`] from which its [`event`] is made.
+//! `crates/orders/README.md` draws the state machine and specifies the messages.
 
 mod command;
 pub mod event;
@@ -15,8 +16,11 @@ mod machine;
 mod order;
 mod parse;
 mod problem;
+mod reader;
 mod request;
 mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 mod transition;
 mod view;

@@ -1,4 +1,5 @@
-//! The order machine of design 5: one total, pure `match` on state and fact.
+//! The state machine: one total, pure `match` on state and fact. Its table is in
+//! `crates/orders/README.md`.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,12 +12,11 @@ use crate::{
     Difference, Exception, ExceptionKind, Fact, FactKind, Order, Source, State, StateName,
 };
 
-/// What surrounds a fact and is not in it.
+/// What a fact is applied with.
 #[derive(Clone, Debug)]
 pub struct ApplyContext {
     /// When the fact is applied, in UTC.
     pub at: OffsetDateTime,
-    /// Where it came from.
     pub source: Source,
     /// For [`Fact::Paid`]: the `out_trade_no` of **another** order on which the same
     /// `transaction_id` is booked already.
@@ -26,36 +26,32 @@ pub struct ApplyContext {
 /// What a fact did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The order as it is now. Without a move it can still hold newer data: the `prepay_id` that
-    /// was issued last.
+    /// The order as it is now. It can hold newer data even if its state did not change: the prepay
+    /// that was issued last.
     pub order: Order,
-    /// Whether it moved.
     pub step: Step,
-    /// What does not fit, where something does not.
+    /// What does not fit.
     pub exception: Option<Exception>,
 }
 
-/// Again is not an error.
+/// Applying the same fact twice is not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The order moved.
     Moved(Transition),
-    /// The order was there already, or the fact cannot move it.
+    /// The order was in that state already, or the fact cannot change its state.
     Already,
 }
 
-/// A fact that the state cannot accept. Nothing moves, and the exception is opened.
+/// A fact that the state cannot accept. The order does not change, and an exception opens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an order that is {state} cannot accept {}", fact.as_str())]
 pub struct Refusal {
-    /// Where the order stands.
     pub state: StateName,
-    /// What it was told.
     pub fact: FactKind,
 }
 
 impl Refusal {
-    /// The exception `contradiction`.
+    /// The exception that opens: `contradiction`.
     #[must_use]
     pub fn exception(&self) -> Exception {
         Exception {
@@ -67,10 +63,8 @@ impl Refusal {
 }
 
 impl Order {
-    /// Applies a fact.
-    ///
-    /// A close of a paid order yields `Already` without an exception: whoever asked answers with
-    /// the state.
+    /// A close of a paid order yields `Already` without an exception: the caller answers with the
+    /// order's state.
     ///
     /// # Errors
     /// When the state cannot accept the fact.
@@ -116,8 +110,8 @@ impl Order {
         }
     }
 
-    /// Keeps the prepay that was issued last. One that comes again is as old as when it first came,
-    /// and one that a losing writer applies again is older than what stands.
+    /// Keeps the prepay that was issued last. A repeated one keeps the time of its first issue. An
+    /// older one changes nothing: a writer that lost a race applies its fact again.
     fn refreshed(
         &self,
         last: &Prepay,
@@ -163,7 +157,7 @@ impl Order {
                 );
                 let kind = ExceptionKind::DuplicatePayment;
                 return Applied {
-                    exception: Some(about(payment, kind, vec![second])),
+                    exception: Some(payment_exception(payment, kind, vec![second])),
                     ..self.already()
                 };
             }
@@ -174,7 +168,7 @@ impl Order {
                 Difference::new("state", self.state.name(), StateName::Paid),
                 Difference::new("time_end", utc(ended), utc(paid_at)),
             ];
-            about(payment, ExceptionKind::LatePayment, differs)
+            payment_exception(payment, ExceptionKind::LatePayment, differs)
         });
         Applied { exception, ..self.moved(State::Paid(Box::new(payment.clone())), fact, context) }
     }
@@ -199,7 +193,7 @@ impl Order {
             (false, _) => ExceptionKind::IdentityMismatch,
         };
         identity.append(&mut amount);
-        Some(about(payment, kind, identity))
+        Some(payment_exception(payment, kind, identity))
     }
 
     fn moved(&self, state: State, fact: &Fact, context: &ApplyContext) -> Applied {
@@ -212,8 +206,8 @@ impl Order {
             source: context.source,
             at: context.at,
         };
-        // What WeChat said last also explains why an order was closed; any other move is an answer
-        // to the attempt that the text is about.
+        // WeChat's last text also explains why an order was closed. Any other move answers the
+        // attempt that the text is about.
         let gateway_message = match fact {
             Fact::CloseRequested | Fact::Closed => self.gateway_message.clone(),
             Fact::PrepayIssued(_) | Fact::CreateRefused(_) | Fact::Paid { .. } => None,
@@ -237,11 +231,15 @@ impl Order {
     }
 }
 
-fn about(payment: &Payment, kind: ExceptionKind, differs: Vec<Difference>) -> Exception {
+fn payment_exception(
+    payment: &Payment,
+    kind: ExceptionKind,
+    differs: Vec<Difference>,
+) -> Exception {
     Exception { kind, transaction_id: Some(payment.transaction_id.clone()), differs }
 }
 
-/// One form for both sides of a difference, or eight hours seem to lie between equal times.
+/// Both sides of a difference in UTC, or equal times seem to be eight hours apart.
 fn utc(instant: OffsetDateTime) -> String {
     instant.format(&Rfc3339).unwrap_or_else(|_| instant.to_string())
 }

@@ -5,29 +5,27 @@ use wechatpay_v2::{BeijingTime, Fields, Payment, SignType};
 
 use crate::{Difference, FactKind, OrderKey, OrderRequest, Source, State, StateName, Transition};
 
-/// One payment attempt of a shop: what it asked for, and where it stands.
+/// One payment attempt of a shop: what it asked for, and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// What the shop asked for.
     pub request: OrderRequest,
     /// When the payer can no longer begin to pay, in UTC and whole seconds.
     pub time_expire: OffsetDateTime,
-    /// The algorithm of every message about this order.
+    /// The signature algorithm of every message about this order.
     pub sign_type: SignType,
-    /// Where it stands.
     pub state: State,
-    /// The number of its last transition.
+    /// The number of the last transition.
     pub seq: i32,
     /// WeChat's last text about an attempt that did not succeed.
     pub gateway_message: Option<String>,
     /// When it was accepted, in UTC.
     pub created_at: OffsetDateTime,
-    /// When it last changed, in UTC.
+    /// When its state last changed, in UTC.
     pub updated_at: OffsetDateTime,
 }
 
 impl Order {
-    /// Writes an order down: its state is `created`, its first transition has `seq` 1.
+    /// A new order: its state is `created`, its first transition has `seq` 1.
     #[must_use]
     pub fn accept(
         request: OrderRequest,
@@ -57,13 +55,12 @@ impl Order {
         (order, transition)
     }
 
-    /// Its identity.
     #[must_use]
     pub fn key(&self) -> OrderKey {
         self.request.key()
     }
 
-    /// The parameters of the first unifiedorder, which every repetition must equal.
+    /// The parameters of the first unifiedorder. WeChat refuses a repetition that differs.
     #[must_use]
     pub fn parameters(&self, notify_url: &str) -> Fields {
         let request = self.request.clone();
@@ -93,20 +90,19 @@ impl Order {
         call.parameters()
     }
 
-    /// What a repeated create asks for that this order is not (design 5, "Same order again"): all
-    /// fields but `spbill_create_ip`, and `time_expire` only when the repeat gives one.
+    /// The fields in which a repeated create differs from this order. `spbill_create_ip` does not
+    /// count, and `time_expire` counts only if the repeat gives one.
     #[must_use]
     pub fn conflicts_with(&self, repeat: &OrderRequest) -> Vec<&'static str> {
         let mut names = self.request.different_fields(repeat);
-        let moved = repeat.time_expire.is_some_and(|at| at != self.time_expire);
-        if moved {
+        if repeat.time_expire.is_some_and(|at| at != self.time_expire) {
             names.push("time_expire");
         }
         names
     }
 
-    /// What of a payment is not as the order says. The amount that counts is `total_fee`, never
-    /// `cash_fee`.
+    /// The fields in which a payment differs from the order. The amount that counts is `total_fee`,
+    /// never `cash_fee`.
     pub(crate) fn differences(&self, payment: &Payment, sign_type: SignType) -> Differences {
         let request = &self.request;
         let mut found = Differences::default();

@@ -2,15 +2,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::StateName;
 
-/// A problem as RFC 9457 writes it: the answer to whoever asked, over HTTP and AMQP alike.
+/// A problem as RFC 9457 defines it: the answer to a command that is not carried out, over HTTP
+/// and over AMQP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// What kind of problem: `urn:wxpay-orders:problem:…`, stable.
+    /// `urn:wxpay-orders:problem:{slug}`; it never changes.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind in words.
+    /// The type in words.
     pub title: String,
-    /// The HTTP status.
     pub status: u16,
     /// This occurrence in words. Never holds values of the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,18 +18,17 @@ pub struct Problem {
     /// Each wrong field with its rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
-    /// Where the standing order is, when the problem is about one.
+    /// The state of the existing order, if the problem is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateName>,
-    /// WeChat's machine code, when WeChat refused.
+    /// WeChat's code, if WeChat refused the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub err_code: Option<String>,
 }
 
-/// A wrong field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldProblem {
-    /// The field's name; WeChat's, where it is one of WeChat's.
+    /// WeChat's name of the field, if it is one of WeChat's.
     pub field: String,
     /// What the field must be.
     pub rule: String,
@@ -50,19 +49,16 @@ impl Problem {
         }
     }
 
-    /// The body is no JSON object.
     #[must_use]
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new("malformed", "the body is not a JSON object", 400).with_detail(detail)
     }
 
-    /// Fields break their rules.
     #[must_use]
     pub fn invalid(errors: Vec<FieldProblem>) -> Self {
         Self { errors, ..Self::new("invalid-order", "fields of the order break their rules", 422) }
     }
 
-    /// WeChat refused the order.
     #[must_use]
     pub fn refused(err_code: &str, err_code_des: &str) -> Self {
         Self {
@@ -72,18 +68,16 @@ impl Problem {
         }
     }
 
-    /// The same number, other fields.
     #[must_use]
     pub fn conflict(differing: &[&str], state: StateName) -> Self {
         let differing = differing.join(", ");
         Self {
             state: Some(state),
-            ..Self::new("conflict", "this number stands for another order", 409)
-                .with_detail(format!("differs from the standing order in: {differing}"))
+            ..Self::new("conflict", "another order has this out_trade_no", 409)
+                .with_detail(format!("differs from the existing order in: {differing}"))
         }
     }
 
-    /// A close came after the money.
     #[must_use]
     pub fn already_paid() -> Self {
         Self {
@@ -92,57 +86,50 @@ impl Problem {
         }
     }
 
-    /// Nothing is known under this number.
     #[must_use]
     pub fn not_found() -> Self {
         Self::new("not-found", "no such order", 404)
     }
 
-    /// No credentials, or wrong ones.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::new("unauthorized", "a valid bearer token is needed", 401)
     }
 
-    /// Another client's merchant.
     #[must_use]
     pub fn forbidden() -> Self {
         Self::new("forbidden", "this client may not act for this merchant", 403)
     }
 
-    /// The body is larger than allowed.
     #[must_use]
     pub fn too_large(bytes_max: usize) -> Self {
         Self::new("too-large", "the body is too large", 413)
             .with_detail(format!("at most {bytes_max} bytes"))
     }
 
-    /// More at once than the service takes.
     #[must_use]
     pub fn too_many_requests() -> Self {
         Self::new("too-many-requests", "too many requests at once; repeat later", 429)
     }
 
-    /// Nothing was written: repeating is safe.
+    /// Nothing was published, so that repeating is safe.
     #[must_use]
     pub fn not_accepted(detail: impl Into<String>) -> Self {
         Self::new("not-accepted", "not accepted; nothing was written", 503).with_detail(detail)
     }
 
-    /// It may have been written: repeat the same number, never a new one.
+    /// The command may have been published.
     #[must_use]
     pub fn unknown() -> Self {
         Self::new("unknown", "the outcome is unknown", 504)
             .with_detail("repeat with the same out_trade_no, never with a new one")
     }
 
-    /// A question was not answered in time.
     #[must_use]
     pub fn no_answer() -> Self {
         Self::new("no-answer", "no worker answered in time", 504)
     }
 
-    /// Something of ours is wrong.
     #[must_use]
     pub fn internal() -> Self {
         Self::new("internal", "internal error", 500)

@@ -1,5 +1,3 @@
-//! A shop's order: its JSON and the rule of every field (design 6, reference 2.2 and 4.4 to 4.7).
-
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use wechatpay_v2::unifiedorder::TradeType;
@@ -9,10 +7,9 @@ use crate::OrderKey;
 
 /// What a shop asks for, every field within its rule.
 ///
-/// A shop's bytes come in through [`OrderRequest::parse`] alone. `Deserialize` reads back what we
-/// wrote ourselves and does not check the rules again.
+/// [`OrderRequest::parse`] reads a shop's bytes. `Deserialize` reads back what this system wrote and
+/// does not check the rules again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "WeChat's own names; their meaning is reference 2.2")]
 pub struct OrderRequest {
     pub mch_id: MchId,
     pub appid: AppId,
@@ -53,7 +50,6 @@ pub struct OrderRequest {
 }
 
 impl OrderRequest {
-    /// The order's identity.
     #[must_use]
     pub fn key(&self) -> OrderKey {
         OrderKey { mch_id: self.mch_id.clone(), out_trade_no: self.out_trade_no.clone() }

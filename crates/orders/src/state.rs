@@ -5,47 +5,45 @@ use time::OffsetDateTime;
 use wechatpay_v2::Payment;
 use wechatpay_v2::unifiedorder::Prepay;
 
-/// Where an order stands, with the data that only this state has.
+/// The state of an order, with the data that only this state has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Written down before the first call; WeChat may or may not know it.
+    /// Stored before the first call. WeChat may or may not know it.
     Created,
     /// WeChat issued a `prepay_id`; the payer can pay.
     Payable {
-        /// The one issued last.
+        /// The prepay that was issued last.
         prepay: Prepay,
-        /// It is valid two hours from here.
+        /// WeChat accepts it for two hours from here.
         issued_at: OffsetDateTime,
     },
-    /// The money arrived.
+    /// The money arrived; never left again.
     Paid(Box<Payment>),
-    /// We decided to close; WeChat has not confirmed yet.
+    /// The close is decided; WeChat has not confirmed it yet.
     Closing {
-        /// When we decided. A payment that ended later is late.
+        /// When it was decided. A payment that ended later is late.
         since: OffsetDateTime,
     },
-    /// No further payment should arrive on this number.
+    /// No further payment can arrive for this `out_trade_no`.
     Closed {
-        /// When we learned it.
+        /// When WeChat said so.
         at: OffsetDateTime,
     },
-    /// WeChat refused for good.
+    /// WeChat refused the order for good.
     Failed(Failure),
 }
 
-/// Why WeChat refused.
+/// Why WeChat refused an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// WeChat's machine code.
     pub err_code: String,
-    /// WeChat's text for people.
+    /// WeChat's text for humans.
     pub err_code_des: String,
 }
 
-/// The name of a state, as it stands in the table, in events and in views.
+/// The name of a state in tables, events and views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "described at State")]
 pub enum StateName {
     Created,
     Payable,
@@ -56,7 +54,6 @@ pub enum StateName {
 }
 
 impl State {
-    /// The state's name.
     #[must_use]
     pub fn name(&self) -> StateName {
         match self {
@@ -71,11 +68,9 @@ impl State {
 }
 
 impl StateName {
-    /// Every name.
     pub const ALL: [Self; 6] =
         [Self::Created, Self::Payable, Self::Paid, Self::Closing, Self::Closed, Self::Failed];
 
-    /// The lower-case text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +83,6 @@ impl StateName {
         }
     }
 
-    /// The name that has this text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|name| name.as_str() == text)

@@ -5,24 +5,21 @@ use time::OffsetDateTime;
 
 use crate::{FactKind, Source, StateName};
 
-/// A state change as it is written down. History is append-only, and `seq` has no gaps.
+/// A state change as it is stored. The history is append-only, and `seq` has no gaps.
 ///
-/// `Debug` leaves the fact's content out, which names the payer.
+/// `Debug` omits the fact's content, which names the payer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Transition {
     /// 1 for the first one.
     pub seq: i32,
-    /// `None` for the birth of the order.
+    /// `None` for the first one.
     pub from: Option<StateName>,
-    /// The state reached.
     pub to: StateName,
-    /// What moved it.
     pub fact: FactKind,
-    /// The fact in full.
+    /// The fact with its content.
     pub fact_json: Value,
-    /// Where the fact came from.
     pub source: Source,
-    /// When it was applied, in UTC.
+    /// When the fact was applied, in UTC.
     pub at: OffsetDateTime,
 }
 

@@ -7,9 +7,8 @@ use wechatpay_v2::{BeijingTime, Fen, PrepayId, TransactionId};
 
 use crate::{ExceptionKind, Failure, Order, OrderRequest, State, StateName};
 
-/// An order as shops see it: the fields that they gave, and what became of it.
+/// An order as shops see it: the fields that they gave, and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names of design 6 and WeChat's own")]
 pub struct OrderView {
     #[serde(flatten)]
     pub request: OrderRequest,
@@ -26,7 +25,6 @@ pub struct OrderView {
     pub transaction_id: Option<TransactionId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_end: Option<BeijingTime>,
-    /// In fen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cash_fee: Option<Fen>,
     #[serde(with = "time::serde::rfc3339")]
@@ -37,23 +35,23 @@ pub struct OrderView {
     pub gateway_message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// The open ones.
+    /// The open ones; resolved ones are not shown.
     pub exceptions: Vec<ExceptionView>,
-    /// What the front end hands to WeChat, in the reply to a create and in `order.payable`.
+    /// What the front end passes to WeChat. Only in the reply to a create and in `order.payable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pay: Option<Pay>,
 }
 
 /// An open exception, as a shop sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "plain")]
 pub struct ExceptionView {
     pub kind: ExceptionKind,
     #[serde(with = "time::serde::rfc3339")]
     pub opened_at: OffsetDateTime,
 }
 
-/// The second signing, by trade type. `Debug` shows no more than that: it holds a signature.
+/// The signed parameters that start a payment, by trade type. `Debug` omits the signature and all
+/// other values.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Pay {
@@ -73,8 +71,8 @@ impl fmt::Debug for Pay {
 }
 
 impl OrderView {
-    /// The view of an order, with its open exceptions. `pay` is left out unless the order is
-    /// payable: nobody shall be asked to pay what is paid or closed.
+    /// The view of an order, with its open exceptions. `pay` is dropped unless the order is payable,
+    /// so that no payer is asked for an order that is paid or closed.
     #[must_use]
     pub fn of(order: &Order, exceptions: Vec<ExceptionView>, pay: Option<Pay>) -> Self {
         let mut view = Self {

@@ -9,7 +9,7 @@ use broker::{AmqpUrl, Namespace, TopologyMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use wechatpay_v2::client::Client;
 
-use crate::{Clients, Merchants, Patience, Restraint, failpoint};
+use crate::{CheckSchedule, Clients, GatewayLimits, Merchants, failpoint};
 
 /// Everything that `run` needs to know.
 #[derive(Clone, Debug)]
@@ -31,9 +31,9 @@ pub struct Config {
     /// Whom a command must come from; anybody on the broker when there is no such file.
     pub clients: Option<Clients>,
     /// The waits of the reconciler; no setting changes them.
-    pub patience: Patience,
+    pub schedule: CheckSchedule,
     /// The bounds of our calls; no setting changes them.
-    pub restraint: Restraint,
+    pub gateway_limits: GatewayLimits,
 }
 
 /// A setting that cannot be used: the variable, and what is wrong. Never holds its value.
@@ -149,8 +149,8 @@ impl Config {
             gateway_url,
             gateway_backup_url,
             clients: clients()?,
-            patience: failpoint::patience(),
-            restraint: Restraint::default(),
+            schedule: failpoint::schedule(),
+            gateway_limits: GatewayLimits::default(),
         })
     }
 }

@@ -5,7 +5,7 @@
 #[cfg(feature = "failpoints")]
 use std::time::Duration;
 
-use crate::Patience;
+use crate::CheckSchedule;
 
 /// The steps, in the order in which an order meets them; a test walks them all.
 pub const STEPS: [&str; 20] = [
@@ -50,21 +50,21 @@ pub(crate) const fn reached(_step: &'static str) -> bool {
     false
 }
 
-/// What the reconciler waits for. With `patience=return` everything that takes minutes takes
+/// What the reconciler waits for. With `schedule=return` everything that takes minutes takes
 /// seconds, so that a test that breaks things can wait for quiet.
 #[cfg(feature = "failpoints")]
-pub(crate) fn patience() -> Patience {
-    fail::fail_point!("patience", |_| Patience {
+pub(crate) fn schedule() -> CheckSchedule {
+    fail::fail_point!("schedule", |_| CheckSchedule {
         close_age_min: Duration::from_secs(3),
         expiry_grace: Duration::from_secs(1),
-        closed_look: Duration::from_secs(3),
-        young_look: Duration::from_secs(3),
-        unknown_first: Duration::from_secs(1),
+        closed_check_delay: Duration::from_secs(3),
+        payable_check_interval: Duration::from_secs(3),
+        unknown_retry_first: Duration::from_secs(1),
     });
-    Patience::default()
+    CheckSchedule::default()
 }
 
 #[cfg(not(feature = "failpoints"))]
-pub(crate) fn patience() -> Patience {
-    Patience::default()
+pub(crate) fn schedule() -> CheckSchedule {
+    CheckSchedule::default()
 }

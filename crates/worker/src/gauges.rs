@@ -35,7 +35,7 @@ async fn books(store: &Store) {
         let open = open.map_or(0, |(_, count)| *count);
         metrics::gauge!("wxpay_exceptions_open", "kind" => kind).set(open as f64);
     }
-    for (state, seconds) in gauges.oldest_unsettled_s {
+    for (state, seconds) in gauges.oldest_open_seconds {
         metrics::gauge!("wxpay_oldest_unsettled_seconds", "state" => state).set(seconds);
     }
 }

@@ -1,5 +1,5 @@
-//! The hands: they take commands and notifications from RabbitMQ, call WeChat, and write every
-//! move of an order to Postgres, from where the relay tells the shops.
+//! The worker takes commands and notifications from RabbitMQ, calls WeChat, and writes every
+//! move of an order to Postgres, from where the relay publishes its events.
 
 mod budget;
 mod clients;
@@ -9,17 +9,18 @@ mod config;
 pub mod failpoint;
 mod gateway;
 mod gauges;
-mod hands;
 pub mod log;
 mod merchants;
 mod migrations;
 mod notifications;
 mod ops;
+mod order_service;
 mod pay;
 mod reconcile;
 mod relay;
 pub mod replay;
 mod run;
+mod schedule;
 pub mod store;
 mod telemetry;
 mod trace;
@@ -34,9 +35,9 @@ pub mod settings {
 
 pub use clients::{BadClients, ClientEntry, Clients};
 pub use config::{BadSetting, Config, DatabaseUrl};
-pub use gateway::Restraint;
+pub use gateway::GatewayLimits;
 pub use merchants::{BadMerchants, Merchant, MerchantEntry, Merchants};
 pub use migrations::{MigrationStatus, is_current, migrate, migration_status};
-pub use reconcile::Patience;
 pub use run::run;
+pub use schedule::CheckSchedule;
 pub use store::OutboxNotifier;

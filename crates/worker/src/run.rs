@@ -11,15 +11,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::Commands;
-use crate::gateway::{Gateway, Shares};
-use crate::hands::Hands;
+use crate::commands::{CommandContext, Commands};
+use crate::gateway::{FairSemaphore, Gateway};
 use crate::notifications::Notifications;
 use crate::ops::Probe;
-use crate::reconcile::Asks;
+use crate::order_service::OrderService;
+use crate::reconcile::{QueryRequests, Reconciler};
 use crate::relay;
 use crate::store::{OutboxNotifier, Store};
-use crate::{Config, gauges, migrations, ops, reconcile, telemetry};
+use crate::{Config, gauges, migrations, ops, telemetry};
 
 /// A little more than is in flight, so that a finished call finds the next order waiting.
 const ORDERS_PREFETCH: u16 = 320;
@@ -50,21 +50,22 @@ const SCHEMA_EVERY: Duration = Duration::from_secs(1);
 /// the worker says "not ready" and waits for them.
 pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::metrics();
+    let (outbox, committed) = OutboxNotifier::channel();
+    let store = Store::open(config.database_url.expose(), outbox, config.schedule.clone())
+        .context("the database URL cannot be used")?;
     let gateway = Gateway::new(
         &config.gateway_url,
         config.gateway_backup_url.as_deref(),
         config.merchants.clone(),
-        &config.restraint,
+        &config.gateway_limits,
+        store.clone(),
     )
     .context("the gateway client cannot be made")?;
-    let (outbox, committed) = OutboxNotifier::channel();
-    let store = Store::open(config.database_url.expose(), outbox, config.patience.clone())
-        .context("the database URL cannot be used")?;
-    let hands = Hands {
+    let service = OrderService {
         store: store.clone(),
         merchants: config.merchants.clone(),
         gateway,
-        patience: config.patience.clone(),
+        schedule: config.schedule.clone(),
     };
 
     // Publishing outlives consuming: what is in hand at the end still has to be told.
@@ -98,15 +99,11 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
         ));
         tokio::spawn(send_back_unrouted(publishing.clone(), stop.clone()));
         tokio::spawn(gauges::run(store.clone(), publishing.clone(), stop.clone()));
-        let (asks, asked) = Asks::channel();
-        let reconciler = tokio::spawn(reconcile::run(
-            hands.clone(),
-            Shares::new(config.restraint.checks),
-            asked,
-            stop.clone(),
-        ));
+        let (query_requests, query_request_receiver) = QueryRequests::channel();
+        let reconciler = Reconciler::new(service.clone(), config.gateway_limits.concurrent_checks);
+        let reconciler = tokio::spawn(reconciler.run(query_request_receiver, stop.clone()));
         let wires = (&consuming, &publishing, &copies);
-        let consumers = consume(&config, &hands, asks, wires, &stop);
+        let consumers = consume(&config, &service, query_requests, wires, &stop);
         consumers_run.cancel();
         tracing::info!("consuming");
         stop.cancelled().await;
@@ -149,19 +146,20 @@ fn setup(config: &Config) -> Setup {
 
 fn consume(
     config: &Config,
-    hands: &Hands,
-    asks: Asks,
+    service: &OrderService,
+    query_requests: QueryRequests,
     (consuming, publishing, copies): (&Connection, &Connection, &Publisher),
     stop: &CancellationToken,
 ) -> Vec<ConsumerHandle> {
-    let commands = Arc::new(Commands {
-        hands: hands.clone(),
-        places: Shares::new(config.restraint.creates),
+    let creates = config.gateway_limits.concurrent_creates;
+    let commands = Arc::new(Commands::new(CommandContext {
+        service: service.clone(),
+        create_permits: FairSemaphore::new(creates, config.merchants.clone()),
         replier: Replier::start(publishing.clone()),
         namespace: config.namespace.clone(),
         clients: config.clients.clone(),
-    });
-    let notifications = Arc::new(Notifications::new(hands.clone(), asks));
+    }));
+    let notifications = Arc::new(Notifications::new(service.clone(), query_requests));
     let limits = |prefetch, batch_max, batches_in_flight| ConsumerLimits {
         prefetch,
         batch_max,
@@ -174,7 +172,7 @@ fn consume(
             connection(),
             copies(),
             Queue::Orders,
-            limits(ORDERS_PREFETCH, 1, config.restraint.creates),
+            limits(ORDERS_PREFETCH, 1, config.gateway_limits.concurrent_creates),
             Arc::clone(&commands),
             stop.clone(),
         ),

@@ -1,7 +1,7 @@
 //! True messages that somebody rewrote on their way.
 
 use harness::{Shop, StoredNotification, World, eventually};
-use simulator::{Malform, PayOptions};
+use simulator::{Malformation, PayOptions};
 use wechatpay_v2::{Fen, Fields, Limits, parse_xml, write_xml};
 
 use super::forgery::{Forgery, change_nothing, untrue};
@@ -14,7 +14,7 @@ fn replaced(body: &[u8], what: &str, with: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_message_that_was_altered_on_its_way_changes_nothing() {
+async fn altered_message_changes_nothing() {
     let world = World::start().await;
     let mut forgeries = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
@@ -40,7 +40,8 @@ async fn a_message_that_was_altered_on_its_way_changes_nothing() {
         let name = "a smaller payment with the amount raised";
         forgeries.push(Forgery::about_an_order(&world, &shop, name, raised).await);
 
-        let failed = PayOptions { malform: Some(Malform::ResultFail), ..PayOptions::default() };
+        let failed =
+            PayOptions { malform: Some(Malformation::ResultFail), ..PayOptions::default() };
         let succeeded = |number: &str| {
             let told = untrue(&world, &shop, number, &failed);
             replaced(&told, "<result_code><![CDATA[FAIL]]>", "<result_code><![CDATA[SUCCESS]]>")
@@ -80,7 +81,7 @@ fn reread(told: &[u8], hidden: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn elements_that_hide_in_a_text_are_no_elements() {
+async fn elements_inside_text_are_not_elements() {
     let mut world = World::start().await;
     for shop in [world.shop(), world.hmac_shop()] {
         let (cheap, dear) = (Shop::number(), Shop::number());

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use harness::{Shop, StoredNotification, World, eventually};
-use simulator::{Malform, PayOptions, Signing};
+use simulator::{Malformation, PayOptions, Signing};
 use wechatpay_v2::Fen;
 
 use super::HISTORY;
@@ -11,10 +11,10 @@ use super::HISTORY;
 fn wrong_kinds(other: &Shop) -> Vec<(PayOptions, Option<&'static str>, usize)> {
     let untrue = |options: PayOptions| PayOptions { notify_only: true, ..options };
     let forged = PayOptions { sign: Signing::Wrong, ..PayOptions::default() };
-    let unreadable = PayOptions { malform: Some(Malform::Truncated), ..PayOptions::default() };
+    let unreadable = PayOptions { malform: Some(Malformation::Truncated), ..PayOptions::default() };
     let of_another_merchant =
         PayOptions { mch_id: Some(other.mch_id.clone()), ..PayOptions::default() };
-    let failed = PayOptions { malform: Some(Malform::ResultFail), ..PayOptions::default() };
+    let failed = PayOptions { malform: Some(Malformation::ResultFail), ..PayOptions::default() };
     let of_another_amount = PayOptions { total_fee: Fen::new(1).ok(), ..PayOptions::default() };
     vec![
         (untrue(forged), Some("bad_signature"), 8),
@@ -26,7 +26,7 @@ fn wrong_kinds(other: &Shop) -> Vec<(PayOptions, Option<&'static str>, usize)> {
 }
 
 #[tokio::test]
-async fn each_of_sixty_in_one_go_gets_its_own_verdict() {
+async fn each_of_sixty_in_one_batch_gets_its_own_status() {
     let mut world = World::start().await;
     let (shop, other) = (world.shop(), world.hmac_shop());
     let numbers: Vec<String> = (0..20).map(|_| Shop::number()).collect();

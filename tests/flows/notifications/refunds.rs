@@ -60,7 +60,7 @@ async fn notify_and_wait(world: &World, shop: &Shop, body: &[u8]) -> StoredNotif
 }
 
 #[tokio::test]
-async fn a_refund_notification_is_kept_for_later_and_moves_nothing() {
+async fn refund_notification_is_deferred_and_moves_nothing() {
     let world = World::start().await;
     let (shop, number) = (world.hmac_shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -81,7 +81,7 @@ async fn a_refund_notification_is_kept_for_later_and_moves_nothing() {
 
 /// Encrypted is not signed: blocks can be pasted together, so an inner text can be of any length.
 #[tokio::test]
-async fn a_refund_notification_with_an_absurd_number_is_kept_too() {
+async fn refund_notification_with_overlong_number_is_stored() {
     let world = World::start().await;
     let shop = world.shop();
     let absurd: String = (0..200).map(|_| Shop::number()).collect();
@@ -92,7 +92,7 @@ async fn a_refund_notification_with_an_absurd_number_is_kept_too() {
 }
 
 #[tokio::test]
-async fn a_refund_notification_that_does_not_decrypt_is_a_sample_and_moves_nothing() {
+async fn undecryptable_refund_notification_is_sampled() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -120,7 +120,7 @@ async fn a_refund_notification_that_does_not_decrypt_is_a_sample_and_moves_nothi
 }
 
 #[tokio::test]
-async fn a_payment_notification_on_the_refund_path_moves_nothing() {
+async fn payment_notification_on_refund_path_moves_nothing() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -139,7 +139,7 @@ async fn a_payment_notification_on_the_refund_path_moves_nothing() {
 
 /// As when a key is put right: at first it did not verify, and nobody could say what it was about.
 #[tokio::test]
-async fn what_settles_an_order_when_it_comes_again_stands_in_the_story_of_the_order() {
+async fn repeat_that_settles_is_stored_with_order() {
     let world = World::start().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.create_payable(&shop.order(&number, 9900)).await;

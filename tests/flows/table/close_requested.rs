@@ -45,7 +45,7 @@ fn is_paid_already((status, problem): &Answer) {
 }
 
 #[tokio::test]
-async fn a_close_makes_a_created_order_closing() {
+async fn close_makes_created_order_closing() {
     let cell = TableCase::new().await;
     cell.unknown().await;
     let answer = cell.close().await;
@@ -56,7 +56,7 @@ async fn a_close_makes_a_created_order_closing() {
 }
 
 #[tokio::test]
-async fn a_close_makes_a_payable_order_closing() {
+async fn close_makes_payable_order_closing() {
     let cell = TableCase::new().await;
     cell.payable().await;
     let answer = close_by_message(&cell).await;
@@ -68,7 +68,7 @@ async fn a_close_makes_a_payable_order_closing() {
 }
 
 #[tokio::test]
-async fn a_close_that_nobody_waits_for_is_accepted_and_follows() {
+async fn close_without_wait_answers_202() {
     let cell = TableCase::new().await;
     cell.payable().await;
     let (status, _) = cell.world.close(&cell.shop.mch_id, &cell.number, None).await;
@@ -79,7 +79,7 @@ async fn a_close_that_nobody_waits_for_is_accepted_and_follows() {
 }
 
 #[tokio::test]
-async fn a_close_leaves_a_closing_order_closing() {
+async fn close_leaves_closing_order_closing() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -88,7 +88,7 @@ async fn a_close_leaves_a_closing_order_closing() {
 }
 
 #[tokio::test]
-async fn a_close_leaves_a_closed_order_closed() {
+async fn close_leaves_closed_order_closed() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -98,7 +98,7 @@ async fn a_close_leaves_a_closed_order_closed() {
 }
 
 #[tokio::test]
-async fn a_close_leaves_a_failed_order_failed() {
+async fn close_leaves_failed_order_failed() {
     let cell = TableCase::new().await;
     cell.failed().await;
     changes_nothing(&cell, &FAILED).await;
@@ -106,7 +106,7 @@ async fn a_close_leaves_a_failed_order_failed() {
 }
 
 #[tokio::test]
-async fn a_close_of_a_paid_order_is_a_conflict_and_no_exception() {
+async fn close_of_paid_order_is_conflict_without_exception() {
     let mut cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;

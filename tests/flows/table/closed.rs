@@ -9,7 +9,7 @@ const CLOSED_BY_REPLY: [&str; 4] =
     ["created by shop", "payable by reply", "closing by shop", "closed by reply"];
 
 #[tokio::test]
-async fn a_created_order_that_wechat_has_closed_is_closed() {
+async fn created_order_closed_by_wechat_is_closed() {
     let cell = TableCase::new().await;
     cell.unknown().await;
     cell.closed().await;
@@ -18,7 +18,7 @@ async fn a_created_order_that_wechat_has_closed_is_closed() {
 }
 
 #[tokio::test]
-async fn a_payable_order_that_wechat_has_closed_is_closed() {
+async fn payable_order_closed_by_wechat_is_closed() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.wechat_says("REVOKED");
@@ -28,7 +28,7 @@ async fn a_payable_order_that_wechat_has_closed_is_closed() {
 }
 
 #[tokio::test]
-async fn a_closing_order_that_wechat_has_closed_is_closed() {
+async fn closing_order_closed_by_wechat_is_closed() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -40,7 +40,7 @@ async fn a_closing_order_that_wechat_has_closed_is_closed() {
 }
 
 #[tokio::test]
-async fn a_closing_order_is_closed_by_closeorder_when_wechat_allows_it() {
+async fn closing_order_is_closed_by_closeorder() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -59,7 +59,7 @@ async fn a_closing_order_is_closed_by_closeorder_when_wechat_allows_it() {
 }
 
 #[tokio::test]
-async fn a_closing_order_that_somebody_has_closed_before_our_closeorder_is_closed() {
+async fn closing_order_closed_by_others_is_closed() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -72,7 +72,7 @@ async fn a_closing_order_that_somebody_has_closed_before_our_closeorder_is_close
 }
 
 #[tokio::test]
-async fn the_look_after_the_close_leaves_a_closed_order_closed() {
+async fn check_after_close_leaves_closed_order_closed() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -85,7 +85,7 @@ async fn the_look_after_the_close_leaves_a_closed_order_closed() {
 }
 
 #[tokio::test]
-async fn a_late_answer_that_it_is_closed_leaves_a_failed_order_failed() {
+async fn late_closed_answer_leaves_failed_order_failed() {
     let mut cell = TableCase::new().await;
     let unknown = async |cell: &TableCase| cell.unknown().await;
     let known = cell
@@ -101,7 +101,7 @@ async fn a_late_answer_that_it_is_closed_leaves_a_failed_order_failed() {
 }
 
 #[tokio::test]
-async fn a_late_answer_that_it_is_closed_contradicts_a_paid_order() {
+async fn late_closed_answer_contradicts_paid_order() {
     let mut cell = TableCase::new().await;
     let payable = async |cell: &TableCase| cell.payable().await;
     let paid = async |cell: &TableCase| cell.paid().await;

@@ -21,7 +21,7 @@ async fn refused_late(cell: &mut TableCase, meanwhile: impl AsyncFn(&TableCase))
 }
 
 #[tokio::test]
-async fn a_refusal_for_good_fails_a_created_order() {
+async fn permanent_refusal_fails_created_order() {
     let cell = TableCase::new().await;
     cell.inject_fault(Api::Unifiedorder, refused_for_good());
     refused(&cell.create().await, "NOAUTH");
@@ -37,7 +37,7 @@ async fn a_refusal_for_good_fails_a_created_order() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_good_contradicts_a_payable_order() {
+async fn permanent_refusal_contradicts_payable_order() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.prepay_ages().await;
@@ -52,7 +52,7 @@ async fn a_refusal_for_good_contradicts_a_payable_order() {
 }
 
 #[tokio::test]
-async fn a_late_refusal_leaves_a_closing_order_closing() {
+async fn late_refusal_leaves_closing_order_closing() {
     let mut cell = TableCase::new().await;
     let answer = refused_late(&mut cell, async |cell| cell.closing().await).await;
     answered(&answer, 200, "closing");
@@ -62,7 +62,7 @@ async fn a_late_refusal_leaves_a_closing_order_closing() {
 }
 
 #[tokio::test]
-async fn a_late_refusal_leaves_a_closed_order_closed() {
+async fn late_refusal_leaves_closed_order_closed() {
     let mut cell = TableCase::new().await;
     let answer = refused_late(&mut cell, async |cell| {
         cell.lease_ends().await;
@@ -76,7 +76,7 @@ async fn a_late_refusal_leaves_a_closed_order_closed() {
 }
 
 #[tokio::test]
-async fn a_late_refusal_leaves_a_failed_order_with_its_first_reason() {
+async fn late_refusal_keeps_first_reason_of_failed_order() {
     let mut cell = TableCase::new().await;
     let answer = refused_late(&mut cell, async |cell| {
         cell.lease_ends().await;
@@ -89,7 +89,7 @@ async fn a_late_refusal_leaves_a_failed_order_with_its_first_reason() {
 }
 
 #[tokio::test]
-async fn a_late_refusal_leaves_a_paid_order_paid() {
+async fn late_refusal_leaves_paid_order_paid() {
     let mut cell = TableCase::new().await;
     let answer = refused_late(&mut cell, async |cell| cell.paid().await).await;
     answered(&answer, 200, "paid");

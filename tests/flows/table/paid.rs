@@ -44,7 +44,7 @@ async fn the_second_is_over(cell: &TableCase) {
 }
 
 #[tokio::test]
-async fn a_payment_makes_a_created_order_paid() {
+async fn payment_makes_created_order_paid() {
     let cell = TableCase::new().await;
     cell.unknown().await;
     cell.paid().await;
@@ -54,7 +54,7 @@ async fn a_payment_makes_a_created_order_paid() {
 }
 
 #[tokio::test]
-async fn a_payment_makes_a_payable_order_paid() {
+async fn payment_makes_payable_order_paid() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
@@ -64,7 +64,7 @@ async fn a_payment_makes_a_payable_order_paid() {
 }
 
 #[tokio::test]
-async fn a_payment_from_before_the_close_makes_a_closing_order_paid_without_ado() {
+async fn payment_before_close_makes_closing_order_paid() {
     let cell = TableCase::new().await;
     cell.payable().await;
     let body = cell.world.unsent_notification(&cell.shop, &cell.number, PayOptions::default());
@@ -76,7 +76,7 @@ async fn a_payment_from_before_the_close_makes_a_closing_order_paid_without_ado(
 }
 
 #[tokio::test]
-async fn a_payment_from_after_the_close_makes_a_closing_order_paid_and_is_late() {
+async fn payment_after_close_decision_is_paid_and_late() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -89,7 +89,7 @@ async fn a_payment_from_after_the_close_makes_a_closing_order_paid_and_is_late()
 }
 
 #[tokio::test]
-async fn a_payment_makes_a_closed_order_paid_and_is_late() {
+async fn payment_of_closed_order_is_paid_and_late() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -102,7 +102,7 @@ async fn a_payment_makes_a_closed_order_paid_and_is_late() {
 }
 
 #[tokio::test]
-async fn a_payment_that_a_query_finds_makes_a_closed_order_paid_and_is_late() {
+async fn payment_of_closed_order_found_by_query_is_late() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -118,7 +118,7 @@ async fn a_payment_that_a_query_finds_makes_a_closed_order_paid_and_is_late() {
 }
 
 #[tokio::test]
-async fn a_payment_makes_a_failed_order_paid_and_is_late() {
+async fn payment_of_failed_order_is_paid_and_late() {
     let cell = TableCase::new().await;
     cell.unknown().await;
     cell.failed().await;
@@ -130,7 +130,7 @@ async fn a_payment_makes_a_failed_order_paid_and_is_late() {
 }
 
 #[tokio::test]
-async fn the_same_payment_again_leaves_a_paid_order_as_it_is() {
+async fn same_payment_leaves_paid_order_unchanged() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
@@ -145,7 +145,7 @@ async fn the_same_payment_again_leaves_a_paid_order_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_second_payment_on_a_paid_order_is_a_duplicate_and_changes_nothing() {
+async fn second_payment_of_paid_order_is_duplicate() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;
@@ -168,7 +168,7 @@ async fn a_second_payment_on_a_paid_order_is_a_duplicate_and_changes_nothing() {
 
 /// A transaction settles one order, and what is left over is no other order's.
 #[tokio::test]
-async fn each_of_two_orders_is_paid_by_its_own_payment() {
+async fn two_orders_are_paid_by_their_own_payments() {
     let mut cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;

@@ -57,7 +57,7 @@ async fn moves_nothing(cell: &TableCase, moves: &[&str], is_asked: bool) {
 }
 
 #[tokio::test]
-async fn a_differing_payment_leaves_a_created_order_created() {
+async fn differing_payment_leaves_created_order_created() {
     let cell = TableCase::new().await;
     cell.unknown().await;
     // An answer would settle what the first call left open.
@@ -67,7 +67,7 @@ async fn a_differing_payment_leaves_a_created_order_created() {
 }
 
 #[tokio::test]
-async fn a_differing_payment_leaves_a_payable_order_payable() {
+async fn differing_payment_leaves_payable_order_payable() {
     let cell = TableCase::new().await;
     cell.payable().await;
     moves_nothing(&cell, &PAYABLE, true).await;
@@ -75,7 +75,7 @@ async fn a_differing_payment_leaves_a_payable_order_payable() {
 }
 
 #[tokio::test]
-async fn a_differing_payment_leaves_a_closing_order_closing() {
+async fn differing_payment_leaves_closing_order_closing() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -84,7 +84,7 @@ async fn a_differing_payment_leaves_a_closing_order_closing() {
 }
 
 #[tokio::test]
-async fn a_differing_payment_leaves_a_closed_order_closed() {
+async fn differing_payment_leaves_closed_order_closed() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -94,7 +94,7 @@ async fn a_differing_payment_leaves_a_closed_order_closed() {
 }
 
 #[tokio::test]
-async fn a_differing_payment_leaves_a_failed_order_failed() {
+async fn differing_payment_leaves_failed_order_failed() {
     let cell = TableCase::new().await;
     cell.failed().await;
     moves_nothing(&cell, &FAILED, false).await;
@@ -102,7 +102,7 @@ async fn a_differing_payment_leaves_a_failed_order_failed() {
 }
 
 #[tokio::test]
-async fn a_differing_payment_leaves_a_paid_order_paid() {
+async fn differing_payment_leaves_paid_order_paid() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.paid().await;

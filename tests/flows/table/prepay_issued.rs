@@ -15,7 +15,7 @@ async fn issued_late(cell: &mut TableCase, meanwhile: impl AsyncFn(&TableCase)) 
 }
 
 #[tokio::test]
-async fn a_prepay_makes_a_created_order_payable() {
+async fn prepay_makes_created_order_payable() {
     let cell = TableCase::new().await;
     cell.unknown().await;
     cell.stands(&UNKNOWN, &[]).await;
@@ -25,7 +25,7 @@ async fn a_prepay_makes_a_created_order_payable() {
 }
 
 #[tokio::test]
-async fn a_newer_prepay_replaces_the_old_one_of_a_payable_order_and_moves_nothing() {
+async fn newer_prepay_replaces_older_and_moves_nothing() {
     let cell = TableCase::new().await;
     let (_, first) = cell.create().await;
     cell.prepay_ages().await;
@@ -50,7 +50,7 @@ async fn a_newer_prepay_replaces_the_old_one_of_a_payable_order_and_moves_nothin
 }
 
 #[tokio::test]
-async fn a_late_prepay_leaves_a_closing_order_closing() {
+async fn late_prepay_leaves_closing_order_closing() {
     let mut cell = TableCase::new().await;
     let answer = issued_late(&mut cell, async |cell| cell.closing().await).await;
     answered(&answer, 200, "closing");
@@ -60,7 +60,7 @@ async fn a_late_prepay_leaves_a_closing_order_closing() {
 }
 
 #[tokio::test]
-async fn a_late_prepay_contradicts_a_closed_order() {
+async fn late_prepay_contradicts_closed_order() {
     let mut cell = TableCase::new().await;
     let answer = issued_late(&mut cell, async |cell| {
         cell.lease_ends().await;
@@ -74,7 +74,7 @@ async fn a_late_prepay_contradicts_a_closed_order() {
 }
 
 #[tokio::test]
-async fn a_late_prepay_contradicts_a_failed_order() {
+async fn late_prepay_contradicts_failed_order() {
     let mut cell = TableCase::new().await;
     let answer = issued_late(&mut cell, async |cell| {
         cell.lease_ends().await;
@@ -87,7 +87,7 @@ async fn a_late_prepay_contradicts_a_failed_order() {
 }
 
 #[tokio::test]
-async fn a_late_prepay_leaves_a_paid_order_paid() {
+async fn late_prepay_leaves_paid_order_paid() {
     let mut cell = TableCase::new().await;
     let answer = issued_late(&mut cell, async |cell| cell.paid().await).await;
     answered(&answer, 200, "paid");
@@ -98,7 +98,7 @@ async fn a_late_prepay_leaves_a_paid_order_paid() {
 
 /// Once it is known, a create asks WeChat no more, wherever the order stands.
 #[tokio::test]
-async fn an_order_that_is_not_to_be_paid_any_more_is_not_asked_a_prepay_for() {
+async fn order_no_longer_payable_gets_no_new_prepay() {
     let cell = TableCase::new().await;
     cell.payable().await;
     cell.closing().await;
@@ -121,7 +121,7 @@ async fn an_order_that_is_not_to_be_paid_any_more_is_not_asked_a_prepay_for() {
 
 /// The answer of a call whose lease had ended, and after which another call was answered.
 #[tokio::test]
-async fn the_prepay_issued_last_is_kept_though_an_older_one_arrives_later() {
+async fn last_issued_prepay_survives_older_answer() {
     let mut cell = TableCase::new().await;
     let late = cell.answered_late(
         Fault::HoldAfterCommit,

@@ -6,7 +6,7 @@ use harness::problem::kind_of;
 use harness::{Options, Shop, StoredNotification, World, eventually};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, OrderCalls, PayOptions, Release};
-use worker::Patience;
+use worker::CheckSchedule;
 
 /// How often a call is held anew whose caller did not wait for its answer.
 const ATTEMPTS: usize = 5;
@@ -34,13 +34,13 @@ pub(super) type Answer = (u16, Value);
 impl TableCase {
     pub(super) async fn new() -> Self {
         let never = Duration::from_secs(3600);
-        let patience = Patience {
-            young_look: never,
-            unknown_first: never,
-            closed_look: never,
-            ..Patience::default()
+        let schedule = CheckSchedule {
+            payable_check_interval: never,
+            unknown_retry_first: never,
+            closed_check_delay: never,
+            ..CheckSchedule::default()
         };
-        let options = Options { patience: Some(patience), ..Options::default() };
+        let options = Options { schedule: Some(schedule), ..Options::default() };
         let world = World::start_with(options).await;
         let shop = world.shop();
         Self { world, shop, number: Shop::number(), rejections: 0 }
@@ -150,7 +150,7 @@ impl TableCase {
     /// Waits until a call about it is held.
     pub(super) async fn is_held(&self, api: Api) {
         eventually("the call to be held", async || {
-            let held = self.world.simulator.held();
+            let held = self.world.simulator.held_calls();
             let ours = |number: &Option<String>| number.as_ref() == Some(&self.number);
             held.iter().any(|call| call.api == api && ours(&call.out_trade_no)).then_some(())
         })

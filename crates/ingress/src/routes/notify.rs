@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use broker::{Exchange, PublishError, topology};
+use service::metrics::names;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use wechatpay_v2::{MchId, notification_answer};
 
@@ -152,7 +153,7 @@ impl IntoResponse for NotTaken {
 }
 
 fn count(result: &'static str) {
-    metrics::counter!("wxpay_notifications_received_total", "result" => result).increment(1);
+    metrics::counter!(names::NOTIFICATIONS_RECEIVED, "result" => result).increment(1);
 }
 
 pub(super) async fn no_route(State(app): State<Arc<App>>, request: Request) -> Response {

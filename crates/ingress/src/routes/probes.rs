@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use broker::ConnectionState;
-use metrics_exporter_prometheus::PrometheusHandle;
+use service::metrics::PrometheusHandle;
 
 use crate::App;
 

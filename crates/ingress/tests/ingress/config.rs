@@ -2,15 +2,16 @@
 
 use std::{fs, path::Path};
 
-use ingress::{Clients, Config, ConfigError, Merchants, Networks};
+use ingress::{Clients, Config, Merchants, Networks};
+use service::{SettingError, Settings};
 
 use crate::certificates::Files;
 
-fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    Config::from_variables(|name| {
+fn config(variables: &[(&str, &str)]) -> Result<Config, SettingError> {
+    Config::read(&Settings::from_lookup(|name| {
         let value = variables.iter().find(|(other, _)| *other == name);
         Ok(value.map(|(_, value)| (*value).to_owned()))
-    })
+    }))
 }
 
 #[test]

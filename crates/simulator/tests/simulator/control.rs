@@ -85,7 +85,7 @@ async fn counts_calls() {
     let calls = gateway.calls(MCH_ID, NO);
     assert_eq!((calls.unifiedorder, calls.orderquery, calls.closeorder), (2, 1, 0));
     assert_eq!(gateway.calls(MCH_ID, "unknown_1").orderquery, 1);
-    assert_eq!(gateway.requests().apis[&Api::Orderquery]["FAIL"], 1);
+    assert_eq!(gateway.request_counts().apis[&Api::Orderquery]["FAIL"], 1);
 }
 
 /// What an order says never becomes mark-up: the page is the same whatever the orders are, and

@@ -32,7 +32,7 @@ async fn close_the_connection_without_a_byte() {
         plan(&gateway, json!({"unifiedorder": [{"fault": fault}]})).await;
         assert_eq!(create_raw(&gateway).await, b"", "{fault}");
         assert_eq!(gateway.order(MCH_ID, NO).is_some(), effect, "{fault}");
-        assert_eq!(gateway.requests().apis[&simulator::Api::Unifiedorder][fault], 1);
+        assert_eq!(gateway.request_counts().apis[&simulator::Api::Unifiedorder][fault], 1);
     }
 }
 
@@ -133,13 +133,13 @@ async fn hold_a_call_until_it_is_released() {
         gateway.set_faults(FaultPlan { unifiedorder, ..FaultPlan::default() }).unwrap();
         let call = gateway.create(with(order(NOWHERE), &[("out_trade_no", number)]));
         let release = async {
-            until("the call is held", || gateway.held().len() == 1).await;
+            until("the call is held", || gateway.held_calls().len() == 1).await;
             let expected = HeldCall {
                 api: simulator::Api::Unifiedorder,
                 mch_id: Some(MCH_ID.to_owned()),
                 out_trade_no: Some(number.to_owned()),
             };
-            assert_eq!(gateway.held(), [expected]);
+            assert_eq!(gateway.held_calls(), [expected]);
             assert_eq!(gateway.order(MCH_ID, number).is_some(), effect);
             let somebody_else =
                 Release { out_trade_no: Some("another_1".to_owned()), ..Release::default() };
@@ -164,7 +164,7 @@ async fn go_on_for_a_caller_that_has_gone() {
     let gone = impatient.post(url).body(body).send().await.unwrap_err();
     assert!(gone.is_timeout());
     assert_eq!(gateway.orders().len(), 0);
-    until("the call is held", || gateway.held().len() == 1).await;
+    until("the call is held", || gateway.held_calls().len() == 1).await;
     assert_eq!(gateway.release(&Release::default()), 1);
     until("the order exists", || gateway.order(MCH_ID, NO).is_some()).await;
 }
@@ -186,7 +186,7 @@ async fn do_not_keep_the_gateway_from_stopping() {
     let asked = signed(common([("out_trade_no", NO)]));
     let call = http().post(format!("{url}/pay/orderquery")).body(xml(&asked));
     let call = tokio::spawn(call.send());
-    until("the call is held", || gateway.held().len() == 1).await;
+    until("the call is held", || gateway.held_calls().len() == 1).await;
     gateway.finish().await;
     assert!(call.await.unwrap().is_err(), "the connection was closed");
     assert!(tokio::net::TcpStream::connect(addr).await.is_err());

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use simulator::{AttemptVerdict, Config, NotificationState, NotificationView, PayOptions};
+use simulator::{AttemptOutcome, Config, NotificationState, NotificationView, PayOptions};
 use time::OffsetDateTime;
 use wechatpay_v2::payment_notification::{Received, Verified};
 use wechatpay_v2::{Limits, SignType, parse_xml};
@@ -76,10 +76,10 @@ async fn repeat_until_the_exact_answer() {
     gateway.pay(MCH_ID, NO, &PayOptions::default()).unwrap();
     let notification = settled(&gateway, NO).await;
     assert_eq!(notification.state, NotificationState::Delivered);
-    let verdicts: Vec<_> = notification.attempts.iter().map(|a| a.verdict).collect();
-    use AttemptVerdict::{Fail, Status, Success, Unreadable};
+    let outcomes: Vec<_> = notification.attempts.iter().map(|a| a.outcome).collect();
+    use AttemptOutcome::{Fail, Status, Success, Unreadable};
     let expected = [Status, Unreadable, Unreadable, Fail, Fail, Status, Unreadable, Success];
-    assert_eq!(verdicts, expected);
+    assert_eq!(outcomes, expected);
     let bodies = endpoint.bodies(8).await;
     assert_eq!(bodies.len(), 8);
     assert!(bodies.iter().all(|body| *body == bodies[0]), "repeats are the same bytes");
@@ -113,7 +113,7 @@ async fn keep_wechats_schedule_unscaled() {
     let first = || gateway.notifications(MCH_ID, NO).remove(0);
     until("the first repeat is scheduled", || first().next_at.is_some()).await;
     let notification = first();
-    assert_eq!(notification.attempts[0].verdict, AttemptVerdict::Unreachable);
+    assert_eq!(notification.attempts[0].outcome, AttemptOutcome::Unreachable);
     assert_eq!(notification.attempts[0].status, None);
     let pause = notification.next_at.unwrap() - notification.attempts[0].at;
     assert!((15..20).contains(&pause.whole_seconds()), "{pause}");
@@ -132,8 +132,8 @@ async fn do_not_wait_for_an_endpoint_for_ever() {
     gateway.pay(MCH_ID, NO, &PayOptions::default()).unwrap();
     let notification = settled(&gateway, NO).await;
     assert_eq!(notification.state, NotificationState::Exhausted);
-    let verdicts = notification.attempts.iter().map(|attempt| attempt.verdict);
-    assert_eq!(verdicts.collect::<Vec<_>>(), [AttemptVerdict::Timeout; 16]);
+    let outcomes = notification.attempts.iter().map(|attempt| attempt.outcome);
+    assert_eq!(outcomes.collect::<Vec<_>>(), [AttemptOutcome::Timeout; 16]);
 }
 
 #[tokio::test]

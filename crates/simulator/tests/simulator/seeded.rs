@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use simulator::{
-    Api, AttemptVerdict, Fault, FaultPlan, NotificationState, PayOptions, PerMille, PlannedFault,
-    Seeded,
+    Api, AttemptOutcome, Fault, FaultPlan, NotificationState, PayOptions, PerMille, PlannedFault,
+    SeededFaults,
 };
 use wechatpay_v2::client::Client;
 use wechatpay_v2::payment_notification::Received;
@@ -19,7 +19,7 @@ const QUERY: &str = "/pay/orderquery";
 fn seeded(seed: u64, share: u16) -> FaultPlan {
     let per_mille =
         PerMille { unifiedorder: share, orderquery: share, closeorder: share, notification: share };
-    FaultPlan { seeded: Some(Seeded { seed, per_mille }), ..FaultPlan::default() }
+    FaultPlan { seeded: Some(SeededFaults { seed, per_mille }), ..FaultPlan::default() }
 }
 
 /// What a caller sees of one call: who it is about, what came back and whether it holds.
@@ -79,7 +79,10 @@ async fn never_and_always_mean_it() {
         gateway.set_faults(seeded(seed, 0)).unwrap();
         assert_eq!(gateway.query(NO).await.get("result_code"), Some("SUCCESS"));
     }
-    assert_eq!(gateway.requests().apis[&Api::Orderquery], [("SUCCESS".to_owned(), 100)].into());
+    assert_eq!(
+        gateway.request_counts().apis[&Api::Orderquery],
+        [("SUCCESS".to_owned(), 100)].into()
+    );
 
     gateway.set_faults(seeded(3, 1000)).unwrap();
     let started = Instant::now();
@@ -96,8 +99,8 @@ async fn never_and_always_mean_it() {
     });
     futures_util::future::join_all(calls).await;
     assert!(started.elapsed() < Duration::from_secs(10), "delays are short");
-    assert!(gateway.held().is_empty());
-    let outcomes = gateway.requests().apis[&Api::Orderquery].clone();
+    assert!(gateway.held_calls().is_empty());
+    let outcomes = gateway.request_counts().apis[&Api::Orderquery].clone();
     let names: BTreeSet<_> = outcomes.keys().map(String::as_str).collect();
     let expected = [
         "drop_before",
@@ -127,14 +130,14 @@ async fn never_and_always_mean_it() {
 async fn strike_as_often_as_they_are_told_to() {
     let gateway = gateway().await;
     let per_mille = PerMille { orderquery: 250, ..PerMille::default() };
-    let seeded = Some(Seeded { seed: 11, per_mille });
+    let seeded = Some(SeededFaults { seed: 11, per_mille });
     gateway.set_faults(FaultPlan { seeded, ..FaultPlan::default() }).unwrap();
     let numbers: Vec<_> = (0..40).map(|n| format!("number_{n}")).collect();
     let all = numbers.iter().map(|number| all_seen(&gateway, QUERY, number, 10));
     futures_util::future::join_all(all).await;
     let closes = all_seen(&gateway, "/pay/closeorder", NO, 20).await;
     assert!(closes.iter().all(|seen| *seen == closes[0]), "another call has its own share");
-    let usual = gateway.requests().apis[&Api::Orderquery]["ORDERNOTEXIST"];
+    let usual = gateway.request_counts().apis[&Api::Orderquery]["ORDERNOTEXIST"];
     assert!((270..=340).contains(&usual), "{usual} of 400");
 }
 
@@ -187,7 +190,7 @@ async fn notified(seed: u64) -> BTreeMap<String, usize> {
         gateway.create(with(order(endpoint.url()), &[("out_trade_no", number)])).await;
     }
     let per_mille = PerMille { notification: 1000, ..PerMille::default() };
-    let seeded = Some(Seeded { seed, per_mille });
+    let seeded = Some(SeededFaults { seed, per_mille });
     gateway.set_faults(FaultPlan { seeded, ..FaultPlan::default() }).unwrap();
     for number in &numbers {
         gateway.pay(MCH_ID, number, &PayOptions::default()).unwrap();
@@ -195,7 +198,7 @@ async fn notified(seed: u64) -> BTreeMap<String, usize> {
     }
     let all = || numbers.iter().flat_map(|number| gateway.notifications(MCH_ID, number));
     until("all are settled", || all().all(|n| n.state != NotificationState::Pending)).await;
-    assert!(all().flat_map(|n| n.attempts).all(|a| a.verdict == AttemptVerdict::Success));
+    assert!(all().flat_map(|n| n.attempts).all(|a| a.outcome == AttemptOutcome::Success));
     for (_, body) in endpoint.received() {
         let told = Received::parse(&body).unwrap().verify([&key()]).unwrap();
         let payment = told.payment().unwrap();

@@ -3,73 +3,73 @@
 use std::process::ExitCode;
 
 use orders::{OrderKey, Problem};
-use worker::store::{Entry, Explanation, NotificationSummary, Store, What};
+use worker::store::{NotificationSummary, OrderHistory, Store, TimelineEntry, TimelineEvent};
 
 use super::FAILED;
 use super::exceptions::differing;
 use super::output::{plain, print, print_json, table, utc};
 
 pub(super) async fn run(store: &Store, key: &OrderKey, json: bool) -> anyhow::Result<ExitCode> {
-    let story = store.explain(key).await?;
+    let history = store.history(key).await?;
     if json {
-        print_json(&story.entries)?;
+        print_json(&history.timeline)?;
     } else {
-        print(&told(key, &story))?;
+        print(&formatted(key, &history))?;
     }
-    if story.is_cut {
+    if history.is_cut {
         eprintln!("it is longer than this: of some kind only the last entries are shown");
     }
-    let is_unknown = story.order.is_none() && story.entries.is_empty();
+    let is_unknown = history.order.is_none() && history.timeline.is_empty();
     Ok(if is_unknown { FAILED } else { ExitCode::SUCCESS })
 }
 
-fn told(key: &OrderKey, story: &Explanation) -> String {
-    let head = match &story.order {
+fn formatted(key: &OrderKey, history: &OrderHistory) -> String {
+    let head = match &history.order {
         Some(order) => {
             let request = &order.request;
             let kind = request.trade_type.as_str();
             format!("{} (seq {}), {} fen, {kind}", order.state, order.seq, request.total_fee)
         }
-        None if story.entries.is_empty() => return format!("{key} is not known\n"),
+        None if history.timeline.is_empty() => return format!("{key} is not known\n"),
         None => "no order of this number".to_owned(),
     };
-    let row = |entry: &Entry| {
-        let (kind, what) = line(&entry.what);
+    let row = |entry: &TimelineEntry| {
+        let (kind, what) = line(&entry.event);
         [utc(entry.at), kind.to_owned(), what]
     };
-    let rows: Vec<_> = story.entries.iter().map(row).collect();
+    let rows: Vec<_> = history.timeline.iter().map(row).collect();
     format!("{key}  {head}\n\n{}", table(["AT", "WHAT", ""], &rows))
 }
 
-fn line(what: &What) -> (&'static str, String) {
-    match what {
-        What::Rejected { problem } => ("rejected", rejected(problem)),
-        What::Notification(notification) => ("notification", notified(notification)),
-        What::Call { api, verdict, detail, duration_ms } => {
+fn line(event: &TimelineEvent) -> (&'static str, String) {
+    match event {
+        TimelineEvent::Rejected { problem } => ("rejected", rejected(problem)),
+        TimelineEvent::Notification(notification) => ("notification", notified(notification)),
+        TimelineEvent::Call { api, verdict, detail, duration_ms } => {
             let detail = after(", ", detail.as_deref());
             ("call", format!("{api}: {verdict}{detail} ({duration_ms} ms)"))
         }
-        What::Transition { seq: 1, to, source, .. } => {
+        TimelineEvent::Transition { seq: 1, to, source, .. } => {
             ("accepted", format!("{to} (seq 1), by {source}"))
         }
-        What::Transition { seq, from, to, fact, source } => {
+        TimelineEvent::Transition { seq, from, to, fact, source, .. } => {
             let (from, fact) = (from.as_deref().unwrap_or("-"), fact.as_deref().unwrap_or("-"));
             ("moved", format!("{from} -> {to} (seq {seq}), by {fact} ({source})"))
         }
-        What::ExceptionOpened { exception, transaction_id, differs } => {
+        TimelineEvent::ExceptionOpened { exception, transaction_id, differs } => {
             let (about, differs) = (after(" ", Some(transaction_id)), differing(differs));
             ("exception", format!("{exception}{about} opened{}", after(": ", Some(&differs))))
         }
-        What::ExceptionResolved { exception, transaction_id, resolution } => {
+        TimelineEvent::ExceptionResolved { exception, transaction_id, resolution } => {
             let about = after(" ", Some(transaction_id));
             ("resolved", format!("{exception}{about}: {}", plain(resolution)))
         }
-        What::Event { kind, event_id, seq, is_confirmed } => {
+        TimelineEvent::Event { kind, event_id, seq, is_confirmed } => {
             let seq = seq.map(|seq| format!(" (seq {seq})")).unwrap_or_default();
             let how = if *is_confirmed { "confirmed" } else { "waits for the broker" };
             ("event", format!("{kind}{seq} {how}, id {event_id}"))
         }
-        What::Action { operator, verb, subject, reason } => {
+        TimelineEvent::Action { operator, verb, subject, reason } => {
             // Whose number it is stands above.
             let about = subject.split_once(' ').map(|(_, about)| about);
             let (about, reason) = (after(" ", about), after(": ", reason.as_deref()));

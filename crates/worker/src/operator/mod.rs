@@ -22,8 +22,8 @@ use std::process::ExitCode;
 
 use orders::OrderKey;
 use wechatpay_v2::{FieldError, MchId, OutTradeNo};
-use worker::store::{Action, Store};
-use worker::{OutboxNotifier, Patience, settings};
+use worker::store::{OperatorAction, Store};
+use worker::{CheckSchedule, OutboxNotifier, settings};
 
 /// Not found, or not done.
 const FAILED: ExitCode = ExitCode::FAILURE;
@@ -58,7 +58,7 @@ fn out_trade_no(text: &str) -> Result<OutTradeNo, FieldError> {
 /// Events that a verb writes are left to the relay of a running worker.
 fn store() -> anyhow::Result<Store> {
     let url = settings::database_url()?;
-    Ok(Store::open(url.expose(), OutboxNotifier::disconnected(), Patience::default())?)
+    Ok(Store::open(url.expose(), OutboxNotifier::disconnected(), CheckSchedule::default())?)
 }
 
 fn broker_config(verb: &str) -> anyhow::Result<broker::BrokerConfig> {
@@ -68,10 +68,10 @@ fn broker_config(verb: &str) -> anyhow::Result<broker::BrokerConfig> {
 }
 
 /// What the present user does.
-fn action(verb: &'static str, subject: impl ToString, reason: Option<&str>) -> Action {
+fn action(verb: &'static str, subject: impl ToString, reason: Option<&str>) -> OperatorAction {
     let user = std::env::var("USER").unwrap_or_default();
     let user: String = user.chars().take(OPERATOR_CHARS_MAX).collect();
-    Action {
+    OperatorAction {
         operator: if user.is_empty() { "unknown".to_owned() } else { user },
         verb,
         subject: subject.to_string(),

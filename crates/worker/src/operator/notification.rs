@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use orders::{OrderKey, OrderView};
 use wechatpay_v2::{MchId, OutTradeNo};
-use worker::replay::{self, Judged, Mode, Replayed};
+use worker::replay::{self, Evaluation, Mode, Replayed};
 use worker::settings;
-use worker::store::{DigestPrefix, KeptNotification, NotificationSummary, Store};
+use worker::store::{DigestPrefix, NotificationSummary, Store, StoredNotification};
 
 use super::elements::elements;
 use super::output::{or_dash, pairs, plain, print, print_bytes, table, utc};
@@ -68,7 +68,7 @@ pub(crate) async fn run(verb: NotificationVerb) -> anyhow::Result<ExitCode> {
 async fn list(store: &Store, mch_id: MchId, Number(number): Number) -> anyhow::Result<ExitCode> {
     let lines = match number {
         Some(out_trade_no) => store.notifications_of(&OrderKey { mch_id, out_trade_no }).await?,
-        None => store.notifications_of_nobody(&mch_id).await?,
+        None => store.notifications_without_order(&mch_id).await?,
     };
     if lines.is_empty() {
         print("no notifications\n")?;
@@ -128,8 +128,8 @@ async fn replay(store: &Store, which: &Which, dry_run: bool) -> anyhow::Result<E
     let action = action("notification replay", subject, None);
     let mode = if dry_run { Mode::DryRun } else { Mode::Commit(&action) };
     let judged = match replay::notification(store, &merchants, &kept, mode).await? {
-        Replayed::Judged(judged) => judged,
-        Replayed::NotOurs(why) => {
+        Replayed::Evaluated(judged) => judged,
+        Replayed::Skipped(why) => {
             eprintln!("it is not judged: {why}");
             return Ok(FAILED);
         }
@@ -138,7 +138,7 @@ async fn replay(store: &Store, which: &Which, dry_run: bool) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(kept: &KeptNotification, judged: &Judged, dry_run: bool) -> String {
+fn told(kept: &StoredNotification, judged: &Evaluation, dry_run: bool) -> String {
     let why = |detail: &Option<String>| {
         detail.as_deref().map(|detail| format!(", {}", plain(detail))).unwrap_or_default()
     };
@@ -178,7 +178,7 @@ fn change(before: &OrderView, after: &OrderView, dry_run: bool) -> String {
 }
 
 /// The notification that is meant; says so when there is not one.
-async fn one(store: &Store, which: &Which) -> anyhow::Result<Option<KeptNotification>> {
+async fn one(store: &Store, which: &Which) -> anyhow::Result<Option<StoredNotification>> {
     let mut found = store.notifications_by_digest(&which.digest).await?;
     match found.len() {
         0 => eprintln!("no notification has this digest"),

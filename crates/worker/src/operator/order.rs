@@ -5,13 +5,18 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
-use orders::{OrderKey, StateName};
+use orders::{OrderKey, OrderView, StateName};
+use serde::Serialize;
 use time::OffsetDateTime;
-use worker::store::{Store, Story};
+use uuid::Uuid;
+use worker::store::{CheckScope, OrderHistory, Store, TimelineEvent};
 
 use super::events::instant;
 use super::output::{pairs, plain, print, print_json, utc};
 use super::{FAILED, OrderArguments, action, explain, store};
+
+/// Notifications that `order show` lists; `order explain` lists more.
+const NOTIFICATIONS_MAX: usize = 100;
 
 #[derive(Subcommand)]
 pub(crate) enum OrderVerb {
@@ -65,7 +70,8 @@ pub(crate) async fn run(verb: OrderVerb) -> anyhow::Result<ExitCode> {
 }
 
 async fn requery(store: &Store, key: &OrderKey) -> anyhow::Result<ExitCode> {
-    if !store.requery(key, &action("order requery", key, None)).await? {
+    let action = action("order requery", key, None);
+    if store.request_checks(CheckScope::Order(key), &action).await? == 0 {
         return Ok(unknown(key));
     }
     print(&format!("WeChat is asked about {key} now; `order explain` tells the answer\n"))?;
@@ -74,7 +80,7 @@ async fn requery(store: &Store, key: &OrderKey) -> anyhow::Result<ExitCode> {
 
 async fn requery_closed(store: &Store, since: OffsetDateTime) -> anyhow::Result<ExitCode> {
     let action = action("order requery-closed", format!("orders since {}", utc(since)), None);
-    let count = store.requery_closed(since, &action).await?;
+    let count = store.request_checks(CheckScope::ClosedSince(since), &action).await?;
     print(&format!("WeChat is asked about {count} closed orders now\n"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -99,8 +105,13 @@ fn unknown(key: &OrderKey) -> ExitCode {
 }
 
 async fn show(store: &Store, key: &OrderKey, json: bool) -> anyhow::Result<ExitCode> {
-    let Some(story) = store.story(key).await? else {
-        match store.rejection(key).await? {
+    let history = store.history(key).await?;
+    let Some(summary) = Summary::of(&history) else {
+        let mut rejections = history.timeline.into_iter().filter_map(|entry| match entry.event {
+            TimelineEvent::Rejected { problem } => Some(problem),
+            _ => None,
+        });
+        match rejections.next_back() {
             Some(problem) => {
                 let problem = plain(&serde_json::to_string(&problem)?);
                 print(&format!("{key} was rejected: {problem}\n"))?;
@@ -110,25 +121,98 @@ async fn show(store: &Store, key: &OrderKey, json: bool) -> anyhow::Result<ExitC
         return Ok(FAILED);
     };
     if json {
-        print_json(&without_payer(serde_json::to_value(&story)?))?;
+        print_json(&without_payer(serde_json::to_value(&summary)?))?;
     } else {
-        print(&shown(&story))?;
+        print(&formatted(&summary))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who pays is nobody's business here.
-fn without_payer(mut story: serde_json::Value) -> serde_json::Value {
+/// The order with its transitions and notifications.
+#[derive(Serialize)]
+struct Summary<'a> {
+    order: &'a OrderView,
+    /// In the order of their `seq`.
+    transitions: Vec<TransitionLine<'a>>,
+    /// Oldest first.
+    notifications: Vec<NotificationLine<'a>>,
+    /// Events that the broker has not confirmed.
+    unpublished: usize,
+}
+
+#[derive(Serialize)]
+struct TransitionLine<'a> {
+    seq: i32,
+    from: Option<&'a str>,
+    to: &'a str,
+    fact: Option<&'a str>,
+    source: &'a str,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    event_id: Uuid,
+}
+
+#[derive(Serialize)]
+struct NotificationLine<'a> {
+    kind: &'a str,
+    verdict: &'a str,
+    detail: Option<&'a str>,
+    repeats: i32,
+    #[serde(with = "time::serde::rfc3339")]
+    received_at: OffsetDateTime,
+}
+
+impl<'a> Summary<'a> {
+    /// `None` when there is no order.
+    fn of(history: &'a OrderHistory) -> Option<Self> {
+        let mut summary = Self {
+            order: history.order.as_ref()?,
+            transitions: Vec::new(),
+            notifications: Vec::new(),
+            unpublished: 0,
+        };
+        for entry in &history.timeline {
+            match &entry.event {
+                TimelineEvent::Transition { seq, from, to, fact, source, event_id } => {
+                    summary.transitions.push(TransitionLine {
+                        seq: *seq,
+                        from: from.as_deref(),
+                        to,
+                        fact: fact.as_deref(),
+                        source,
+                        at: entry.at,
+                        event_id: *event_id,
+                    });
+                }
+                TimelineEvent::Notification(it) => summary.notifications.push(NotificationLine {
+                    kind: &it.kind,
+                    verdict: &it.verdict,
+                    detail: it.detail.as_deref(),
+                    repeats: it.repeats,
+                    received_at: it.received_at,
+                }),
+                TimelineEvent::Event { is_confirmed: false, .. } => summary.unpublished += 1,
+                _ => {}
+            }
+        }
+        summary.transitions.sort_by_key(|line| line.seq);
+        summary.notifications.truncate(NOTIFICATIONS_MAX);
+        Some(summary)
+    }
+}
+
+/// Leaves out who pays.
+fn without_payer(mut summary: serde_json::Value) -> serde_json::Value {
     for name in ["openid", "sub_openid"] {
-        if let Some(openid) = story["order"].get_mut(name) {
+        if let Some(openid) = summary["order"].get_mut(name) {
             *openid = "…".into();
         }
     }
-    story
+    summary
 }
 
-fn shown(story: &Story) -> String {
-    let order = &story.order;
+fn formatted(summary: &Summary<'_>) -> String {
+    let order = &summary.order;
     let request = &order.request;
     let mut facts = vec![
         ("state", format!("{} (seq {})", order.state, order.seq)),
@@ -148,19 +232,19 @@ fn shown(story: &Story) -> String {
         let since = utc(exception.opened_at);
         facts.push(("exception", format!("{} since {since}", exception.kind.as_str())));
     }
-    facts.push(("unpublished", story.unpublished.to_string()));
+    facts.push(("unpublished", summary.unpublished.to_string()));
 
     let mut text = format!("{}/{}\n{}", request.mch_id, request.out_trade_no, pairs(&facts));
     text.push_str("\ntransitions\n");
-    for moved in &story.transitions {
-        let from = moved.from.as_deref().unwrap_or("-");
-        let fact = moved.fact.as_deref().unwrap_or("-");
+    for moved in &summary.transitions {
+        let from = moved.from.unwrap_or("-");
+        let fact = moved.fact.unwrap_or("-");
         let how = format!("{from} -> {} by {fact} ({})", moved.to, moved.source);
         let _ = writeln!(text, "{:>3}  {}  {how}", moved.seq, utc(moved.at));
     }
-    let _ = writeln!(text, "\nnotifications {}", story.notifications.len());
-    for it in &story.notifications {
-        let detail = it.detail.as_deref().map(|detail| format!(": {}", plain(detail)));
+    let _ = writeln!(text, "\nnotifications {}", summary.notifications.len());
+    for it in &summary.notifications {
+        let detail = it.detail.map(|detail| format!(": {}", plain(detail)));
         let detail = detail.unwrap_or_default();
         let what = format!("{} {}{detail}, repeated {} times", it.kind, it.verdict, it.repeats);
         let _ = writeln!(text, "     {}  {what}", utc(it.received_at));

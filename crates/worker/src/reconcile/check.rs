@@ -1,135 +1,173 @@
-//! One look at one order: query, and what follows from the answer.
+//! One check of one order: query, decide, act.
 
 use orders::{Fact, Order, OrderKey, Source};
+use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::closeorder::CloseOrder;
-use wechatpay_v2::orderquery::{OrderQuery, TradeState};
-use wechatpay_v2::{Advice, AppId, Verdict};
+use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
+use wechatpay_v2::{Advice, AppId, Fields, Refused, Unknown, Verdict};
 
-use super::plan::{self, Act, Jitter};
 use crate::clock;
-use crate::hands::{Hands, Turn};
-use crate::store::{StoreError, Stored};
+use crate::order_service::{LeasedOrder, OrderService};
+use crate::schedule::{self, CheckSchedule, Jitter, UnpaidAction};
+use crate::store::{StoreError, StoredOrder};
 
-/// What the query says of the order's existence at WeChat.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum There {
-    /// WeChat has it.
-    Known,
-    /// No unifiedorder of this number has succeeded so far.
-    NotKnown,
+/// What follows from the answer to a query.
+#[derive(Debug)]
+enum NextAction {
+    Record(Fact),
+    /// Send the first unifiedorder again, byte for byte.
+    Replay,
+    Close {
+        exists: bool,
+    },
+    /// `None`: not without a new reason.
+    CheckAt(Option<OffsetDateTime>),
+    RecordInconclusive(Refused),
+    RecordUnknown(Unknown),
 }
 
-/// Looks at an order whose call lease `holder` has.
-pub(super) async fn check(hands: &Hands, stored: &Stored, holder: Uuid) -> Result<(), StoreError> {
+/// Checks an order whose call lease `holder` has.
+pub(super) async fn check(
+    service: &OrderService,
+    stored: &StoredOrder,
+    holder: Uuid,
+) -> Result<(), StoreError> {
     let order = &stored.order;
-    let key = order.key();
-    let Some(merchant) = hands.merchants.get(&key.mch_id) else {
-        tracing::warn!(%key, "its merchant is not configured any more");
-        let later =
-            plan::after_unknown(plan::UNKNOWN_MAX, &hands.patience, Jitter::draw(), clock::now());
-        return hands.store.release_lease_and_reschedule(order, holder, Some(later)).await;
+    let Some(merchant) = service.merchants.get(&order.request.mch_id) else {
+        return postpone(service, order, holder).await;
     };
-    let turn = Turn { merchant: &merchant, order, holder, traceparent: None };
-    let by = merchant.credentials(order.sign_type);
-    let verdict = match hands.gateway.orderquery(&hands.store, &by, &query_of(order)).await {
-        Ok(verdict) => verdict,
-        Err(deferred) => return hands.put_off(&turn, &deferred).await,
+    let leased = LeasedOrder { merchant: &merchant, order, holder, traceparent: None };
+    let credentials = merchant.credentials(order.sign_type);
+    let answer = match service.gateway.orderquery(&credentials, &query_of(order)).await {
+        Ok(answer) => answer,
+        Err(deferred) => return service.defer(&leased, &deferred).await,
     };
-    match verdict {
+    match decide(answer, order, &service.schedule, clock::now()) {
+        NextAction::Record(fact) => {
+            service.record_fact(&leased, fact, Source::Query).await?;
+            Ok(())
+        }
+        NextAction::Replay => replay(service, &leased, &stored.parameters).await,
+        NextAction::Close { exists } => close(service, &leased, exists).await,
+        NextAction::CheckAt(at) => {
+            service.store.release_lease_and_reschedule(order, holder, at).await
+        }
+        NextAction::RecordInconclusive(refused) => {
+            service.record_inconclusive(&leased, &refused).await
+        }
+        NextAction::RecordUnknown(unknown) => service.record_unknown(&leased, &unknown).await,
+    }
+}
+
+/// Queries a number without an order. Nothing can change; the recorded call is evidence. A query
+/// that the limiter does not permit now is left out.
+pub(super) async fn query_unknown(service: &OrderService, key: OrderKey, appid: AppId) {
+    let Some(merchant) = service.merchants.get(&key.mch_id) else { return };
+    let query =
+        OrderQuery { appid, out_trade_no: key.out_trade_no, sub_mch_id: None, sub_appid: None };
+    let credentials = merchant.credentials(merchant.sign_type);
+    let _ = service.gateway.orderquery(&credentials, &query).await;
+}
+
+fn decide(
+    answer: Verdict<Found>,
+    order: &Order,
+    schedule: &CheckSchedule,
+    now: OffsetDateTime,
+) -> NextAction {
+    match answer {
         Verdict::Yes(found) => match found.trade_state {
             TradeState::Success(payment) | TradeState::Refund(payment) => {
-                let fact = Fact::Paid { payment, sign_type: order.sign_type };
-                hands.learn(&turn, fact, Source::Query).await?;
-                Ok(())
+                NextAction::Record(Fact::Paid { payment, sign_type: order.sign_type })
             }
-            TradeState::Closed | TradeState::Revoked => {
-                hands.learn(&turn, Fact::Closed, Source::Query).await?;
-                Ok(())
-            }
-            // None of these says that it will not be paid.
+            TradeState::Closed | TradeState::Revoked => NextAction::Record(Fact::Closed),
+            // A payment can follow each of these.
             TradeState::NotPay
             | TradeState::UserPaying
             | TradeState::Accept
             | TradeState::PayError
-            | TradeState::Other(_) => not_paid(hands, &turn, stored, There::Known).await,
+            | TradeState::Other(_) => decide_unpaid(order, true, schedule, now),
         },
-        Verdict::No(no) if no.err_code == "ORDERNOTEXIST" => {
-            not_paid(hands, &turn, stored, There::NotKnown).await
+        Verdict::No(refused) if refused.err_code == "ORDERNOTEXIST" => {
+            decide_unpaid(order, false, schedule, now)
         }
-        Verdict::No(no) => {
-            hands.unknown(&turn, &format!("{}: {}", no.err_code, no.err_code_des), false).await
-        }
-        Verdict::Unknown(why) => hands.unclear(&turn, &why).await,
+        Verdict::No(refused) => NextAction::RecordInconclusive(refused),
+        Verdict::Unknown(unknown) => NextAction::RecordUnknown(unknown),
     }
 }
 
-/// Asks about a number that is no order of ours. Nothing can move; the answer is evidence, which is
-/// missed when the merchant's guard does not let the call through.
-pub(super) async fn ask(hands: &Hands, key: OrderKey, appid: AppId) {
-    let Some(merchant) = hands.merchants.get(&key.mch_id) else { return };
-    let query =
-        OrderQuery { appid, out_trade_no: key.out_trade_no, sub_mch_id: None, sub_appid: None };
-    let by = merchant.credentials(merchant.sign_type);
-    let _ = hands.gateway.orderquery(&hands.store, &by, &query).await;
+/// `exists`: whether WeChat knows the order. It does not while no unifiedorder has succeeded.
+fn decide_unpaid(
+    order: &Order,
+    exists: bool,
+    schedule: &CheckSchedule,
+    now: OffsetDateTime,
+) -> NextAction {
+    match schedule::unpaid_action(order, schedule, now) {
+        UnpaidAction::Replay => NextAction::Replay,
+        UnpaidAction::RequestClose => NextAction::Record(Fact::CloseRequested),
+        UnpaidAction::Close => NextAction::Close { exists },
+        UnpaidAction::Wait => {
+            NextAction::CheckAt(schedule::next_check(order, schedule, Jitter::draw(), now))
+        }
+    }
 }
 
-async fn not_paid(
-    hands: &Hands,
-    turn: &Turn<'_>,
-    stored: &Stored,
-    there: There,
+/// As late as an order whose calls have no outcome.
+async fn postpone(service: &OrderService, order: &Order, holder: Uuid) -> Result<(), StoreError> {
+    tracing::warn!("the merchant is not configured any more; add it, or the order stays open");
+    let at = schedule::retry_after_unknown(
+        schedule::UNKNOWN_OUTCOMES_MAX,
+        &service.schedule,
+        Jitter::draw(),
+        clock::now(),
+    );
+    service.store.release_lease_and_reschedule(order, holder, Some(at)).await
+}
+
+async fn replay(
+    service: &OrderService,
+    leased: &LeasedOrder<'_>,
+    parameters: &Fields,
 ) -> Result<(), StoreError> {
-    let (order, now) = (turn.order, clock::now());
-    match plan::act(order, &hands.patience, now) {
-        Act::Replay => {
-            // A close or a payment may have come during the query: no new prepay for those.
-            if !hands.store.renew_lease(order, turn.holder).await? {
-                return hands.store.release_lease_and_reschedule(order, turn.holder, None).await;
-            }
-            hands.enter(turn, &stored.parameters).await?;
-            Ok(())
-        }
-        Act::RequestClose => {
-            hands.learn(turn, Fact::CloseRequested, Source::Query).await?;
-            Ok(())
-        }
-        Act::Close => close(hands, turn, there).await,
-        Act::Wait => {
-            let next = plan::next_look(order, &hands.patience, Jitter::draw(), now);
-            hands.store.release_lease_and_reschedule(order, turn.holder, next).await
-        }
+    // After a close or a payment during the query there must be no new prepay_id.
+    if !service.store.renew_lease(leased.order, leased.holder).await? {
+        return service.store.release_lease_and_reschedule(leased.order, leased.holder, None).await;
     }
+    service.call_unifiedorder(leased, parameters).await?;
+    Ok(())
 }
 
 /// closeorder, right after the query that WeChat wants before it.
-async fn close(hands: &Hands, turn: &Turn<'_>, there: There) -> Result<(), StoreError> {
-    let order = turn.order;
-    if !hands.store.renew_lease(order, turn.holder).await? {
-        return hands.store.release_lease_and_reschedule(order, turn.holder, None).await;
+async fn close(
+    service: &OrderService,
+    leased: &LeasedOrder<'_>,
+    exists: bool,
+) -> Result<(), StoreError> {
+    let order = leased.order;
+    if !service.store.renew_lease(order, leased.holder).await? {
+        return service.store.release_lease_and_reschedule(order, leased.holder, None).await;
     }
-    let by = turn.merchant.credentials(order.sign_type);
-    let verdict = match hands.gateway.closeorder(&hands.store, &by, &close_of(order)).await {
-        Ok(verdict) => verdict,
-        Err(deferred) => return hands.put_off(turn, &deferred).await,
+    let credentials = leased.merchant.credentials(order.sign_type);
+    let outcome = match service.gateway.closeorder(&credentials, &close_of(order)).await {
+        Ok(outcome) => outcome,
+        Err(deferred) => return service.defer(leased, &deferred).await,
     };
-    match verdict {
+    match outcome {
         Verdict::Yes(()) => {}
-        Verdict::No(no) if no.advice == Advice::Done => {}
-        // Neither the query nor the close knows it, and the lease says that nobody is creating it.
-        Verdict::No(no) if no.err_code == "ORDERNOTEXIST" && there == There::NotKnown => {}
+        Verdict::No(refused) if refused.advice == Advice::Done => {}
+        // Neither the query nor the close finds it, and no other task creates it under our lease.
+        Verdict::No(refused) if refused.err_code == "ORDERNOTEXIST" && !exists => {}
         // Paid between the query and the close: the next query brings the payment.
-        Verdict::No(no) if no.err_code == "ORDERPAID" => {
-            let soon = Some(clock::now());
-            return hands.store.release_lease_and_reschedule(order, turn.holder, soon).await;
+        Verdict::No(refused) if refused.err_code == "ORDERPAID" => {
+            let now = Some(clock::now());
+            return service.store.release_lease_and_reschedule(order, leased.holder, now).await;
         }
-        Verdict::No(no) => {
-            let message = format!("{}: {}", no.err_code, no.err_code_des);
-            return hands.unknown(turn, &message, false).await;
-        }
-        Verdict::Unknown(why) => return hands.unclear(turn, &why).await,
+        Verdict::No(refused) => return service.record_inconclusive(leased, &refused).await,
+        Verdict::Unknown(unknown) => return service.record_unknown(leased, &unknown).await,
     }
-    hands.learn(turn, Fact::Closed, Source::Reply).await?;
+    service.record_fact(leased, Fact::Closed, Source::Reply).await?;
     Ok(())
 }
 

@@ -1,210 +1,162 @@
-//! Exceptions in a person's hands.
+//! The table `exceptions`: what does not fit, open or resolved.
 
-use orders::{Difference, ExceptionKind};
-use serde::Serialize;
+mod bad_signatures;
+mod resolve;
+
+use std::collections::{HashMap, HashSet};
+
+use orders::{Difference, ExceptionKind, OrderKey};
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-use super::{Action, Store, StoreError, actions};
+use super::StoreError;
+use super::keys::{key_columns, parse_key};
+use super::outbox::{Cause, OutboxRow, Outgoing};
 
-/// An exception as it is stored.
-#[derive(Clone, Debug, Serialize)]
-pub struct ExceptionLine {
-    /// The merchant.
-    pub mch_id: String,
-    /// The order's number, `-` where there is none.
-    pub out_trade_no: String,
-    /// The kind.
-    pub kind: String,
-    /// The payment it is about; empty where there is none.
-    pub transaction_id: String,
-    /// When it was found first.
-    #[serde(with = "time::serde::rfc3339")]
-    pub opened_at: OffsetDateTime,
-    /// How often it was found, where that is counted.
-    pub found_count: i64,
-    /// What differs.
-    pub differs: Json<Vec<Difference>>,
-    /// When a person or a rule closed it.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub resolved_at: Option<OffsetDateTime>,
-    /// What was said then.
-    pub resolution: Option<String>,
+pub use resolve::{ExceptionId, ExceptionLine, Resolution};
+
+/// An exception with its event.
+pub(super) struct NewException {
+    pub(super) key: OrderKey,
+    pub(super) kind: ExceptionKind,
+    pub(super) transaction_id: String,
+    pub(super) differs: Vec<Difference>,
+    pub(super) opened_at: OffsetDateTime,
+    /// Whether the exception opens again when an operator has resolved it.
+    pub(super) reopens_resolved: bool,
+    pub(super) outgoing: Outgoing,
 }
 
-/// Names one exception.
-#[derive(Clone, Debug)]
-pub struct ExceptionId {
-    /// The merchant.
-    pub mch_id: String,
-    /// The order's number, `-` where there is none.
-    pub out_trade_no: String,
-    /// The kind.
-    pub kind: ExceptionKind,
-    /// Only needed to tell two of a kind apart.
-    pub transaction_id: Option<String>,
-}
-
-/// What became of a resolution.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resolution {
-    /// It is resolved now.
-    Resolved {
-        /// WeChat is asked about the order again.
-        polled: bool,
-    },
-    /// Somebody was faster.
-    Already {
-        /// When.
-        at: OffsetDateTime,
-        /// What they said.
-        resolution: String,
-    },
-    /// Several of the kind are open, with these transactions.
-    Several(Vec<String>),
-    /// There is none.
-    Unknown,
-}
-
-/// Kinds of which a query that confirmed them, or gave no answer, ended or slowed the polling.
-const POLLED_AGAIN: [ExceptionKind; 3] =
-    [ExceptionKind::AmountMismatch, ExceptionKind::IdentityMismatch, ExceptionKind::Unsettled];
-
-impl Store {
-    /// Exceptions, oldest first; the resolved ones only when `all` are wanted.
-    ///
-    /// # Errors
-    /// When the store cannot.
-    pub async fn exceptions(
-        &self,
-        kind: Option<ExceptionKind>,
-        all: bool,
-        limit: i64,
-    ) -> Result<Vec<ExceptionLine>, StoreError> {
-        let lines = sqlx::query_as!(
-            ExceptionLine,
-            r#"/* list_exceptions */
-            select mch_id, out_trade_no, kind, transaction_id, opened_at, found_count,
-                differs as "differs: _", resolved_at, resolution
-            from exceptions
-            where ($1::text is null or kind = $1) and ($2 or resolved_at is null)
-            order by opened_at, event_id limit $3"#,
-            kind.map(ExceptionKind::as_str),
-            all,
-            limit,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(lines)
-    }
-
-    /// Every exception of a number, oldest first.
-    ///
-    /// # Errors
-    /// When the store cannot.
-    pub async fn exceptions_of(
-        &self,
-        mch_id: &str,
-        out_trade_no: &str,
-    ) -> Result<Vec<ExceptionLine>, StoreError> {
-        let lines = sqlx::query_as!(
-            ExceptionLine,
-            r#"/* exceptions_of_number */
-            select mch_id, out_trade_no, kind, transaction_id, opened_at, found_count,
-                differs as "differs: _", resolved_at, resolution
-            from exceptions where mch_id = $1 and out_trade_no = $2
-            order by opened_at desc, event_id desc limit $3"#,
-            mch_id,
-            out_trade_no,
-            super::LINES_MAX,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(lines.into_iter().rev().collect())
-    }
-
-    /// Resolves an exception, for the reason of the action. Where it had stopped the polling of an
-    /// order that is not at its end, the polling goes on, with its patience renewed.
-    ///
-    /// # Errors
-    /// When the store cannot; nothing is written then.
-    pub async fn resolve_exception(
-        &self,
-        which: &ExceptionId,
-        reason: &str,
-        action: &Action,
-    ) -> Result<Resolution, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        let transaction_id = match open_one(&mut tx, which).await? {
-            Ok(transaction_id) => transaction_id,
-            Err(none) => {
-                tx.rollback().await?;
-                return Ok(none);
-            }
-        };
-        sqlx::query!(
-            "/* resolve_exception */
-            update exceptions set resolved_at = now(), resolution = $5
-            where mch_id = $1 and out_trade_no = $2 and kind = $3 and transaction_id = $4",
-            which.mch_id,
-            which.out_trade_no,
-            which.kind.as_str(),
-            transaction_id,
-            reason,
-        )
-        .execute(&mut *tx)
-        .await?;
-        let polled = POLLED_AGAIN.contains(&which.kind) && poll_again(&mut tx, which).await?;
-        actions::write(&mut tx, action).await?;
-        tx.commit().await?;
-        Ok(Resolution::Resolved { polled })
+impl NewException {
+    pub(super) fn into_outbox_row(self) -> OutboxRow {
+        OutboxRow {
+            out_trade_no: self.key.out_trade_no.to_string(),
+            cause: Cause::Exception,
+            outgoing: self.outgoing,
+        }
     }
 }
 
-/// The transaction of the one open exception that is meant, locked; or why there is not one.
-async fn open_one(
+pub(super) struct ExistingException {
+    pub(super) kind: ExceptionKind,
+    pub(super) transaction_id: String,
+    pub(super) opened_at: OffsetDateTime,
+    pub(super) open: bool,
+}
+
+/// The exceptions of these orders, oldest first.
+pub(super) async fn existing(
     connection: &mut PgConnection,
-    which: &ExceptionId,
-) -> Result<Result<String, Resolution>, StoreError> {
+    keys: &[OrderKey],
+) -> Result<HashMap<OrderKey, Vec<ExistingException>>, StoreError> {
+    let mut existing: HashMap<OrderKey, Vec<ExistingException>> = HashMap::new();
+    if keys.is_empty() {
+        return Ok(existing);
+    }
+    let (mch_ids, numbers) = key_columns(keys);
     let rows = sqlx::query!(
-        "/* lock_exceptions_of_kind */
-        select transaction_id, resolved_at, resolution from exceptions
-        where mch_id = $1 and out_trade_no = $2 and kind = $3
-            and ($4::text is null or transaction_id = $4)
-        order by opened_at, transaction_id for update",
-        which.mch_id,
-        which.out_trade_no,
-        which.kind.as_str(),
-        which.transaction_id,
+        r#"/* existing_exceptions */
+        select mch_id, out_trade_no, kind, transaction_id, opened_at,
+            resolved_at is null as "open!"
+        from exceptions
+        where (mch_id, out_trade_no) in (select * from unnest($1::text[], $2::text[]))
+        order by opened_at, kind, transaction_id"#,
+        &mch_ids,
+        &numbers,
     )
     .fetch_all(connection)
     .await?;
-    let open = rows.iter().filter(|row| row.resolved_at.is_none());
-    let mut open: Vec<String> = open.map(|row| row.transaction_id.clone()).collect();
-    Ok(match (open.len(), rows.last()) {
-        (1, _) => Ok(open.swap_remove(0)),
-        (0, Some(last)) => Err(Resolution::Already {
-            at: last.resolved_at.unwrap_or(OffsetDateTime::UNIX_EPOCH),
-            resolution: last.resolution.clone().unwrap_or_default(),
-        }),
-        (0, None) => Err(Resolution::Unknown),
-        (_, _) => Err(Resolution::Several(open)),
-    })
+    for row in rows {
+        let kind = ExceptionKind::parse(&row.kind)
+            .ok_or_else(|| StoreError::Fault("an exception's row: kind".to_owned()))?;
+        let key = parse_key(row.mch_id, row.out_trade_no)?;
+        existing.entry(key).or_default().push(ExistingException {
+            kind,
+            transaction_id: row.transaction_id,
+            opened_at: row.opened_at,
+            open: row.open,
+        });
+    }
+    Ok(existing)
 }
 
-async fn poll_again(
+/// Opens exceptions, and opens resolved ones again where `reopens_resolved` is set. Returns the
+/// event ids of the new exceptions: an exception has one event, however often it is found.
+pub(super) async fn open(
     connection: &mut PgConnection,
-    which: &ExceptionId,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query!(
-        "/* poll_order_again */
-        update orders set next_check_at = now(), unknown_count = 0, same_failure_count = 0
-        where mch_id = $1 and out_trade_no = $2 and state in ('created', 'payable', 'closing')",
-        which.mch_id,
-        which.out_trade_no,
+    new: &[NewException],
+) -> Result<HashSet<Uuid>, StoreError> {
+    if new.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (mch_ids, numbers) = key_columns(new.iter().map(|it| &it.key));
+    let kinds: Vec<String> = new.iter().map(|it| it.kind.as_str().to_owned()).collect();
+    let transactions: Vec<String> = new.iter().map(|it| it.transaction_id.clone()).collect();
+    let reopens: Vec<bool> = new.iter().map(|it| it.reopens_resolved).collect();
+    let differs: Vec<serde_json::Value> =
+        new.iter().map(|it| serde_json::json!(it.differs)).collect();
+    let at: Vec<OffsetDateTime> = new.iter().map(|it| it.opened_at).collect();
+    let event_ids: Vec<Uuid> = new.iter().map(|it| it.outgoing.event.id).collect();
+    let bodies: Vec<String> = new.iter().map(|it| it.outgoing.event.body.clone()).collect();
+    sqlx::query!(
+        "/* reopen_exceptions */
+        update exceptions e set resolved_at = null, resolution = null
+        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bool[])
+            as u (mch_id, out_trade_no, kind, transaction_id, reopens_resolved)
+        where (e.mch_id, e.out_trade_no, e.kind, e.transaction_id)
+                = (u.mch_id, u.out_trade_no, u.kind, u.transaction_id)
+            and u.reopens_resolved and e.resolved_at is not null",
+        &mch_ids,
+        &numbers,
+        &kinds,
+        &transactions,
+        &reopens,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let rows = sqlx::query!(
+        "/* open_exceptions */
+        insert into exceptions (mch_id, out_trade_no, kind, transaction_id, differs, opened_at,
+            event_id, event_body)
+        select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[],
+            $6::timestamptz[], $7::uuid[], $8::text[])
+            as u (mch_id, out_trade_no, kind, transaction_id, differs, opened_at, event_id, body)
+        order by mch_id, out_trade_no, kind, transaction_id, event_id
+        on conflict do nothing
+        returning event_id",
+        &mch_ids,
+        &numbers,
+        &kinds,
+        &transactions,
+        &differs,
+        &at,
+        &event_ids,
+        &bodies,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.event_id).collect())
+}
+
+/// Resolves `unsettled` for orders that moved: WeChat has answered.
+pub(super) async fn resolve_unsettled<'a>(
+    connection: &mut PgConnection,
+    moved: impl Iterator<Item = &'a OrderKey>,
+) -> Result<(), StoreError> {
+    let (mch_ids, numbers) = key_columns(moved);
+    if mch_ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "/* resolve_unsettled */
+        update exceptions set resolved_at = now(), resolution = 'the order moved'
+        where (mch_id, out_trade_no) in (select * from unnest($1::text[], $2::text[]))
+            and kind = 'unsettled' and resolved_at is null",
+        &mch_ids,
+        &numbers,
     )
     .execute(connection)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }

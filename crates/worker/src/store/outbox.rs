@@ -1,6 +1,7 @@
-//! Events that wait for the broker's confirm.
+//! The table `outbox`: events that the broker has not confirmed yet.
 
 use orders::event::Event;
+use sqlx::PgConnection;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 use wechatpay_v2::MchId;
@@ -9,6 +10,8 @@ use super::{Store, StoreError};
 
 /// Events that wait in the channel for the relay; the others wait in the outbox for the sweep.
 const CHANNEL_MAX: usize = 4096;
+/// How long the worker that wrote an event has to get it confirmed before the sweep takes it.
+const WRITER_SECONDS: f64 = 2.0;
 
 /// Passes events to the relay once they are committed.
 #[derive(Clone, Debug)]
@@ -51,45 +54,123 @@ impl OutboxReceiver {
     }
 }
 
-/// An event on its way to the broker.
+/// An event with the trace of its cause.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// The event.
     pub event: Event,
-    /// The trace that caused it.
     pub traceparent: Option<String>,
 }
 
-/// An event that the sweep took over: its writer did not get it confirmed.
+/// An event to insert.
+pub(super) struct OutboxRow {
+    /// `-` where there is no order; as it was given where a command was rejected.
+    pub(super) out_trade_no: String,
+    pub(super) cause: Cause,
+    pub(super) outgoing: Outgoing,
+}
+
+/// The table with the body of the event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// With the `seq` of the transition.
+    Transition(i32),
+    Exception,
+    Rejection,
+}
+
+/// An event that the sweep took over because its writer did not get it confirmed.
 #[derive(Clone, Debug)]
 pub struct Due {
-    /// The same at every publication.
     pub id: Uuid,
-    /// The event's type.
     pub kind: String,
-    /// The merchant.
     pub mch_id: MchId,
-    /// The stored bytes.
     pub body: String,
-    /// The trace that caused it.
     pub traceparent: Option<String>,
 }
 
-/// How full the outbox is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Depth {
-    /// Events that no confirm has removed yet.
+    /// Events that are not confirmed yet.
     pub pending: i64,
-    /// The age of the oldest one, in seconds.
+    /// The age of the oldest one.
     pub oldest_seconds: f64,
 }
 
+impl Cause {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Transition(_) => "transition",
+            Self::Exception => "exception",
+            Self::Rejection => "rejection",
+        }
+    }
+
+    fn seq(self) -> Option<i32> {
+        match self {
+            Self::Transition(seq) => Some(seq),
+            Self::Exception | Self::Rejection => None,
+        }
+    }
+}
+
+/// Inserts events. For [`WRITER_SECONDS`] the sweep leaves them to the worker that wrote them.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    rows: &[OutboxRow],
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let events = || rows.iter().map(|row| &row.outgoing.event);
+    let ids: Vec<Uuid> = events().map(|event| event.id).collect();
+    let types: Vec<String> = events().map(|event| event.kind.to_owned()).collect();
+    let mch_ids: Vec<String> = events().map(|event| event.mch_id.to_string()).collect();
+    let causes: Vec<String> = rows.iter().map(|row| row.cause.as_str().to_owned()).collect();
+    let numbers: Vec<String> = rows.iter().map(|row| row.out_trade_no.clone()).collect();
+    let seqs: Vec<Option<i32>> = rows.iter().map(|row| row.cause.seq()).collect();
+    let traces: Vec<Option<String>> =
+        rows.iter().map(|row| row.outgoing.traceparent.clone()).collect();
+    sqlx::query!(
+        "/* insert_outbox */
+        insert into outbox (event_id, cause, type, mch_id, out_trade_no, seq, traceparent,
+            next_attempt_at)
+        select u.*, now() + make_interval(secs => $8)
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[],
+            $7::text[]) as u",
+        &ids,
+        &causes,
+        &types,
+        &mch_ids,
+        &numbers,
+        &seqs as _,
+        &traces as _,
+        WRITER_SECONDS,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Makes events due at once, for a process that runs no relay: the next sweep of a worker takes
+/// them.
+pub(super) async fn make_due(
+    connection: &mut PgConnection,
+    outgoing: &[Outgoing],
+) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = outgoing.iter().map(|outgoing| outgoing.event.id).collect();
+    sqlx::query!(
+        "/* make_events_due */
+        update outbox set next_attempt_at = now() where event_id = any($1)",
+        &ids,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 impl Store {
-    /// Takes over events that are due, for ten seconds: whoever dies with them leaves them to the
-    /// next sweep, and two workers never send the same ones at once.
-    ///
-    /// # Errors
-    /// When the store cannot.
+    /// Takes over events that are due, for ten seconds: no two workers send the same events at
+    /// once, and the events of a worker that dies are due again.
     pub async fn take_due(&self, limit: i64) -> Result<Vec<Due>, StoreError> {
         let rows = sqlx::query!(
             r#"/* take_due_events */
@@ -128,10 +209,8 @@ impl Store {
             .collect()
     }
 
-    /// Removes events that the broker confirmed.
-    ///
-    /// # Errors
-    /// When the store cannot; they are then sent again under the same ids.
+    /// Removes events that the broker confirmed. When this fails they are sent again under the same
+    /// ids.
     pub async fn remove_confirmed(&self, ids: &[Uuid]) -> Result<(), StoreError> {
         sqlx::query!(
             "/* remove_confirmed_events */
@@ -147,10 +226,6 @@ impl Store {
         Ok(())
     }
 
-    /// How full the outbox is.
-    ///
-    /// # Errors
-    /// When the store cannot.
     pub async fn outbox_depth(&self) -> Result<Depth, StoreError> {
         let row = sqlx::query!(
             r#"/* outbox_depth */

@@ -1,17 +1,17 @@
+//! The table `rejections`: commands that were refused.
+
 use orders::event::{self, Event};
 use orders::{OrderKey, Problem};
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use wechatpay_v2::MchId;
 
-use super::{Outgoing, Store, StoreError};
+use super::outbox::{self, Cause, OutboxRow, Outgoing};
+use super::{Store, StoreError};
 
 impl Store {
-    /// Writes down that a command was declined, with its event. A command that is delivered twice
-    /// is declined once. `out_trade_no` is as it was given.
-    ///
-    /// # Errors
-    /// When the store cannot; nothing is written then.
+    /// Records that a command was refused, with its event. A command that is delivered twice is
+    /// refused once. `out_trade_no` is as it was given.
     pub async fn reject(
         &self,
         message_id: &str,
@@ -24,32 +24,22 @@ impl Store {
         let event = event::of_rejection(message_id, mch_id, out_trade_no, problem, at);
         let mut tx = self.pool.begin().await?;
         let inserted = insert(&mut tx, message_id, out_trade_no, problem, &event, at).await?;
+        let row = OutboxRow {
+            out_trade_no: out_trade_no.to_owned(),
+            cause: Cause::Rejection,
+            outgoing: Outgoing { event, traceparent },
+        };
         if inserted {
-            sqlx::query!(
-                "/* insert_outbox_rejection */
-                insert into outbox (event_id, cause, type, mch_id, out_trade_no, traceparent,
-                    next_attempt_at)
-                values ($1, 'rejection', $2, $3, $4, $5, now() + interval '2 seconds')",
-                event.id,
-                event.kind,
-                mch_id.as_str(),
-                out_trade_no,
-                traceparent,
-            )
-            .execute(&mut *tx)
-            .await?;
+            outbox::insert(&mut tx, std::slice::from_ref(&row)).await?;
         }
         tx.commit().await?;
         if inserted {
-            self.outbox.notify([Outgoing { event, traceparent }]);
+            self.outbox.notify([row.outgoing]);
         }
         Ok(())
     }
 
     /// The problem of an order's last rejection.
-    ///
-    /// # Errors
-    /// When the store cannot.
     pub async fn rejection(&self, key: &OrderKey) -> Result<Option<Problem>, StoreError> {
         let row = sqlx::query!(
             r#"/* last_rejection */

@@ -1,27 +1,40 @@
-//! Stored events on their way again, under the same ids and with the same bytes: into the outbox,
-//! from where the running workers publish them.
+//! Sends stored events again, under the same ids and with the same bytes: they go back into the
+//! outbox, and the running workers publish them.
 
 use orders::OrderKey;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Action, Store, StoreError, actions};
+use super::operator_actions::{self, OperatorAction};
+use super::{Store, StoreError};
 
 /// Events of one statement.
 const CHUNK_MAX: i64 = 2_000;
-/// How much of a busy time one statement searches, so that each stays far below its timeout.
+/// The time range of one statement where there are events, so that it stays far below its timeout.
 const SLICE: Duration = Duration::minutes(1);
 
-/// What a resending found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resent {
     /// Stored events.
     pub found: i64,
-    /// Those of them that did not wait for the broker already.
+    /// Those of them that were not in the outbox already.
     pub queued: i64,
 }
 
-/// The last event of a chunk.
+/// The events of `from..to`.
+#[derive(Clone, Copy)]
+struct TimeRange {
+    from: OffsetDateTime,
+    to: OffsetDateTime,
+}
+
+/// The position of an event in the order of time.
+#[derive(Clone, Copy)]
+struct Cursor {
+    at: OffsetDateTime,
+    id: Uuid,
+}
+
 struct Chunk {
     found: i64,
     queued: i64,
@@ -31,13 +44,10 @@ struct Chunk {
 
 impl Store {
     /// Sends every stored event of a number again.
-    ///
-    /// # Errors
-    /// When the store cannot; nothing is sent then.
     pub async fn resend_order(
         &self,
         key: &OrderKey,
-        action: &Action,
+        action: &OperatorAction,
     ) -> Result<Resent, StoreError> {
         let mut tx = self.pool.begin().await?;
         let resent = sqlx::query_as!(
@@ -68,80 +78,68 @@ impl Store {
         .fetch_one(&mut *tx)
         .await?;
         if resent.found > 0 {
-            actions::write(&mut tx, action).await?;
+            operator_actions::insert(&mut tx, action).await?;
         }
         tx.commit().await?;
         Ok(resent)
     }
 
-    /// Sends every event again that was stored in `since..until`, in the order of their times.
-    ///
-    /// # Errors
-    /// When the store cannot. What was found before is sent then; sending it once more does no
-    /// harm.
+    /// Sends every event again that was stored in `since..until`, in the order of time. When this
+    /// fails, the events found so far are sent; sending them once more does no harm.
     pub async fn resend_between(
         &self,
         since: OffsetDateTime,
         until: OffsetDateTime,
-        action: &Action,
+        action: &OperatorAction,
     ) -> Result<Resent, StoreError> {
         self.record_action(action).await?;
-        let (mut resent, mut from, mut step) = (Resent::default(), since, SLICE);
+        let mut resent = Resent::default();
+        let mut from = since;
+        let mut step = SLICE;
         while from < until {
-            let to = from.saturating_add(step).min(until);
-            if !self.holds_events(from, to).await? {
+            let range = TimeRange { from, to: from.saturating_add(step).min(until) };
+            if !self.has_events(range).await? {
                 // Years may be empty: over them the steps grow, and shrink again at their end.
-                (from, step) = (to, step.saturating_mul(2));
+                from = range.to;
+                step = step.saturating_mul(2);
             } else if step > SLICE {
                 step /= 2;
             } else {
-                self.resend_slice((from, to), &mut resent).await?;
-                from = to;
+                self.resend_range(range, &mut resent).await?;
+                from = range.to;
             }
         }
         Ok(resent)
     }
 
-    async fn resend_slice(
-        &self,
-        (from, to): (OffsetDateTime, OffsetDateTime),
-        resent: &mut Resent,
-    ) -> Result<(), StoreError> {
-        let mut after = (from, Uuid::nil());
+    async fn resend_range(&self, range: TimeRange, resent: &mut Resent) -> Result<(), StoreError> {
+        let mut after = Cursor { at: range.from, id: Uuid::nil() };
         loop {
-            let chunk = self.resend_chunk((from, to), after).await?;
+            let chunk = self.resend_chunk(range, after).await?;
             resent.found += chunk.found;
             resent.queued += chunk.queued;
             match (chunk.last_at, chunk.last_id) {
-                (Some(at), Some(id)) if chunk.found == CHUNK_MAX => after = (at, id),
+                (Some(at), Some(id)) if chunk.found == CHUNK_MAX => after = Cursor { at, id },
                 _ => return Ok(()),
             }
         }
     }
 
-    async fn holds_events(
-        &self,
-        from: OffsetDateTime,
-        to: OffsetDateTime,
-    ) -> Result<bool, StoreError> {
-        let holds = sqlx::query_scalar!(
+    async fn has_events(&self, range: TimeRange) -> Result<bool, StoreError> {
+        let has_events = sqlx::query_scalar!(
             r#"/* are_there_events_between */
             select exists (select from order_transitions where at >= $1 and at < $2)
                 or exists (select from exceptions where opened_at >= $1 and opened_at < $2)
-                or exists (select from rejections where at >= $1 and at < $2) as "holds!""#,
-            from,
-            to,
+                or exists (select from rejections where at >= $1 and at < $2) as "has_events!""#,
+            range.from,
+            range.to,
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(holds)
+        Ok(has_events)
     }
 
-    async fn resend_chunk(
-        &self,
-        (from, to): (OffsetDateTime, OffsetDateTime),
-        (after_at, after_id): (OffsetDateTime, Uuid),
-    ) -> Result<Chunk, StoreError> {
+    async fn resend_chunk(&self, range: TimeRange, after: Cursor) -> Result<Chunk, StoreError> {
         let chunk = sqlx::query_as!(
             Chunk,
             r#"/* resend_events_between */
@@ -170,10 +168,10 @@ impl Store {
             select (select count(*) from events) as "found!",
                 (select count(*) from queued) as "queued!",
                 (select at from last) as last_at, (select event_id from last) as last_id"#,
-            from,
-            to,
-            after_at,
-            after_id,
+            range.from,
+            range.to,
+            after.at,
+            after.id,
             CHUNK_MAX,
         )
         .fetch_one(&self.pool)

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::join;
 use orders::{ExceptionKind, StateName};
 use time::OffsetDateTime;
-use worker::store::{Depth, Gauges, Store, StoreError, Unsettled};
+use worker::store::{Depth, Gauges, OpenOrders, Store, StoreError};
 use worker::{DatabaseUrl, MigrationStatus, migration_status};
 
 use super::keys::counted;
@@ -19,7 +19,7 @@ const CLOCK: &str = "database.clock";
 const OUTBOX: &str = "outbox";
 const EXCEPTIONS: &str = "exceptions";
 /// Orders in other states are settled.
-const UNSETTLED: [StateName; 3] = [StateName::Created, StateName::Payable, StateName::Closing];
+const OPEN_STATES: [StateName; 3] = [StateName::Created, StateName::Payable, StateName::Closing];
 
 /// Whoever dies with events leaves them to the next sweep after ten seconds.
 const OUTBOX_WARN_ABOVE_S: f64 = 10.0;
@@ -59,7 +59,7 @@ pub(super) async fn checks(url: DatabaseUrl, store: Store) -> Vec<Check> {
 /// What cannot be judged without the tables.
 fn rest(why: &str) -> Vec<Check> {
     let names = [CLOCK, OUTBOX].into_iter().map(str::to_owned);
-    let names = names.chain(UNSETTLED.map(state_name)).chain([EXCEPTIONS.to_owned()]);
+    let names = names.chain(OPEN_STATES.map(state_name)).chain([EXCEPTIONS.to_owned()]);
     names.map(|name| Check::skipped(name, why)).collect()
 }
 
@@ -83,7 +83,7 @@ async fn books(store: Store) -> Vec<Check> {
     let (clock, outbox, unsettled, gauges) = join!(
         within(async move { one.clock().await.map(|theirs| (OffsetDateTime::now_utc(), theirs)) }),
         within(async move { two.outbox_depth().await }),
-        within(async move { three.unsettled().await }),
+        within(async move { three.open_orders().await }),
         within(async move { four.gauges().await }),
     );
     let mut checks = vec![
@@ -93,9 +93,9 @@ async fn books(store: Store) -> Vec<Check> {
         judged(OUTBOX, outbox, self::outbox),
     ];
     match read(unsettled) {
-        Ok(found) => checks.extend(UNSETTLED.map(|state| late(state, &found))),
+        Ok(found) => checks.extend(OPEN_STATES.map(|state| late(state, &found))),
         Err(problem) => {
-            checks.extend(UNSETTLED.map(|state| unread(&state_name(state), &problem)));
+            checks.extend(OPEN_STATES.map(|state| unread(&state_name(state), &problem)));
         }
     }
     checks.push(judged(EXCEPTIONS, gauges, |gauges| exceptions(&gauges)));
@@ -138,13 +138,13 @@ fn state_name(state: StateName) -> String {
     format!("orders.{state}")
 }
 
-fn late(state: StateName, found: &[Unsettled]) -> Check {
+fn late(state: StateName, found: &[OpenOrders]) -> Check {
     let name = state_name(state);
     let Some(oldest) = found.iter().find(|unsettled| unsettled.state == state.as_str()) else {
         return Check::ok(name, "there is none");
     };
-    let Unsettled { count, mch_id, out_trade_no, age_seconds, late_seconds, .. } = oldest;
-    let end = match (state, *late_seconds) {
+    let OpenOrders { count, mch_id, out_trade_no, age_seconds, overdue_seconds, .. } = oldest;
+    let end = match (state, *overdue_seconds) {
         (StateName::Payable, late) if late < 0.0 => format!("expires in {}", span(-late)),
         (StateName::Payable, late) => format!("expired {} ago", span(late)),
         (_, late) => format!("{state} for {}", span(late)),
@@ -154,7 +154,7 @@ fn late(state: StateName, found: &[Unsettled]) -> Check {
         "{count} in all; {} is {age} old, {end}",
         plain(&format!("{mch_id}/{out_trade_no}"))
     );
-    let status = CheckStatus::of(*late_seconds, LATE_WARN_ABOVE_S, LATE_BAD_ABOVE_S);
+    let status = CheckStatus::of(*overdue_seconds, LATE_WARN_ABOVE_S, LATE_BAD_ABOVE_S);
     let remedy = format!(
         "see that a worker runs, then `wxpay-worker order explain {mch_id} {out_trade_no}`"
     );
@@ -213,14 +213,14 @@ mod tests {
 
     #[test]
     fn an_order_is_late_by_what_it_should_have_left_its_state() {
-        let judged = |state: StateName, late_seconds| {
-            let found = [Unsettled {
+        let judged = |state: StateName, overdue_seconds| {
+            let found = [OpenOrders {
                 state: state.as_str().to_owned(),
                 count: 3,
                 mch_id: "1900000109".to_owned(),
                 out_trade_no: "SO1".to_owned(),
                 age_seconds: 7_200.0,
-                late_seconds,
+                overdue_seconds,
             }];
             late(state, &found)
         };

@@ -8,7 +8,7 @@ use broker::{Delivery, ParkedBatch, ParkedMessage, ParkedQueue};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use orders::OrderKey;
-use worker::store::{Action, Store};
+use worker::store::{OperatorAction, Store};
 
 use super::output::{plain, print, table};
 use super::{FAILED, action, broker_config, store};
@@ -207,7 +207,7 @@ fn act(
     queue: ParkedQueue,
     message: &ParkedMessage,
     reason: Option<&str>,
-) -> Action {
+) -> OperatorAction {
     let delivery = &message.delivery;
     let key = order_key(delivery).map(|key| format!("{key} ")).unwrap_or_default();
     let id = delivery.message_id_text.as_deref().map(|id| format!(" {}", plain(id)));

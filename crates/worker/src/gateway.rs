@@ -1,0 +1,155 @@
+//! Calls to WeChat. Each call passes its merchant's limiter, is counted, and is recorded without
+//! secrets.
+
+mod breaker;
+mod call_log;
+mod fair_semaphore;
+mod limits;
+mod merchant_limiter;
+mod merchant_limiters;
+mod token_bucket;
+
+use orders::OrderKey;
+use tracing::{Instrument, info_span};
+use wechatpay_v2::client::{Client, ClientError};
+use wechatpay_v2::closeorder::CloseOrder;
+use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
+use wechatpay_v2::unifiedorder::Prepay;
+use wechatpay_v2::{Credentials, Fields, MchId, OutTradeNo, Unknown, Verdict};
+
+use crate::failpoint;
+use crate::merchants::Merchants;
+use crate::store::Store;
+use call_log::{CallLog, CallTimer};
+use merchant_limiters::MerchantLimiters;
+
+pub(crate) use fair_semaphore::FairSemaphore;
+pub use limits::GatewayLimits;
+pub(crate) use merchant_limiter::Deferred;
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Gateway {
+    client: Client,
+    limiters: MerchantLimiters,
+    call_log: CallLog,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        primary: &str,
+        backup: Option<&str>,
+        merchants: Merchants,
+        limits: &GatewayLimits,
+        store: Store,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            client: Client::with_timeouts(primary, backup, limits.timeouts)?,
+            limiters: MerchantLimiters::new(merchants, limits),
+            call_log: CallLog::new(store),
+        })
+    }
+
+    pub(crate) async fn unifiedorder(
+        &self,
+        key: &OrderKey,
+        credentials: &Credentials,
+        parameters: &Fields,
+    ) -> Result<Verdict<Prepay>, Deferred> {
+        let call = self.client.unifiedorder(credentials, parameters);
+        let detail = |_: &Prepay| "prepay_id issued".to_owned();
+        self.call("unifiedorder", key, credentials, call, detail).await
+    }
+
+    pub(crate) async fn orderquery(
+        &self,
+        credentials: &Credentials,
+        query: &OrderQuery,
+    ) -> Result<Verdict<Found>, Deferred> {
+        let key = key_of(credentials, &query.out_trade_no);
+        let call = self.client.orderquery(credentials, query);
+        let detail = |found: &Found| state_name(&found.trade_state).to_owned();
+        self.call("orderquery", &key, credentials, call, detail).await
+    }
+
+    pub(crate) async fn closeorder(
+        &self,
+        credentials: &Credentials,
+        close: &CloseOrder,
+    ) -> Result<Verdict<()>, Deferred> {
+        let key = key_of(credentials, &close.out_trade_no);
+        let call = self.client.closeorder(credentials, close);
+        let detail = |(): &()| "closed".to_owned();
+        self.call("closeorder", &key, credentials, call, detail).await
+    }
+
+    /// For how many orders of each merchant a call could be made now.
+    pub(crate) fn available_capacity(&self) -> Vec<(MchId, usize)> {
+        self.limiters.available_capacity()
+    }
+
+    /// Makes the call, or defers it. `detail` is the text that is recorded for a success.
+    async fn call<T>(
+        &self,
+        api: &'static str,
+        key: &OrderKey,
+        credentials: &Credentials,
+        call: impl Future<Output = Verdict<T>>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> Result<Verdict<T>, Deferred> {
+        let call_and_record = async {
+            let permit = self.limiters.acquire(credentials).await?;
+            let timer = CallTimer::start(api);
+            let [sent, answered] = failpoints(api);
+            failpoint::reached(sent);
+            let mut outcome = call.await;
+            if failpoint::reached(answered) {
+                outcome = Verdict::Unknown(Unknown::Transport("the answer vanished".to_owned()));
+            }
+            // Before the record: the next call does not wait for the database.
+            permit.finish(&outcome);
+            self.update_host_counters();
+            self.call_log.record(key, timer, &outcome, detail).await;
+            Ok(outcome)
+        };
+        call_and_record.instrument(info_span!("gateway_call", api)).await
+    }
+
+    fn update_host_counters(&self) {
+        for (role, host) in ["primary", "backup"].into_iter().zip(self.client.hosts()) {
+            for (outcome, count) in [("sent", host.sent), ("unreachable", host.unreachable)] {
+                metrics::counter!(
+                    "wxpay_gateway_host_requests_total", "host" => role, "outcome" => outcome
+                )
+                .absolute(count);
+            }
+        }
+    }
+}
+
+fn key_of(credentials: &Credentials, out_trade_no: &OutTradeNo) -> OrderKey {
+    OrderKey { mch_id: credentials.mch_id.clone(), out_trade_no: out_trade_no.clone() }
+}
+
+/// The steps at which a test interrupts a call.
+fn failpoints(api: &str) -> [&'static str; 2] {
+    match api {
+        "unifiedorder" => ["unifiedorder.sent", "unifiedorder.answered"],
+        "orderquery" => ["orderquery.sent", "orderquery.answered"],
+        _ => ["closeorder.sent", "closeorder.answered"],
+    }
+}
+
+fn state_name(state: &TradeState) -> &str {
+    match state {
+        TradeState::Success(_) => "SUCCESS",
+        TradeState::Refund(_) => "REFUND",
+        TradeState::NotPay => "NOTPAY",
+        TradeState::Closed => "CLOSED",
+        TradeState::Revoked => "REVOKED",
+        TradeState::UserPaying => "USERPAYING",
+        TradeState::Accept => "ACCEPT",
+        TradeState::PayError => "PAYERROR",
+        TradeState::Other(other) => other,
+    }
+}

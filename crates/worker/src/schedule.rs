@@ -1,0 +1,163 @@
+//! When the reconciler checks an order again, and what it does when the order is not paid.
+//!
+//! Pure: the time and the jitter are passed in. The states are drawn in `crates/orders/README.md`.
+
+mod jitter;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use orders::{Order, State};
+use time::OffsetDateTime;
+
+pub(crate) use jitter::Jitter;
+
+/// The waits that WeChat's rules impose. Tests shorten them.
+#[derive(Clone, Debug)]
+pub struct CheckSchedule {
+    /// WeChat refuses a closeorder that comes sooner after the creation of the order.
+    pub close_age_min: Duration,
+    /// A cashier page that was opened before the expiry can still pay for about this long after it.
+    pub expiry_grace: Duration,
+    /// After closeorder one more query looks for a payment that came before the close.
+    pub closed_check_delay: Duration,
+    /// Between checks of a payable order in its first ten minutes. A payment whose notification is
+    /// lost is found within 30 s.
+    pub payable_check_interval: Duration,
+    /// The first pause after a call without an outcome; it doubles from there.
+    pub unknown_retry_first: Duration,
+}
+
+impl Default for CheckSchedule {
+    fn default() -> Self {
+        Self {
+            close_age_min: Duration::from_secs(5 * 60),
+            expiry_grace: Duration::from_secs(60),
+            closed_check_delay: Duration::from_secs(60),
+            payable_check_interval: Duration::from_secs(20),
+            unknown_retry_first: Duration::from_secs(5),
+        }
+    }
+}
+
+/// WeChat refuses an order that expires in less than five minutes. It measures when the call
+/// arrives, hence one minute more.
+pub(crate) const REMAINING_LIFETIME_MIN: time::Duration = time::Duration::minutes(6);
+
+/// No pause after a call without an outcome is longer than this until the retries are used up.
+const UNKNOWN_PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
+/// After this many calls in a row without an outcome an order is unsettled. With pauses that double
+/// to five minutes that is about half an hour.
+pub(crate) const UNKNOWN_OUTCOMES_MAX: i32 = 12;
+/// The same communication failure this often in a row does not pass by itself.
+pub(crate) const SAME_FAILURES_MAX: i32 = 5;
+/// Between checks of an unsettled order.
+const UNSETTLED_CHECK_INTERVAL: Duration = Duration::from_secs(30 * 60);
+
+/// What to do with an order that WeChat reports as not paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnpaidAction {
+    /// Send the first unifiedorder again, byte for byte.
+    Replay,
+    /// Decide to close it.
+    RequestClose,
+    /// Send closeorder.
+    Close,
+    /// Only check again later.
+    Wait,
+}
+
+#[must_use]
+pub(crate) fn unpaid_action(
+    order: &Order,
+    schedule: &CheckSchedule,
+    now: OffsetDateTime,
+) -> UnpaidAction {
+    match &order.state {
+        State::Created if order.time_expire - now >= REMAINING_LIFETIME_MIN => UnpaidAction::Replay,
+        State::Created => UnpaidAction::RequestClose,
+        State::Payable { .. } if now >= order.time_expire + schedule.expiry_grace => {
+            UnpaidAction::RequestClose
+        }
+        State::Closing { .. } if now >= order.created_at + schedule.close_age_min => {
+            UnpaidAction::Close
+        }
+        _ => UnpaidAction::Wait,
+    }
+}
+
+/// When an order is checked again after an answer. `None`: not without a new reason.
+#[must_use]
+pub(crate) fn next_check(
+    order: &Order,
+    schedule: &CheckSchedule,
+    jitter: Jitter,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
+    match &order.state {
+        State::Created => Some(now + jitter.spread(schedule.unknown_retry_first)),
+        State::Payable { .. } => Some(next_payable_check(order, schedule, jitter, now)),
+        State::Closing { .. } => {
+            let closable_at = order.created_at + schedule.close_age_min;
+            if now < closable_at {
+                Some(jitter.delay(closable_at, schedule.close_age_min))
+            } else {
+                Some(now)
+            }
+        }
+        State::Closed { at } => {
+            let check_at = *at + schedule.closed_check_delay;
+            (now < check_at).then(|| jitter.delay(check_at, schedule.closed_check_delay))
+        }
+        State::Failed(_) | State::Paid(_) => None,
+    }
+}
+
+/// Less often as the order ages, and once right after its end.
+fn next_payable_check(
+    order: &Order,
+    schedule: &CheckSchedule,
+    jitter: Jitter,
+    now: OffsetDateTime,
+) -> OffsetDateTime {
+    let age = now - order.created_at;
+    let interval = if age < time::Duration::minutes(10) {
+        schedule.payable_check_interval
+    } else if age < time::Duration::hours(1) {
+        schedule.payable_check_interval * 3
+    } else {
+        schedule.payable_check_interval * 15
+    };
+    let next = now + jitter.spread(interval);
+    let end = order.time_expire + schedule.expiry_grace;
+    if now < end { next.min(jitter.delay(end, schedule.expiry_grace)) } else { next }
+}
+
+/// When an order is checked again after `count` calls in a row without an outcome.
+#[must_use]
+pub(crate) fn retry_after_unknown(
+    count: i32,
+    schedule: &CheckSchedule,
+    jitter: Jitter,
+    now: OffsetDateTime,
+) -> OffsetDateTime {
+    if count >= UNKNOWN_OUTCOMES_MAX {
+        return now + jitter.spread(UNSETTLED_CHECK_INTERVAL);
+    }
+    let doublings = u32::try_from(count.clamp(1, 16) - 1).unwrap_or(0);
+    let pause = schedule.unknown_retry_first.saturating_mul(1 << doublings);
+    now + jitter.spread(pause.min(UNKNOWN_PAUSE_MAX))
+}
+
+/// When an order is checked again whose call was deferred for `pause`. The jitter spreads over a
+/// second what was deferred together; the merchant's rate limit bounds how many calls that second
+/// brings.
+#[must_use]
+pub(crate) fn retry_after_deferral(
+    pause: Duration,
+    jitter: Jitter,
+    now: OffsetDateTime,
+) -> OffsetDateTime {
+    jitter.delay(now + pause, Duration::from_secs(10))
+}

@@ -1,0 +1,174 @@
+//! Postgres, the source of truth. One file for each table, and one for each transaction across
+//! tables: `accept`, `settle`, `request_close`, `replay`, `resend`.
+//!
+//! Every change of an order's state is a pure decision of [`orders::Order::apply`] on a locked row,
+//! written in one transaction with its transition, its event and its evidence.
+//!
+//! No future of this module may be dropped before it is done: a cancelled `begin()` poisons its
+//! connection (transact-rs/sqlx#4385). Callers run in tasks that are never aborted, so nothing
+//! here is wrapped in a timeout or a `select!`; the server's own timeouts bound every statement.
+
+mod accept;
+mod exceptions;
+mod gateway_calls;
+mod history;
+mod keys;
+mod leases;
+mod metrics;
+mod notifications;
+mod operator_actions;
+mod orders;
+mod outbox;
+mod rejections;
+mod replay;
+mod request_close;
+mod resend;
+mod retention;
+mod schedule_checks;
+mod settle;
+mod settlement_batch;
+mod settlement_input;
+mod transitions;
+mod unknown_outcomes;
+
+pub use self::metrics::{Gauges, OpenOrders};
+pub use self::orders::StoredOrder;
+pub use accept::{Acceptance, Accepted};
+pub use exceptions::{ExceptionId, ExceptionLine, Resolution};
+pub use gateway_calls::{CallLine, GatewayCall};
+pub use history::{OrderHistory, TimelineEntry, TimelineEvent};
+pub use notifications::{
+    DigestPrefix, Evidence, NotificationStatus, NotificationSummary, StoredNotification,
+};
+pub use operator_actions::OperatorAction;
+pub use outbox::{Depth, Due, OutboxNotifier, OutboxReceiver, Outgoing};
+pub use resend::Resent;
+pub use schedule_checks::CheckScope;
+pub use settlement_batch::Settled;
+pub use settlement_input::{ExceptionNotice, ObservedFact, SettlementInput};
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use time::OffsetDateTime;
+
+use crate::schedule::CheckSchedule;
+
+/// Two workers with batches of 50 already saturate one server; more only queue inside Postgres.
+const CONNECTIONS_MAX: u32 = 16;
+/// After this wait for a connection the database counts as unavailable, and the message waits in
+/// the broker instead of in memory. The call to WeChat before it and this wait fit into the call
+/// lease: giving up earlier would throw away the outcome of the call.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// SQLSTATE classes of errors that pass: connections, logins that are refused until an operator
+/// fixes the password or the server's rules, rollbacks (serialization, deadlock), resources, locks,
+/// interventions (statement timeout, shutdown), the system.
+const TRANSIENT: [&str; 7] = ["08", "28", "40", "53", "55", "57", "58"];
+
+/// Rows of one kind that are read for an operator: more than anyone reads, and all rows of an
+/// ordinary order.
+const LINES_MAX: i64 = 500;
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+    outbox: OutboxNotifier,
+    schedule: CheckSchedule,
+}
+
+/// The error of every method of [`Store`]. Nothing was written, unless the method says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Postgres cannot be reached, or gave up on a lock: the same may succeed later.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// Another writer was first; read again.
+    #[error("another writer was first: {0}")]
+    Conflict(&'static str),
+    /// A stored row breaks the rules of the types, or a statement is wrong: a bug.
+    #[error("the store is at fault: {0}")]
+    Fault(String),
+}
+
+impl Store {
+    /// Opens the pool without waiting for the server: a worker starts and reports "not ready" while
+    /// the database is unavailable. Committed events go to the relay through `outbox`. `schedule`
+    /// decides when an order is checked again.
+    ///
+    /// # Errors
+    /// When `database_url` is no Postgres URL.
+    pub fn open(
+        database_url: &str,
+        outbox: OutboxNotifier,
+        schedule: CheckSchedule,
+    ) -> Result<Self, sqlx::Error> {
+        let options =
+            PgConnectOptions::from_str(database_url)?.application_name("wxpay-worker").options([
+                ("statement_timeout", "5s"),
+                ("lock_timeout", "2s"),
+                ("idle_in_transaction_session_timeout", "10s"),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(is_outside_a_transaction(connection)))
+            .connect_lazy_with(options);
+        Ok(Self { pool, outbox, schedule })
+    }
+
+    pub async fn ping(&self) -> bool {
+        sqlx::query("select 1").execute(&self.pool).await.is_ok()
+    }
+
+    /// The time of the server.
+    pub async fn clock(&self) -> Result<OffsetDateTime, StoreError> {
+        let now = sqlx::query_scalar!(r#"/* clock */ select clock_timestamp() as "now!""#);
+        Ok(now.fetch_one(&self.pool).await?)
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Replaces sqlx's ping. In a transaction that was left open the two times differ, and what is
+/// written there would never be seen (transact-rs/sqlx#4385). It must be the simple protocol, in
+/// which a single statement is a transaction of its own.
+async fn is_outside_a_transaction(
+    connection: &mut sqlx::PgConnection,
+) -> Result<bool, sqlx::Error> {
+    use sqlx::Row;
+    let row = sqlx::raw_sql("select now() = statement_timestamp()").fetch_one(connection).await?;
+    row.try_get(0)
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let Some(database) = error.as_database_error() else {
+            return match error {
+                sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
+                    Self::Fault("a column does not decode".to_owned())
+                }
+                other => Self::Unavailable(other),
+            };
+        };
+        match database.constraint() {
+            Some("orders_transaction_id") => Self::Conflict("transaction_id"),
+            Some("order_transitions_pkey") => Self::Conflict("seq"),
+            Some("orders_pkey") => Self::Conflict("out_trade_no"),
+            // The schema's own names are safe to log; a message could quote a row.
+            Some(name) => Self::Fault(format!("constraint {name}")),
+            None => match database.code().as_deref() {
+                Some(code) if TRANSIENT.iter().any(|class| code.starts_with(class)) => {
+                    Self::Unavailable(error)
+                }
+                Some(code) => Self::Fault(format!("SQLSTATE {code}")),
+                None => Self::Unavailable(error),
+            },
+        }
+    }
+}

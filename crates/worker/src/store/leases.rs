@@ -1,0 +1,176 @@
+//! The call lease of an order. Its holder alone may call WeChat about the order: compare-and-set
+//! protects the row, and the lease protects the call.
+
+use orders::{Order, State};
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+use wechatpay_v2::{Fields, MchId};
+
+use super::orders::{Row, StoredOrder};
+use super::{Store, StoreError};
+
+/// Longer than the wait for a rate-limit token (2 s), the call (8 s) and its settlement (18 s), so
+/// that an expired lease proves that its call has ended. A check that makes a second call renews
+/// the lease first.
+pub(super) const LEASE_SECONDS: f64 = 30.0;
+
+impl Store {
+    /// Takes the call lease for a unifiedorder, and returns the parameters of the call. Returns
+    /// `None` when the lease is taken, or when the order has changed since it was read.
+    pub async fn take_lease(
+        &self,
+        order: &Order,
+        holder: Uuid,
+    ) -> Result<Option<Fields>, StoreError> {
+        let key = order.key();
+        let issued_at = match &order.state {
+            State::Payable { issued_at, .. } => Some(*issued_at),
+            _ => None,
+        };
+        let row = sqlx::query!(
+            r#"/* take_lease */
+            update orders set call_lease_holder = $3,
+                call_lease_until = now() + make_interval(secs => $4)
+            where mch_id = $1 and out_trade_no = $2 and state in ('created', 'payable')
+                and state = $5 and seq = $6 and prepay_issued_at is not distinct from $7
+                and (call_lease_until is null or call_lease_until < now())
+            returning parameters as "parameters: Json<Fields>""#,
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+            holder,
+            LEASE_SECONDS,
+            order.state.name().as_str(),
+            order.seq,
+            issued_at,
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| row.parameters.0))
+    }
+
+    /// Claims orders whose check is due, and takes their call leases: at most `limit` orders, and
+    /// of each merchant at most its capacity, the longest due first. Orders of other merchants stay
+    /// due. No two workers check one order at once. When a worker dies, the next claim takes its
+    /// orders after their leases expire.
+    pub async fn claim_due(
+        &self,
+        holder: Uuid,
+        capacities: &[(MchId, i64)],
+        limit: i64,
+    ) -> Result<Vec<StoredOrder>, StoreError> {
+        let mch_ids: Vec<_> = capacities.iter().map(|(mch_id, _)| mch_id.to_string()).collect();
+        let capacities: Vec<_> = capacities.iter().map(|(_, capacity)| *capacity).collect();
+        let rows = sqlx::query_as!(
+            Row,
+            r#"/* claim_due_orders */
+            with due as (
+                select o.mch_id, o.out_trade_no
+                from unnest($4::text[], $5::bigint[]) as m (mch_id, capacity)
+                cross join lateral (
+                    select mch_id, out_trade_no, next_check_at from orders
+                    where orders.mch_id = m.mch_id and next_check_at <= now()
+                        and (call_lease_until is null or call_lease_until < now())
+                    order by next_check_at limit m.capacity for update skip locked
+                ) o
+                order by o.next_check_at limit $2
+            )
+            update orders o set call_lease_holder = $1,
+                call_lease_until = now() + make_interval(secs => $3),
+                next_check_at = now() + make_interval(secs => $3)
+            from due where o.mch_id = due.mch_id and o.out_trade_no = due.out_trade_no
+            returning sign_type, request as "request: _", time_expire,
+                parameters as "parameters: _", state, seq, prepay_id, code_url, mweb_url,
+                prepay_issued_at, payment as "payment: _", closing_since, closed_at, err_code,
+                err_code_des, gateway_message, call_lease_holder, created_at, updated_at"#,
+            holder,
+            limit,
+            LEASE_SECONDS,
+            &mch_ids,
+            &capacities,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    /// Releases a lease after a call that brought an answer but no fact, and schedules the next
+    /// check (`None`: no further check). When the order moved or a check was scheduled during the
+    /// call, the next check stays as it is.
+    pub async fn release_lease_and_reschedule(
+        &self,
+        order: &Order,
+        holder: Uuid,
+        at: Option<OffsetDateTime>,
+    ) -> Result<(), StoreError> {
+        let key = order.key();
+        sqlx::query!(
+            "/* release_lease_and_reschedule */
+            update orders set call_lease_holder = null, call_lease_until = null,
+                next_check_at = case
+                    when seq = $5 and (next_check_at is null or next_check_at > now()) then $4
+                    else next_check_at end,
+                unknown_count = 0, same_failure_count = 0
+            where mch_id = $1 and out_trade_no = $2 and call_lease_holder = $3",
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+            holder,
+            at,
+            order.seq,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Releases a lease without a call. The next check is at `at` or earlier (`None`: as it was).
+    /// No attempt is counted. `gateway_message` is kept only where WeChat has said nothing about
+    /// this order. When the order moved meanwhile, the next check stays as it is.
+    pub async fn defer(
+        &self,
+        order: &Order,
+        holder: Uuid,
+        at: Option<OffsetDateTime>,
+        gateway_message: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let key = order.key();
+        sqlx::query!(
+            "/* defer_call */
+            update orders set call_lease_holder = null, call_lease_until = null,
+                next_check_at = case
+                    when seq = $5 and next_check_at is not null then least(next_check_at, $4)
+                    else next_check_at end,
+                gateway_message = case
+                    when seq = $5 then coalesce(gateway_message, $6) else gateway_message end
+            where mch_id = $1 and out_trade_no = $2 and call_lease_holder = $3",
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+            holder,
+            at,
+            order.seq,
+            gateway_message,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Renews the lease for a second call. Returns `false` when the lease is lost or the order has
+    /// changed.
+    pub async fn renew_lease(&self, order: &Order, holder: Uuid) -> Result<bool, StoreError> {
+        let key = order.key();
+        let done = sqlx::query!(
+            "/* renew_lease */
+            update orders set call_lease_until = now() + make_interval(secs => $5)
+            where mch_id = $1 and out_trade_no = $2 and seq = $3 and call_lease_holder = $4",
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+            order.seq,
+            holder,
+            LEASE_SECONDS,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+}

@@ -1,0 +1,72 @@
+//! Figures that operators watch, read from the tables.
+
+use super::{Store, StoreError};
+
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// Open exceptions by kind.
+    pub exceptions: Vec<(String, i64)>,
+    /// The age in seconds of the oldest order in each open state: `created`, `payable`, `closing`.
+    pub oldest_open_seconds: Vec<(String, f64)>,
+}
+
+/// The orders of one open state.
+#[derive(Clone, Debug)]
+pub struct OpenOrders {
+    /// `created`, `payable` or `closing`.
+    pub state: String,
+    pub count: i64,
+    /// The merchant of the order that is the most overdue.
+    pub mch_id: String,
+    /// The number of that order.
+    pub out_trade_no: String,
+    pub age_seconds: f64,
+    /// How long ago that order should have left its state; negative while it has time left. An
+    /// order leaves `created` and `closing` at once, and `payable` when it expires.
+    pub overdue_seconds: f64,
+}
+
+impl Store {
+    pub async fn gauges(&self) -> Result<Gauges, StoreError> {
+        let exceptions = sqlx::query!(
+            r#"/* open_exceptions_by_kind */
+            select kind, count(*) as "count!" from exceptions where resolved_at is null
+            group by kind"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let oldest = sqlx::query!(
+            r#"/* oldest_open_orders */
+            select s.state as "state!", coalesce(extract(epoch from now() - (
+                select min(created_at) from orders o
+                where o.state = s.state and o.state in ('created', 'payable', 'closing')
+            )), 0)::float8 as "seconds!"
+            from unnest(array['created', 'payable', 'closing']) as s (state)"#
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(Gauges {
+            exceptions: exceptions.into_iter().map(|row| (row.kind, row.count)).collect(),
+            oldest_open_seconds: oldest.into_iter().map(|row| (row.state, row.seconds)).collect(),
+        })
+    }
+
+    /// The orders of each open state that has orders.
+    pub async fn open_orders(&self) -> Result<Vec<OpenOrders>, StoreError> {
+        let rows = sqlx::query_as!(
+            OpenOrders,
+            r#"/* open_orders_by_state */
+            select distinct on (state) state, mch_id, out_trade_no,
+                count(*) over (partition by state) as "count!",
+                extract(epoch from now() - created_at)::float8 as "age_seconds!",
+                extract(epoch from now() - due)::float8 as "overdue_seconds!"
+            from orders cross join lateral (select case state
+                when 'created' then created_at
+                when 'payable' then time_expire
+                else closing_since end as due) as expected
+            where state in ('created', 'payable', 'closing')
+            order by state, due"#
+        );
+        Ok(rows.fetch_all(&self.pool).await?)
+    }
+}

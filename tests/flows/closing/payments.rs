@@ -1,0 +1,145 @@
+//! Payments around a close: found, booked, and late or not.
+
+use std::time::Duration;
+
+use harness::{Shop, World};
+use simulator::{Api, Fault, PayOptions, Release};
+use worker::CheckSchedule;
+
+use super::{
+    CLOSED, a_payable_order, at_once, begins_to_close, falls_due, is_untroubled, unpublished,
+    world_with,
+};
+
+/// What is closing stays so.
+fn closing_waits() -> CheckSchedule {
+    CheckSchedule { close_age_min: Duration::from_secs(3600), ..at_once() }
+}
+
+/// A closed order, ours and WeChat's.
+async fn a_closed_order(world: &World, shop: &Shop) -> String {
+    let number = a_payable_order(world, shop).await;
+    begins_to_close(world, shop, &number).await;
+    world.expect_events(&number, &CLOSED).await;
+    number
+}
+
+#[tokio::test]
+async fn payment_between_query_and_close_is_found() {
+    let world = world_with(at_once()).await;
+    let shop = world.shop();
+    let number = a_payable_order(&world, &shop).await;
+    world.inject_fault(Api::Closeorder, &number, Fault::Hold, 1);
+    begins_to_close(&world, &shop, &number).await;
+    world.wait_for_held_calls(1).await;
+    world.pay(&shop, &number, &unpublished());
+    world.simulator.release(&Release::default());
+    world.wait_for_state(&shop, &number, "paid").await;
+    let outcomes = &world.simulator.request_counts().apis[&Api::Closeorder];
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["ORDERPAID"]);
+    world
+        .expect_events(&number, &["order.created", "order.payable", "order.closing", "order.paid"])
+        .await;
+    assert_eq!(world.transitions(&number).await[3], "paid by query");
+    // WeChat's clock has seconds, so it may have been paid in the second of the decision.
+    let found = world.exception_kinds(&number).await;
+    assert!(found.is_empty() || found == ["late_payment"], "{found:?}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn only_payment_after_close_decision_is_late() {
+    let world = world_with(closing_waits()).await;
+    let shop = world.hmac_shop();
+    for late in [false, true] {
+        let number = a_payable_order(&world, &shop).await;
+        let held =
+            (!late).then(|| world.unsent_notification(&shop, &number, PayOptions::default()));
+        begins_to_close(&world, &shop, &number).await;
+        let body = match held {
+            Some(body) => body,
+            None => {
+                // WeChat's clock has seconds.
+                world
+                    .update_order_row(
+                        &number,
+                        "closing_since = closing_since - interval '5 seconds'",
+                    )
+                    .await;
+                world.unsent_notification(&shop, &number, PayOptions::default())
+            }
+        };
+        world.notify_ok(&shop.mch_id, &body).await;
+        world
+            .expect_events(
+                &number,
+                &["order.created", "order.payable", "order.closing", "order.paid"],
+            )
+            .await;
+        assert_eq!(world.transitions(&number).await[3], "paid by notify");
+        if late {
+            assert_eq!(world.exception_kinds(&number).await, ["late_payment"]);
+            let events = world.exception_events(&number, 1).await;
+            assert_eq!(events[0]["order"]["state"], "paid", "{}", events[0]);
+        } else {
+            is_untroubled(&world, &number).await;
+        }
+        assert_eq!(world.calls(&shop, &number).closeorder, 0);
+        assert!(world.select_order::<bool>(&number, "next_check_at is null").await);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn payment_after_close_is_late() {
+    let world = world_with(at_once()).await;
+    let shop = world.shop();
+    let number = a_closed_order(&world, &shop).await;
+    world.pay(&shop, &number, &PayOptions { force: true, ..PayOptions::default() });
+    let story: Vec<&str> = CLOSED.into_iter().chain(["order.paid"]).collect();
+    world.expect_events(&number, &story).await;
+    assert_eq!(world.transitions(&number).await[4], "paid by notify");
+    let events = world.exception_events(&number, 1).await;
+    assert_eq!(events[0]["exception"]["kind"], "late_payment");
+    assert_eq!(world.exception_kinds(&number).await, ["late_payment"]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn last_check_after_close_finds_payment() {
+    let story: Vec<&str> = CLOSED.into_iter().chain(["order.paid"]).collect();
+    let schedule = CheckSchedule { closed_check_delay: Duration::from_secs(60), ..at_once() };
+    let world = world_with(schedule).await;
+    let shop = world.shop();
+    let number = a_closed_order(&world, &shop).await;
+    assert!(falls_due(&world, &number, "closed_at + interval '60 s'").await);
+    world.pay(&shop, &number, &PayOptions { force: true, ..unpublished() });
+    world.check_order_now(&shop, &number).await;
+    world.expect_events(&number, &story).await;
+    assert_eq!(world.transitions(&number).await[4], "paid by query");
+    assert_eq!(world.exception_kinds(&number).await, ["late_payment"]);
+
+    // It is not lost when the query fails, nor is it the last one then.
+    let number = a_closed_order(&world, &shop).await;
+    world.inject_fault(Api::Orderquery, &number, Fault::Html, 1);
+    world.update_order_row(&number, "closed_at = closed_at - interval '60 s'").await;
+    world.check_order_now(&shop, &number).await;
+    assert!(world.select_order::<bool>(&number, "next_check_at > now()").await);
+    world.check_order_now(&shop, &number).await;
+    assert!(
+        world.select_order::<bool>(&number, "next_check_at is null").await,
+        "that was the last one"
+    );
+    assert_eq!(world.order_state(&shop, &number).await.unwrap(), "closed");
+    is_untroubled(&world, &number).await;
+    world.finish().await;
+
+    let schedule = CheckSchedule { closed_check_delay: Duration::from_millis(1500), ..at_once() };
+    let world = world_with(schedule).await;
+    let shop = world.shop();
+    let number = a_closed_order(&world, &shop).await;
+    world.pay(&shop, &number, &PayOptions { force: true, ..unpublished() });
+    // By itself.
+    world.expect_events(&number, &story).await;
+    world.finish().await;
+}

@@ -1,0 +1,265 @@
+//! Keys change, and are wrong for a while: no payment is lost over it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use harness::program::Program;
+use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, world};
+use serde_json::json;
+use simulator::PayOptions;
+use wechatpay_v2::{ApiKey, AppId, MchId};
+use worker::{CheckSchedule, Merchant, Merchants};
+
+const PAID_BY_NOTIFY: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
+const PAID_BY_QUERY: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
+
+/// The merchants as the world has them.
+fn right(world: &World) -> Merchants {
+    world::keys(&world.merchants, world.public)
+}
+
+/// A key that nobody had before.
+fn new_key(world: &World) -> String {
+    let key = Shop::number();
+    world.add_secret(&key);
+    key
+}
+
+/// The same with a key that WeChat does not know.
+fn wrong(world: &World) -> Merchants {
+    let other = |merchant: &TestMerchant| TestMerchant { key: new_key(world), ..merchant.clone() };
+    let merchants: Vec<_> = world.merchants.iter().map(other).collect();
+    world::keys(&merchants, world.public)
+}
+
+/// Keys that WeChat does not know yet, beside those that it still signs with.
+fn ahead(world: &World) -> Merchants {
+    with_previous(world, |merchant| (new_key(world), merchant.key.clone()))
+}
+
+/// WeChat's keys, beside those that it signed with before.
+fn after(world: &World) -> Merchants {
+    with_previous(world, |merchant| (merchant.key.clone(), new_key(world)))
+}
+
+fn with_previous(world: &World, keys: impl Fn(&TestMerchant) -> (String, String)) -> Merchants {
+    let merchants = world.merchants.iter().map(|merchant| {
+        let (key, previous) = keys(merchant);
+        Merchant {
+            mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
+            appids: vec![AppId::parse(&*merchant.appid).unwrap()],
+            sign_type: merchant.sign_type,
+            notify_base_url: format!("http://{}", world.public),
+            key: ApiKey::parse(&key).unwrap(),
+            previous_key: Some(ApiKey::parse(&previous).unwrap()),
+            requests_per_second: Merchant::REQUESTS_PER_SECOND,
+        }
+    });
+    Merchants::of(merchants.collect()).unwrap()
+}
+
+/// Looks soon after a call without an outcome, and else practically never. The fifth failure,
+/// after which the looks become rare, is a quarter of a minute away.
+fn after_failures() -> CheckSchedule {
+    CheckSchedule {
+        payable_check_interval: Duration::from_secs(3600),
+        unknown_retry_first: Duration::from_secs(1),
+        ..CheckSchedule::default()
+    }
+}
+
+#[tokio::test]
+async fn previous_key_still_verifies() {
+    let world = World::start().await;
+    let mut orders = Vec::new();
+    for shop in [world.shop(), world.hmac_shop()] {
+        let number = Shop::number();
+        world.create_payable(&shop.order(&number, 9900)).await;
+        orders.push((shop, number));
+    }
+    world.keys.replace(&ahead(&world));
+    for (shop, number) in &orders {
+        world.pay(shop, number, &PayOptions::default());
+        world.wait_for_state(shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, PAID_BY_NOTIFY);
+    }
+    assert_eq!(world.count_notifications("bad_signature").await, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn order_waits_and_view_says_why_with_wrong_key() {
+    let world =
+        World::start_with(Options { schedule: Some(after_failures()), ..Options::default() }).await;
+    for shop in [world.shop(), world.hmac_shop()] {
+        world.keys.replace(&wrong(&world));
+        let number = Shop::number();
+        let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
+        assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
+        let said = view["gateway_message"].as_str().unwrap_or_default();
+        assert!(said.contains("签名错误"), "{view}");
+        assert_eq!(view.get("pay"), None);
+        assert_eq!(world.simulator.order(&shop.mch_id, &number), None);
+
+        world.keys.replace(&right(&world));
+        world.wait_for_state(&shop, &number, "payable").await;
+        let (_, view) = world.get(&shop, &number).await;
+        assert_eq!(view.get("gateway_message"), None, "{view}");
+        world.pay(&shop, &number, &PayOptions::default());
+        world.wait_for_state(&shop, &number, "paid").await;
+        assert_eq!(world.transitions(&number).await, PAID_BY_NOTIFY);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn payment_notified_during_wrong_key_is_found_later() {
+    let world =
+        World::start_with(Options { schedule: Some(after_failures()), ..Options::default() }).await;
+    let mut orders = Vec::new();
+    for shop in [world.shop(), world.hmac_shop()] {
+        let number = Shop::number();
+        world.create_payable(&shop.order(&number, 9900)).await;
+        orders.push((shop, number));
+    }
+    world.keys.replace(&wrong(&world));
+    for (shop, number) in &orders {
+        let body = world.unsent_notification(shop, number, PayOptions::default());
+        world.notify_ok(&shop.mch_id, &body).await;
+    }
+    eventually("bad signatures", async || {
+        (world.count_notifications("bad_signature").await == 2).then_some(())
+    })
+    .await;
+    let told = world.exception_events("-", 2).await;
+    assert!(told.iter().all(|event| event["exception"]["kind"] == "bad_signature"));
+    for (shop, number) in &orders {
+        assert_eq!(world.order_state(shop, number).await.as_deref(), Some("payable"));
+    }
+    world.keys.replace(&right(&world));
+    for (shop, number) in &orders {
+        world.wait_for_state(shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, PAID_BY_QUERY);
+        assert_eq!(world.exception_kinds(number).await, [""; 0]);
+    }
+    world.finish().await;
+}
+
+/// A key that stays wrong is not tried for ever; whoever mends it asks again.
+#[tokio::test]
+async fn permanently_wrong_key_makes_orders_unsettled() {
+    let world =
+        World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await;
+    let shop = world.shop();
+    let program = Program::of(&world);
+    let paid = Shop::number();
+    world.create_payable(&shop.order(&paid, 9900)).await;
+    world.keys.replace(&wrong(&world));
+    let new = Shop::number();
+    world.create(&shop.order(&new, 9900), Some(20)).await;
+    let body = world.unsent_notification(&shop, &paid, PayOptions::default());
+    world.notify_ok(&shop.mch_id, &body).await;
+    for number in [&paid, &new] {
+        let unsettled =
+            async || (world.exception_kinds(number).await == ["unsettled"]).then_some(());
+        eventually("unsettled", unsettled).await;
+    }
+    world.keys.replace(&right(&world));
+    for number in [&paid, &new] {
+        program.run_ok(&world, &["order", "requery", &shop.mch_id, number]).await;
+    }
+    world.wait_for_state(&shop, &paid, "paid").await;
+    world.wait_for_state(&shop, &new, "payable").await;
+    world.pay(&shop, &new, &PayOptions::default());
+    world.wait_for_state(&shop, &new, "paid").await;
+    for number in [&paid, &new] {
+        world.exception_events(number, 1).await;
+        let (_, view) = world.get(&shop, number).await;
+        assert_eq!(view["exceptions"], json!([]), "{view}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn key_changed_in_flight_loses_no_order() {
+    let options =
+        Options { workers: Some(2), schedule: Some(fast_schedule()), ..Options::default() };
+    let world = World::start_with(options).await;
+    let shop = world.hmac_shop();
+    let (early, late): (Vec<_>, Vec<_>) =
+        (0..20).map(|place| (place, Shop::number())).partition(|(place, _)| place % 2 == 0);
+    let orders: Vec<_> = early.iter().map(|(_, number)| shop.order(number, 9900)).collect();
+    join_all(orders.iter().map(|order| world.create_payable(order))).await;
+
+    // The file is changed first. Until WeChat follows, its notifications verify by the previous
+    // key, and no call of ours does.
+    world.keys.replace(&ahead(&world));
+    let accepted = join_all(late.iter().map(async |(_, number)| {
+        let (status, _) = world.create(&shop.order(number, 9900), None).await;
+        assert_eq!(status, 202);
+        world.wait_for_state(&shop, number, "created").await;
+    }));
+    for (_, number) in &early {
+        world.pay(&shop, number, &PayOptions::default());
+    }
+    accepted.await;
+    for (_, number) in &early {
+        world.wait_for_state(&shop, number, "paid").await;
+        assert_eq!(world.transitions(number).await, PAID_BY_NOTIFY);
+    }
+    world.keys.replace(&after(&world));
+    for (_, number) in &late {
+        // The shop asks again, as it would: a call may still be under way.
+        eventually("payable", async || {
+            let (status, view) = world.create(&shop.order(number, 9900), Some(20)).await;
+            assert!(status.is_success(), "{view}");
+            (view["state"] == "payable").then_some(())
+        })
+        .await;
+        world.pay(&shop, number, &PayOptions::default());
+    }
+    for (_, number) in &late {
+        world.wait_for_state(&shop, number, "paid").await;
+    }
+    assert_eq!(world.count_notifications("bad_signature").await, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn unusable_merchants_file_leaves_keys_in_force() {
+    let mut world = World::start().await;
+    let shop = world.shop();
+    let program = Program::of(&world);
+    let file = program.key_file(&shop.mch_id);
+    let key = std::fs::read_to_string(&file).unwrap();
+    world.stop_workers().await;
+    let worker = program.start_worker(&world).await;
+
+    let says = async |text: &str, times: usize| {
+        let said = || worker.log().matches(text).count();
+        eventually(text, async || (said() >= times).then_some(())).await;
+    };
+    std::fs::write(&file, "too short").unwrap();
+    worker.signal("HUP");
+    says("the merchants stay as they were", 1).await;
+    let number = Shop::number();
+    world.create_payable(&shop.order(&number, 9900)).await;
+    world.pay(&shop, &number, &PayOptions::default());
+    world.wait_for_state(&shop, &number, "paid").await;
+
+    std::fs::write(&file, new_key(&world)).unwrap();
+    worker.signal("HUP");
+    says("the merchants file was reread", 1).await;
+    let number = Shop::number();
+    let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
+    assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
+
+    std::fs::write(&file, &key).unwrap();
+    worker.signal("HUP");
+    says("the merchants file was reread", 2).await;
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let log = worker.stop().await;
+    let guilty = world.lines_with_secrets(log.lines()).await;
+    assert!(guilty.is_empty(), "{guilty:#?}");
+    world.finish().await;
+}

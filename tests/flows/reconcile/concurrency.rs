@@ -1,0 +1,126 @@
+//! Leases and permits of checks under way.
+
+use std::collections::BTreeSet;
+
+use harness::{Options, Shop, World, eventually};
+use serde_json::json;
+use simulator::{Api, Fault, PayOptions, Release};
+
+use super::{PAYABLE, STORY, is_untroubled, payable, unpublished};
+
+/// The numbers of the calls that are held.
+fn held_numbers(world: &World) -> Vec<String> {
+    world.simulator.held_calls().into_iter().filter_map(|call| call.out_trade_no).collect()
+}
+
+async fn all_are_due(world: &World) {
+    let due = "update orders set next_check_at = now()";
+    sqlx::query(due).execute(&world.environment.pool).await.unwrap();
+}
+
+async fn leases(world: &World) -> i64 {
+    let count = "select count(call_lease_until) from orders";
+    sqlx::query_scalar(count).fetch_one(&world.environment.pool).await.unwrap()
+}
+
+fn queries(world: &World) -> u64 {
+    world.simulator.request_counts().apis.get(&Api::Orderquery).map_or(0, |it| it.values().sum())
+}
+
+#[tokio::test]
+async fn order_is_checked_by_one_worker_at_a_time() {
+    let world = World::start_with(Options { workers: Some(3), ..Options::default() }).await;
+    let shop = world.shop();
+    let mut numbers = payable(&world, &shop, 45).await;
+    for number in &numbers {
+        world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
+    }
+    all_are_due(&world).await;
+    world.wait_for_held_calls(45).await;
+    assert_eq!(BTreeSet::from_iter(held_numbers(&world)).len(), 45);
+
+    // They are due again, and one more is; whoever looks finds only that one.
+    numbers.extend(payable(&world, &shop, 1).await);
+    world.inject_fault(Api::Orderquery, &numbers[45], Fault::HoldAfterCommit, 1);
+    all_are_due(&world).await;
+    world.wait_for_held_calls(46).await;
+    assert_eq!(queries(&world), 46);
+    for number in &numbers {
+        assert_eq!(world.calls(&shop, number).orderquery, 1, "{number}");
+        world.update_order_row(number, "next_check_at = now() + interval '1 hour'").await;
+    }
+    world.simulator.release(&Release::default());
+    eventually("every lease to be given back", async || (leases(&world).await == 0).then_some(()))
+        .await;
+    for number in &numbers {
+        assert_eq!(world.transitions(number).await, PAYABLE);
+        world.pay(&shop, number, &unpublished());
+    }
+    all_are_due(&world).await;
+    for number in &numbers {
+        world.expect_events(number, &STORY).await;
+        assert_eq!(world.calls(&shop, number).orderquery, 2, "{number}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn worker_checks_at_most_its_merchants_permits() {
+    /// Half of 32: there are two merchants.
+    const PLACES: usize = 16;
+    let world = World::start().await;
+    let shop = world.shop();
+    let numbers = payable(&world, &shop, PLACES + 8).await;
+    for number in &numbers {
+        world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
+    }
+    all_are_due(&world).await;
+    world.wait_for_held_calls(PLACES).await;
+    assert_eq!(leases(&world).await, 16, "it claims no more than it can look at");
+
+    // One is done and another one begun: it has looked again meanwhile, and found no other place.
+    let done = held_numbers(&world).remove(0);
+    world.simulator.release(&Release { out_trade_no: Some(done), ..Release::default() });
+    eventually("the next query", async || (queries(&world) == 17).then_some(())).await;
+    world.wait_for_held_calls(PLACES).await;
+    assert_eq!((leases(&world).await, queries(&world)), (16, 17));
+    eventually("the others", async || {
+        world.simulator.release(&Release::default());
+        (queries(&world) >= 24 && leases(&world).await == 0).then_some(())
+    })
+    .await;
+    for number in &numbers {
+        assert_eq!(world.transitions(number).await, PAYABLE);
+    }
+    world.finish().await;
+}
+
+/// The answer that never came was about an order that is settled meanwhile.
+#[tokio::test]
+async fn check_without_outcome_changes_no_paid_order() {
+    let world = World::start().await;
+    let shop = world.shop();
+    let [looked_at, called_about] = [Shop::number(), Shop::number()];
+    world.create_payable(&shop.order(&looked_at, 9900)).await;
+    world.inject_fault(Api::Orderquery, &looked_at, Fault::HoldAfterCommit, 1);
+    world.inject_fault(Api::Unifiedorder, &called_about, Fault::HoldAfterCommit, 1);
+    world.create(&shop.order(&called_about, 9900), None).await;
+    world.update_order_row(&looked_at, "next_check_at = now()").await;
+    world.wait_for_held_calls(2).await;
+    for number in [&looked_at, &called_about] {
+        world.pay(&shop, number, &PayOptions::default());
+        world.wait_for_state(&shop, number, "paid").await;
+    }
+    // They are never released: the calls are given up.
+    eventually("the calls to be over", async || (leases(&world).await == 0).then_some(())).await;
+    for number in [&looked_at, &called_about] {
+        let (_, view) = world.get(&shop, number).await;
+        assert_eq!((&view["state"], view.get("gateway_message")), (&json!("paid"), None));
+        assert!(
+            world.select_order::<bool>(number, "next_check_at is null").await,
+            "nothing to look for"
+        );
+        is_untroubled(&world, number).await;
+    }
+    world.finish().await;
+}

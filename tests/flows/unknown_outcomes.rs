@@ -1,0 +1,270 @@
+//! WeChat may have done it or not: the order stays `created`, whoever waits is told so, and the
+//! same order again replays the very same parameters until an answer can be believed.
+
+use futures_util::future::join_all;
+use harness::{Shop, World, eventually};
+use serde_json::{Value, json};
+use simulator::{Api, Fault, FaultPlan, PayOptions, PlannedFault, Release};
+
+/// Strikes the next unifiedorder calls about each of these numbers.
+fn inject_faults<'a>(world: &World, faults: impl IntoIterator<Item = (&'a str, Fault, u32)>) {
+    let planned = faults.into_iter().map(|(number, fault, times)| PlannedFault {
+        out_trade_no: Some(number.to_owned()),
+        ..PlannedFault::new(fault, times)
+    });
+    let plan = FaultPlan { unifiedorder: planned.collect(), ..FaultPlan::default() };
+    world.simulator.set_faults(plan).unwrap();
+}
+
+fn refusal(err_code: &str) -> Fault {
+    Fault::ErrCode {
+        err_code: err_code.to_owned(), err_code_des: "微信支付说：不知道".to_owned()
+    }
+}
+
+/// Creates an order whose outcome must stay unknown, and returns what WeChat is said to have said.
+async fn stays_created(world: &World, shop: &Shop, order: &Value, case: &str) -> String {
+    let number = order["out_trade_no"].as_str().unwrap();
+    let (status, view) = world.create(order, Some(20)).await;
+    assert_eq!(status.as_u16(), 202, "{case}: {view}");
+    assert_eq!((&view["state"], &view["seq"]), (&json!("created"), &json!(1)), "{case}");
+    for absent in ["pay", "prepay_id", "failure"] {
+        assert_eq!(view.get(absent), None, "{case}");
+    }
+    let message = view["gateway_message"].as_str().unwrap().to_owned();
+    assert!(message.len() > 5, "{case}: {message}");
+    let merchant = world.merchants.iter().find(|it| it.mch_id == shop.mch_id);
+    for secret in [&merchant.unwrap().key, &shop.openid, number] {
+        assert!(!message.contains(secret), "{case}: {message}");
+    }
+    for technical in ["sign=", "nonce_str", "http://", "</", "prepay"] {
+        assert!(!message.contains(technical), "{case}: {message}");
+    }
+
+    let (status, now) = world.get(shop, number).await;
+    assert_eq!((status.as_u16(), &now["state"]), (200, &json!("created")));
+    assert_eq!(now["gateway_message"], message.as_str(), "{case}");
+    assert_eq!(now["exceptions"], json!([]), "{case}");
+    assert_eq!(world.transitions(number).await, ["created by shop"], "{case}");
+    message
+}
+
+/// Asks for the same order again: it is payable, and then it is paid.
+async fn ends_paid(world: &World, shop: &Shop, order: &Value, case: &str) {
+    let number = order["out_trade_no"].as_str().unwrap();
+    let (status, view) = world.create(order, Some(20)).await;
+    assert_eq!(status.as_u16(), 200, "{case}: {view}");
+    assert_eq!(view["state"], "payable", "{case}");
+    assert!(view["pay"].is_object(), "{case}: {view}");
+    assert_eq!(view.get("gateway_message"), None, "{case}");
+    let gateway = world.simulator.order(&shop.mch_id, number).unwrap();
+    let issued = gateway.prepay_ids.last().unwrap();
+    assert_eq!(view["prepay_id"], issued.as_str(), "{case}: the last issued");
+
+    world.pay(shop, number, &PayOptions::default());
+    world.expect_events(number, &["order.created", "order.payable", "order.paid"]).await;
+}
+
+/// WeChat refuses a repetition that differs from what it has seen, with this code.
+fn never_differed(world: &World) {
+    let requests = world.simulator.request_counts();
+    let outcomes = &requests.apis[&Api::Unifiedorder];
+    assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn repeat_after_unknown_outcome_is_payable() {
+    let world = World::start().await;
+    let faults = [
+        Fault::DropBefore,
+        Fault::DropAfterCommit,
+        Fault::SystemError,
+        Fault::SystemErrorAfterCommit,
+        Fault::Status5xx,
+        Fault::Html,
+        Fault::Empty,
+        Fault::Truncated,
+        Fault::BadSignature,
+        Fault::MissingSignature,
+        Fault::OtherOrder,
+        Fault::FrequencyLimited,
+        Fault::ReturnFail("系统繁忙".to_owned()),
+    ];
+    for shop in [world.shop(), world.hmac_shop()] {
+        for fault in &faults {
+            let case = format!("{fault:?} at {}", shop.mch_id);
+            let number = Shop::number();
+            let mut order = shop.order(&number, 9900);
+            order["attach"] = json!("a&b <c> 极");
+            inject_faults(&world, [(&*number, fault.clone(), 1)]);
+            stays_created(&world, &shop, &order, &case).await;
+            ends_paid(&world, &shop, &order, &case).await;
+            let calls = world.simulator.calls(&shop.mch_id, &number);
+            assert_eq!(calls.unifiedorder, 2, "{case}");
+        }
+    }
+    never_differed(&world);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn temporary_refusal_fails_no_order() {
+    let world = World::start().await;
+    let shop = world.shop();
+    for err_code in [
+        "SYSTEMERROR",
+        "ORDERPAID",
+        "OUT_TRADE_NO_USED",
+        "INVALID_REQUEST",
+        "NOTENOUGH",
+        "A_CODE_OF_TOMORROW",
+    ] {
+        let number = Shop::number();
+        let order = shop.order(&number, 9900);
+        inject_faults(&world, [(&*number, refusal(err_code), 1)]);
+        let message = stays_created(&world, &shop, &order, err_code).await;
+        assert!(message.contains(err_code), "{message}");
+        assert!(message.contains("微信支付说：不知道"), "{message}");
+        ends_paid(&world, &shop, &order, err_code).await;
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn wechats_text_is_passed_on() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+    let text = "time_expire时间过短，刷卡至少1分钟，其他5分钟";
+    inject_faults(&world, [(&*number, Fault::ReturnFail(text.to_owned()), 1)]);
+    let message = stays_created(&world, &shop, &order, "return_code FAIL").await;
+    assert!(message.contains(text), "{message}");
+    ends_paid(&world, &shop, &order, "return_code FAIL").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn parameters_stay_equal_over_unknown_outcomes() {
+    let world = World::start().await;
+    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+    inject_faults(
+        &world,
+        [
+            (&*number, Fault::Truncated, 1),
+            (&*number, Fault::DropAfterCommit, 2),
+            (&*number, Fault::Html, 1),
+        ],
+    );
+    for attempt in 1..=4 {
+        stays_created(&world, &shop, &order, &format!("attempt {attempt}")).await;
+    }
+    // Neither the address nor an expiry that is left out is taken from the repeat.
+    let mut elsewhere = order.clone();
+    elsewhere["spbill_create_ip"] = json!("198.51.100.7");
+    ends_paid(&world, &shop, &elsewhere, "the last attempt").await;
+    assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 5);
+    never_differed(&world);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn other_order_under_unknown_number_is_conflict() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+    inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
+    stays_created(&world, &shop, &order, "dropped").await;
+    let books = world.ledger_rows().await;
+
+    let (status, problem) = world.create(&shop.order(&number, 1), Some(20)).await;
+    assert_eq!((status.as_u16(), &problem["state"]), (409, &json!("created")));
+    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
+    world.wait_for_event(&number, "order.rejected").await;
+    ends_paid(&world, &shop, &order, "after the conflict").await;
+    never_differed(&world);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn payment_may_arrive_before_create_outcome() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+    inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
+    stays_created(&world, &shop, &order, "dropped").await;
+    let paid = world.pay(&shop, &number, &PayOptions::default());
+    world.wait_for_event(&number, "order.paid").await;
+    assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
+
+    let (status, view) = world.create(&order, Some(20)).await;
+    assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
+    assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
+    assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn payment_may_arrive_during_create_call() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+    inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
+    let asked = world.create(&order, Some(20));
+    let meanwhile = async {
+        eventually("the answer to be held", async || {
+            (!world.simulator.held_calls().is_empty()).then_some(())
+        })
+        .await;
+        world.pay(&shop, &number, &PayOptions::default());
+        world.wait_for_state(&shop, &number, "paid").await;
+        world.simulator.release(&Release::default());
+    };
+    let ((status, view), ()) = futures_util::join!(asked, meanwhile);
+    assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
+    assert_eq!(view.get("pay"), None, "nobody shall pay twice");
+    world.wait_for_event(&number, "order.paid").await;
+    assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
+    let (_, now) = world.get(&shop, &number).await;
+    assert_eq!(now["exceptions"], json!([]));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn call_without_answer_is_settled_by_repeat() {
+    let world = World::start().await;
+    let (shop, number) = (world.shop(), Shop::number());
+    let order = shop.order(&number, 9900);
+    inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
+    stays_created(&world, &shop, &order, "held").await;
+    ends_paid(&world, &shop, &order, "held").await;
+    never_differed(&world);
+    world.simulator.release(&Release::default());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn slow_call_delays_no_other_order() {
+    let world = World::start().await;
+    let (shop, slow) = (world.shop(), Shop::number());
+    let order = shop.order(&slow, 9900);
+    inject_faults(&world, [(&*slow, Fault::Hold, 1)]);
+    let is_held = || {
+        let held = world.simulator.held_calls();
+        held.iter().any(|call| call.out_trade_no.as_ref() == Some(&slow))
+    };
+    let others = async {
+        eventually("the call to be held", async || is_held().then_some(())).await;
+        let orders: Vec<_> = (1..=20).map(|fee| shop.order(&Shop::number(), fee)).collect();
+        join_all(orders.iter().map(|order| world.create_payable(order))).await;
+        assert!(is_held(), "the others did not wait for it");
+        assert_eq!(world.order_state(&shop, &slow).await.unwrap(), "created");
+        world.simulator.release(&Release::default());
+    };
+    let ((status, view), ()) = futures_util::join!(world.create(&order, Some(20)), others);
+    // 202 where the others took so long that the call was given up.
+    assert!([200, 202].contains(&status.as_u16()), "{status} {view}");
+    ends_paid(&world, &shop, &order, "slow").await;
+    world.finish().await;
+}
