@@ -1,40 +1,51 @@
-//! Problems as HTTP answers, and the few that only HTTP has.
+//! Errors of the private API, as problems of RFC 9457.
 
-use axum::{
-    http::{
-        HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
-    },
-    response::{IntoResponse, Response},
-};
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use broker::PublishError;
 use orders::{FieldProblem, Problem};
 
-use crate::body::{BODY_BYTES_MAX, BodyError};
+use crate::http::body::{BODY_BYTES_MAX, BodyError};
 
 /// A [`Problem`] as the answer to a request.
 #[derive(Debug)]
-pub(crate) struct Declined(Box<Problem>);
+pub(crate) struct ApiError(Box<Problem>);
 
-impl From<Problem> for Declined {
+impl ApiError {
+    pub(crate) fn invalid_header(error: FieldProblem) -> Self {
+        let problem = Problem::new("invalid-header", "a header breaks its rule", 400);
+        Self::from(Problem { errors: vec![error], ..problem })
+    }
+
+    pub(crate) fn no_route() -> Self {
+        Self::from(Problem::new("no-route", "nothing is served under this path", 404))
+    }
+
+    pub(crate) fn wrong_method() -> Self {
+        Self::from(Problem::new("wrong-method", "this path does not take this method", 405))
+    }
+}
+
+impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self(Box::new(problem))
     }
 }
 
-impl From<BodyError> for Declined {
+impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         Self::from(match error {
             BodyError::TooLarge => Problem::too_large(BODY_BYTES_MAX),
-            BodyError::TooSlow => Problem::new("too-slow", "the body took too long", 408),
-            BodyError::Encoded => Problem::malformed("a compressed body is not read"),
-            BodyError::Broken => Problem::malformed("the body did not arrive whole"),
+            BodyError::TooSlow => Problem::new("too-slow", "the body took too long to arrive", 408),
+            BodyError::Encoded => Problem::malformed("send the body without a content-encoding"),
+            BodyError::Broken => Problem::malformed("the body is incomplete"),
         })
     }
 }
 
-/// Of a command.
-impl From<PublishError> for Declined {
+impl From<PublishError> for ApiError {
     fn from(error: PublishError) -> Self {
         Self::from(match error {
             PublishError::NotSent(reason) => Problem::not_accepted(reason.to_string()),
@@ -44,29 +55,11 @@ impl From<PublishError> for Declined {
     }
 }
 
-impl Declined {
-    /// A header that breaks its rule.
-    pub(crate) fn header(error: FieldProblem) -> Self {
-        let problem = Problem::new("invalid-header", "a header breaks its rule", 400);
-        Self::from(Problem { errors: vec![error], ..problem })
-    }
-
-    /// There is nothing under this path.
-    pub(crate) fn no_route() -> Self {
-        Self::from(Problem::new("no-route", "nothing is served under this path", 404))
-    }
-
-    /// The path is right and the method is not.
-    pub(crate) fn wrong_method() -> Self {
-        Self::from(Problem::new("wrong-method", "this path does not take this method", 405))
-    }
-}
-
-impl IntoResponse for Declined {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, axum::Json(self.0)).into_response();
+        let mut response = (status, Json(self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match status {
@@ -89,17 +82,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_have_been_written_is_unknown() {
-        let of = |error| Declined::from(error).0.status;
-        assert_eq!(of(PublishError::Unknown), 504);
-        assert_eq!(of(PublishError::Refused), 503);
+    fn only_what_may_have_been_published_is_unknown() {
+        let status = |error| ApiError::from(error).0.status;
+        assert_eq!(status(PublishError::Unknown), 504);
+        assert_eq!(status(PublishError::Refused), 503);
         for reason in [
             NotSentReason::NoBroker,
             NotSentReason::Blocked,
             NotSentReason::Full,
             NotSentReason::TooLate,
         ] {
-            assert_eq!(of(PublishError::NotSent(reason)), 503);
+            assert_eq!(status(PublishError::NotSent(reason)), 503);
         }
     }
 }

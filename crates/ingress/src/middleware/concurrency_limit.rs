@@ -1,42 +1,36 @@
-//! A bound on the requests in flight: one more is turned away at once instead of making all the
+//! A bound on the requests in flight. A further one is refused at once, instead of making all the
 //! others late.
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use service::metrics::names;
 use tokio::sync::Semaphore;
 
 #[derive(Clone)]
-pub(crate) struct Admission {
+pub(crate) struct ConcurrencyLimit {
     permits: Arc<Semaphore>,
     reason: &'static str,
-    decline: fn() -> Response,
+    refuse: fn() -> Response,
 }
 
-impl Admission {
-    /// `reason` is the label under which the requests turned away are counted.
-    pub(crate) fn new(
-        requests_max: usize,
-        reason: &'static str,
-        decline: fn() -> Response,
-    ) -> Self {
-        Self { permits: Arc::new(Semaphore::new(requests_max)), reason, decline }
+impl ConcurrencyLimit {
+    /// `reason` is the label under which refused requests are counted.
+    pub(crate) fn new(requests_max: usize, reason: &'static str, refuse: fn() -> Response) -> Self {
+        Self { permits: Arc::new(Semaphore::new(requests_max)), reason, refuse }
     }
 }
 
-/// Middleware.
-pub(crate) async fn admit(
-    State(admission): State<Admission>,
+pub(crate) async fn limit_concurrency(
+    State(limit): State<ConcurrencyLimit>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Ok(_permit) = admission.permits.try_acquire() else {
-        metrics::counter!(service::metrics::names::SHED, "reason" => admission.reason).increment(1);
-        return (admission.decline)();
+    let Ok(_permit) = limit.permits.try_acquire() else {
+        metrics::counter!(names::SHED, "reason" => limit.reason).increment(1);
+        return (limit.refuse)();
     };
     next.run(request).await
 }

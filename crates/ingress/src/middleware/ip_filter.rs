@@ -1,59 +1,42 @@
-//! Who may use the public listener, and how often.
+//! Which sources may use the public listener.
 
-use std::{num::NonZeroU32, sync::Arc, time::Instant};
+use std::sync::Arc;
 
-use axum::{
-    Extension,
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
 use service::metrics::names;
 
-use crate::{
-    Networks,
-    rate::SourceRate,
-    routes::notify,
-    source::{Peer, Source},
-};
+use crate::Networks;
+use crate::http::source::{Peer, Source};
+use crate::notify_response;
 
-pub(crate) struct Gate {
+pub(crate) struct IpFilter {
     trusted_proxies: Networks,
     allowed: Option<Networks>,
-    rate: SourceRate,
 }
 
-impl Gate {
-    pub(crate) fn new(
-        trusted_proxies: Networks,
-        allowed: Option<Networks>,
-        per_second: NonZeroU32,
-    ) -> Self {
-        Self { trusted_proxies, allowed, rate: SourceRate::new(per_second) }
+impl IpFilter {
+    pub(crate) fn new(trusted_proxies: Networks, allowed: Option<Networks>) -> Self {
+        Self { trusted_proxies, allowed }
     }
 }
 
-/// Middleware: 403, 429, or a [`Source`] for the handlers. A body is not waited for: whoever is
-/// turned away here gets as little of us as possible.
-pub(crate) async fn pass(
-    State(gate): State<Arc<Gate>>,
+/// Answers 403, or adds a [`Source`] for what follows. Does not wait for the body: a source that is
+/// refused here costs as little as possible.
+pub(crate) async fn filter_source(
+    State(filter): State<Arc<IpFilter>>,
     Extension(peer): Extension<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let source = Source::of(peer, request.headers(), &gate.trusted_proxies);
-    if gate.allowed.as_ref().is_some_and(|allowed| !allowed.contain(source.0)) {
-        count("public_not_allowed");
-        return notify::not_allowed();
-    }
-    if !gate.rate.take(source, Instant::now()) {
-        count("public_rate");
-        return notify::too_many();
+    let source = Source::of(peer, request.headers(), &filter.trusted_proxies);
+    if filter.allowed.as_ref().is_some_and(|allowed| !allowed.contains(source.0)) {
+        metrics::counter!(names::SHED, "reason" => "public_not_allowed").increment(1);
+        return notify_response::fail(StatusCode::FORBIDDEN, "not allowed");
     }
     request.extensions_mut().insert(source);
     next.run(request).await
-}
-
-fn count(reason: &'static str) {
-    metrics::counter!(names::SHED, "reason" => reason).increment(1);
 }
