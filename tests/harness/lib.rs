@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a failure is a panic")]
 
 pub mod amqp;
+pub mod environment;
 pub mod events;
 pub mod invariants;
 pub mod logs;
@@ -15,7 +16,6 @@ pub mod proxy;
 pub mod reconciler;
 pub mod secrets;
 pub mod servers;
-pub mod services;
 pub mod shop;
 pub mod tables;
 pub mod wait;

@@ -19,9 +19,9 @@ use uuid::Uuid;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
 use worker::{CheckSchedule, DatabaseUrl, GatewayLimits, Merchant, Merchants};
 
+use crate::environment::TestEnvironment;
 use crate::events::EventRecorder;
 use crate::logs::Watch;
-use crate::services::TestEnvironment;
 use crate::{Shop, eventually};
 
 /// A merchant made for one test, its key and its payer drawn at random so that they can be
@@ -178,7 +178,7 @@ impl World {
     pub async fn start_with(options: Options) -> Self {
         let logs = Watch::start();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut environment = TestEnvironment::make(options.database_admin_url).await;
+        let mut environment = TestEnvironment::create(options.database_admin_url).await;
         if !options.unmigrated {
             worker::migrate(&environment.database_url).await.unwrap();
         }
