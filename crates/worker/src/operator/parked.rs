@@ -1,6 +1,7 @@
-//! `parked`: what waits for a human in the broker. Bodies are never shown.
+//! `parked`: the messages that wait for an operator in the dead-letter queues. Bodies are never
+//! shown.
 
-mod words;
+mod format;
 
 use std::process::ExitCode;
 
@@ -8,26 +9,27 @@ use broker::{Delivery, ParkedBatch, ParkedMessage, ParkedQueue};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use orders::OrderKey;
-use worker::store::{OperatorAction, Store};
 
-use super::output::{plain, print, table};
+use super::args;
+use super::output::{counted, plain, print, table};
 use super::{FAILED, action, broker_config, store};
-use words::{order_of, row, sha256, shown};
+use crate::store::{OperatorAction, Store};
+use format::{format_message, order_of, row, sha256};
 
-/// Places that are named when there are several.
-const PLACES_MAX: usize = 10;
+/// Positions that are listed when several messages match.
+const POSITIONS_MAX: usize = 10;
 
 #[derive(Subcommand)]
 pub(crate) enum ParkedVerb {
-    /// List what waits, oldest first
+    /// List parked messages, oldest first
     List {
-        /// orders, notifications or unrouted; all of them unless given
+        /// orders, notifications or unrouted; all of them by default
         #[arg(value_parser = queue)]
         queue: Option<ParkedQueue>,
     },
     /// Show one message without its body
-    Show(Which),
-    /// Send one, or all, to where it came from, as a first attempt
+    Show(MessageArguments),
+    /// Send one message, or all of a queue, to where it came from, as a first attempt
     Replay {
         /// orders, notifications or unrouted
         #[arg(value_parser = queue)]
@@ -39,10 +41,10 @@ pub(crate) enum ParkedVerb {
         #[arg(long)]
         all: bool,
     },
-    /// Throw one away
+    /// Discard one message for good
     Discard {
         #[command(flatten)]
-        which: Which,
+        which: MessageArguments,
         /// Why
         #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
         reason: String,
@@ -50,7 +52,7 @@ pub(crate) enum ParkedVerb {
 }
 
 #[derive(Args)]
-pub(crate) struct Which {
+pub(crate) struct MessageArguments {
     /// orders, notifications or unrouted
     #[arg(value_parser = queue)]
     queue: ParkedQueue,
@@ -64,23 +66,21 @@ pub(crate) async fn run(verb: ParkedVerb) -> anyhow::Result<ExitCode> {
         ParkedVerb::Show(which) => show(&which).await,
         ParkedVerb::Replay { queue, id, all: _ } => {
             let store = store()?;
-            with_parked_batch(queue, async |batch| {
-                replay(&store, batch, queue, id.as_deref()).await
-            })
-            .await
+            let replay =
+                async |batch: &mut ParkedBatch| replay(&store, batch, queue, id.as_deref()).await;
+            with_batch(queue, replay).await
         }
         ParkedVerb::Discard { which, reason } => {
             let store = store()?;
-            with_parked_batch(which.queue, async |batch| {
-                discard(&store, batch, &which, &reason).await
-            })
-            .await
+            let discard =
+                async |batch: &mut ParkedBatch| discard(&store, batch, &which, &reason).await;
+            with_batch(which.queue, discard).await
         }
     }
 }
 
-/// Does something with the messages of a queue, and puts those back that are still there then.
-async fn with_parked_batch(
+/// Takes the messages of a queue, acts on them, and requeues those that are left.
+async fn with_batch(
     queue: ParkedQueue,
     act: impl AsyncFnOnce(&mut ParkedBatch) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
@@ -92,11 +92,12 @@ async fn with_parked_batch(
 
 async fn list(queue: Option<ParkedQueue>) -> anyhow::Result<ExitCode> {
     let queues = queue.map_or_else(|| ParkedQueue::ALL.to_vec(), |queue| vec![queue]);
-    let (mut rows, mut beyond) = (Vec::new(), 0);
+    let mut rows = Vec::new();
+    let mut remaining = 0;
     for queue in queues {
-        with_parked_batch(queue, async |batch| {
+        with_batch(queue, async |batch| {
             rows.extend(batch.messages().map(|message| row(queue, message)));
-            beyond += batch.remaining();
+            remaining += batch.remaining();
             Ok(ExitCode::SUCCESS)
         })
         .await?;
@@ -107,19 +108,18 @@ async fn list(queue: Option<ParkedQueue>) -> anyhow::Result<ExitCode> {
     }
     let head = ["QUEUE", "#", "ID", "PARKED", "ATTEMPT", "KEY", "BYTES", "ORDER", "REASON"];
     print(&table(head, &rows))?;
-    if beyond > 0 {
-        eprintln!("{beyond} more lie behind these");
+    if remaining > 0 {
+        eprintln!("{remaining} more are parked behind these");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(which: &Which) -> anyhow::Result<ExitCode> {
-    with_parked_batch(which.queue, async |batch| {
-        let Some(position) = one(batch, &which.id) else {
+async fn show(which: &MessageArguments) -> anyhow::Result<ExitCode> {
+    with_batch(which.queue, async |batch| {
+        let Some(message) = find_one(batch, &which.id) else {
             return Ok(FAILED);
         };
-        let found = batch.messages().find(|message| message.position == position);
-        print(&found.map(|message| shown(which.queue, message)).unwrap_or_default())?;
+        print(&format_message(which.queue, message))?;
         Ok(ExitCode::SUCCESS)
     })
     .await
@@ -132,28 +132,30 @@ async fn replay(
     id: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
     let positions: Vec<usize> = match id {
-        Some(id) => match one(batch, id) {
-            Some(position) => vec![position],
+        Some(id) => match find_one(batch, id) {
+            Some(message) => vec![message.position],
             None => return Ok(FAILED),
         },
         None => batch.messages().map(|message| message.position).collect(),
     };
-    let (mut sent, mut left) = (0, 0);
+    let mut sent = 0;
+    let mut left = 0;
     for position in positions {
         let found = batch.messages().find(|message| message.position == position);
         let Some(message) = found.filter(|message| message.is_replayable) else {
             left += 1;
             continue;
         };
-        store.record_action(&act("parked replay", queue, message, None)).await?;
-        match batch.replay(position).await? {
-            true => sent += 1,
-            false => left += 1,
+        store.record_action(&message_action("parked replay", queue, message, None)).await?;
+        if batch.replay(position).await? {
+            sent += 1;
+        } else {
+            left += 1;
         }
     }
-    print(&format!("{sent} sent on their way again\n"))?;
+    print(&format!("{} sent again\n", counted(sent, "message")))?;
     if left > 0 {
-        eprintln!("{left} left: nothing is bound for their routing keys");
+        eprintln!("{} left: no queue is bound for the routing key", counted(left, "message"));
     }
     Ok(if sent == 0 { FAILED } else { ExitCode::SUCCESS })
 }
@@ -161,48 +163,46 @@ async fn replay(
 async fn discard(
     store: &Store,
     batch: &mut ParkedBatch,
-    which: &Which,
+    which: &MessageArguments,
     reason: &str,
 ) -> anyhow::Result<ExitCode> {
-    let Some(position) = one(batch, &which.id) else {
+    let Some(message) = find_one(batch, &which.id) else {
         return Ok(FAILED);
     };
-    let Some(message) = batch.messages().find(|message| message.position == position) else {
-        return Ok(FAILED);
-    };
-    let action = act("parked discard", which.queue, message, Some(reason));
-    let what = shown(which.queue, message);
+    let position = message.position;
+    let description = format_message(which.queue, message);
+    let action = message_action("parked discard", which.queue, message, Some(reason));
     store.record_action(&action).await?;
     batch.discard(position).await?;
-    print(&format!("thrown away:\n{what}"))?;
+    print(&format!("discarded:\n{description}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The position of the message that is meant; says so when there is not one.
-fn one(batch: &ParkedBatch, id: &str) -> Option<usize> {
+/// The message with this id. Prints why when there is not exactly one.
+fn find_one<'a>(batch: &'a ParkedBatch, id: &str) -> Option<&'a ParkedMessage> {
     let wanted = id.strip_prefix('#').and_then(|position| position.parse::<usize>().ok());
-    let is_meant = |message: &&ParkedMessage| match wanted {
+    let matches = |message: &&ParkedMessage| match wanted {
         Some(position) => message.position == position,
         None => {
             let delivery = &message.delivery;
             delivery.message_id_text.as_deref() == Some(id) || sha256(delivery) == id
         }
     };
-    let found: Vec<usize> = batch.messages().filter(is_meant).map(|it| it.position).collect();
+    let found: Vec<&ParkedMessage> = batch.messages().filter(matches).collect();
     match found[..] {
-        [position] => return Some(position),
+        [message] => return Some(message),
         [] => eprintln!("no such message is parked there"),
         _ => {
-            let some = found.iter().take(PLACES_MAX).map(|place| format!("#{place}"));
+            let some = found.iter().take(POSITIONS_MAX).map(|it| format!("#{}", it.position));
             let some = some.collect::<Vec<_>>().join(", ");
-            eprintln!("{} have this id; give the place of one: {some}", found.len());
+            eprintln!("{} messages have this id; give the position of one: {some}", found.len());
         }
     }
     None
 }
 
-/// What is done to a message, under the order it is about, where that is known.
-fn act(
+/// An action on a message. Its subject begins with the order, if the message is about one.
+fn message_action(
     verb: &'static str,
     queue: ParkedQueue,
     message: &ParkedMessage,
@@ -217,8 +217,7 @@ fn act(
 }
 
 fn order_key(delivery: &Delivery) -> Option<OrderKey> {
-    let text = order_of(delivery)?;
-    super::events::order_key(&text).ok()
+    args::order_key(&order_of(delivery)?).ok()
 }
 
 fn queue(text: &str) -> Result<ParkedQueue, &'static str> {

@@ -1,13 +1,13 @@
-//! A parked message in words: everything but its body.
+//! The text of a parked message: everything but its body.
 
 use broker::{Delivery, ParkedMessage, ParkedQueue};
+use service::hex;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::operator::output::{or_dash, pairs, plain, utc};
 
-/// One line of a list.
 pub(super) fn row(queue: ParkedQueue, message: &ParkedMessage) -> [String; 9] {
     let delivery = &message.delivery;
     [
@@ -27,8 +27,8 @@ fn reason(queue: ParkedQueue, message: &ParkedMessage) -> String {
     match (message.delivery.header("parked_reason"), queue) {
         (Some(reason), _) => plain(reason),
         (None, ParkedQueue::Unrouted) if message.is_replayable => "its binding was missing".into(),
-        (None, ParkedQueue::Unrouted) => "nothing is bound for it".into(),
-        // The broker itself parks for this reason alone.
+        (None, ParkedQueue::Unrouted) => "no queue is bound for it".into(),
+        // The broker itself parks for this reason only.
         (None, _) if message.delivery.header("x-first-death-reason").is_some() => {
             "delivered too often".into()
         }
@@ -36,15 +36,14 @@ fn reason(queue: ParkedQueue, message: &ParkedMessage) -> String {
     }
 }
 
-/// The time in the header, which anybody may have written.
+/// The time in the header, which anyone may have written.
 fn parked_at(delivery: &Delivery) -> String {
     let given = delivery.header("parked_at");
     let time = given.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     time.map_or_else(|| or_dash(given), utc)
 }
 
-/// All of it but the body.
-pub(super) fn shown(queue: ParkedQueue, message: &ParkedMessage) -> String {
+pub(super) fn format_message(queue: ParkedQueue, message: &ParkedMessage) -> String {
     let delivery = &message.delivery;
     pairs(&[
         ("queue", format!("{queue}, #{}", message.position)),
@@ -61,16 +60,16 @@ pub(super) fn shown(queue: ParkedQueue, message: &ParkedMessage) -> String {
     ])
 }
 
-/// `mch_id/out_trade_no` as a JSON body has them, right or wrong.
+/// `mch_id/out_trade_no` as a JSON body has them, valid or not.
 pub(super) fn order_of(delivery: &Delivery) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(&delivery.body).ok()?;
     let text = |name: &str| body.get(name).and_then(|value| value.as_str()).unwrap_or("?");
     Some(format!("{}/{}", text("mch_id"), text("out_trade_no")))
 }
 
-/// Tells bodies apart.
+/// Identifies a body.
 pub(super) fn sha256(delivery: &Delivery) -> String {
-    Sha256::digest(&delivery.body).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(&delivery.body))
 }
 
 #[cfg(test)]
@@ -78,13 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_body_only_the_number_is_read() {
+    fn of_a_body_only_the_order_number_is_shown() {
         let delivery = |body: &'static str| Delivery::new("order.create", body.as_bytes());
         let body = r#"{"mch_id":"1900000109","out_trade_no":"SO-0001","openid":"oSecret"}"#;
         assert_eq!(order_of(&delivery(body)).as_deref(), Some("1900000109/SO-0001"));
         assert_eq!(order_of(&delivery(r#"{"mch_id":7}"#)).as_deref(), Some("?/?"));
         assert_eq!(order_of(&delivery("<xml/>")), None);
         let message = ParkedMessage { position: 3, delivery: delivery(body), is_replayable: true };
-        assert!(!shown(ParkedQueue::Orders, &message).contains("oSecret"));
+        assert!(!format_message(ParkedQueue::Orders, &message).contains("oSecret"));
     }
 }
