@@ -139,22 +139,22 @@ async fn fault_server(system: &System, blow: ServerBlow, lasting: Duration) {
         ServerBlow::RabbitFreeze => {
             servers.freeze(Server::RabbitMq);
             sleep(lasting).await;
-            servers.thaw(Server::RabbitMq);
+            servers.resume(Server::RabbitMq);
         }
         ServerBlow::RabbitAlarm => {
-            servers.ctl(&["set_vm_memory_high_watermark", "0.000001"]).await;
+            servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.000001"]).await;
             sleep(lasting).await;
-            servers.ctl(&["set_vm_memory_high_watermark", "0.4"]).await;
+            servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.4"]).await;
         }
         ServerBlow::RabbitQueueDeleted(queue) => {
             *system.lost.lock().unwrap() = Some(OffsetDateTime::now_utc());
             let name = format!("{}.{queue}", system.namespace);
             // Gone already, when an earlier blow took it and nobody has declared it since.
-            let _ = servers.try_ctl(&["delete_queue", &name]).await;
+            let _ = servers.try_rabbitmqctl(&["delete_queue", &name]).await;
         }
         ServerBlow::RabbitDataLost => {
             *system.lost.lock().unwrap() = Some(OffsetDateTime::now_utc());
-            servers.lose_broker_data().await;
+            servers.delete_broker_data().await;
             let before = system.events.connections();
             system.servers_up().await;
             system.events.wait_until_reconnected(before).await;
@@ -171,7 +171,7 @@ async fn fault_server(system: &System, blow: ServerBlow, lasting: Duration) {
         ServerBlow::PostgresFreeze => {
             servers.freeze(Server::Postgres);
             sleep(lasting).await;
-            servers.thaw(Server::Postgres);
+            servers.resume(Server::Postgres);
         }
         ServerBlow::PostgresLocked => locked(system, lasting).await,
         ServerBlow::PostgresSlowCommits => {

@@ -175,7 +175,7 @@ impl<'a> Shops<'a> {
     }
 
     async fn try_publish(&self, body: String) -> lapin::Result<bool> {
-        let url = harness::services::through(
+        let url = harness::environment::with_address(
             self.system.servers.url(harness::servers::Server::RabbitMq),
             self.system.wires.shop_to_rabbit.address,
         );

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use broker::Namespace;
 use harness::TestMerchant;
+use harness::environment::with_address;
 use harness::events::EventRecorder;
 use harness::merchants::simulator_config;
 use harness::proxy::{Proxy, Way};
 use harness::servers::{Server, Servers};
-use harness::services::through;
 use simulator::{Handle, Simulator};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use time::OffsetDateTime;
@@ -121,8 +121,8 @@ impl System {
             let to_postgres = wires.worker_to_postgres[at].address;
             let to_rabbit = wires.worker_to_rabbit[at].address;
             let variables = vec![
-                ("WXPAY_DATABASE_URL", through(database.clone(), to_postgres).to_string()),
-                ("WXPAY_AMQP_URL", through(amqp.clone(), to_rabbit).to_string()),
+                ("WXPAY_DATABASE_URL", with_address(database.clone(), to_postgres).to_string()),
+                ("WXPAY_AMQP_URL", with_address(amqp.clone(), to_rabbit).to_string()),
                 ("WXPAY_MERCHANTS_FILE", merchants_file.to_str().unwrap().to_owned()),
                 ("WXPAY_GATEWAY_URL", format!("http://{}", wires.to_gateway.address)),
                 ("WXPAY_GATEWAY_BACKUP_URL", format!("http://{}", wires.to_backup.address)),
@@ -135,7 +135,7 @@ impl System {
             let name = format!("ingress-{at}");
             let to_rabbit = wires.ingress_to_rabbit[at].address;
             let variables = vec![
-                ("WXPAY_AMQP_URL", through(amqp.clone(), to_rabbit).to_string()),
+                ("WXPAY_AMQP_URL", with_address(amqp.clone(), to_rabbit).to_string()),
                 ("WXPAY_PUBLIC_ADDR", public[at].to_string()),
                 ("WXPAY_PRIVATE_ADDR", private[at].to_string()),
                 ("WXPAY_LOG", "debug".to_owned()),
@@ -144,7 +144,7 @@ impl System {
         });
         let (workers, ingresses) = (workers.collect::<Vec<_>>(), ingresses.collect::<Vec<_>>());
         let namespace = Namespace::parse("wxpay").unwrap();
-        let shop_amqp = through(amqp, wires.shop_to_rabbit.address).to_string();
+        let shop_amqp = with_address(amqp, wires.shop_to_rabbit.address).to_string();
         let events = EventRecorder::start(shop_amqp, &namespace);
         for process in workers.iter().chain(&ingresses) {
             process.start(HURRY);

@@ -3,9 +3,9 @@
 
 use futures_util::future::join_all;
 use futures_util::join;
+use harness::environment::{amqp_address, amqp_url_through};
 use harness::problem::{declined, kind_of};
 use harness::proxy::Proxy;
-use harness::services::{amqp_address, amqp_url_through};
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;

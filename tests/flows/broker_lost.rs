@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use harness::amqp::Amqp;
+use harness::environment::with_address;
 use harness::program::Program;
 use harness::proxy::Proxy;
 use harness::servers::{Server, Servers};
-use harness::services::through;
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -58,7 +58,7 @@ async fn stored(world: &World, number: &str) -> HashSet<String> {
 async fn broker_that_lost_its_data_costs_no_order() {
     let servers = Servers::start().await;
     let proxy = Proxy::to(servers.address(Server::RabbitMq), true).await;
-    let amqp_text = through(servers.url(Server::RabbitMq), proxy.address).to_string();
+    let amqp_text = with_address(servers.url(Server::RabbitMq), proxy.address).to_string();
     let mut world = World::start_with(Options {
         workers: Some(2),
         amqp_text: Some(amqp_text),
@@ -91,7 +91,7 @@ async fn broker_that_lost_its_data_costs_no_order() {
     let accepted_number = accepted["out_trade_no"].as_str().unwrap();
     assert_eq!(world.create(&accepted, None).await.0, StatusCode::ACCEPTED);
 
-    servers.lose_broker_data().await;
+    servers.delete_broker_data().await;
     world.expect_lost_notifications();
     // Workers without a broker still ask WeChat, and keep what they have to tell.
     for _ in 0..2 {
@@ -130,8 +130,8 @@ async fn broker_that_lost_its_data_costs_no_order() {
     let mut again = amqp.events(&format!("order.*.{}", shop.mch_id)).await;
     let program = Program::of(&world);
     world.wait_until_idle().await;
-    let said = program.does(&world, &["events", "replay", "--since", &begun]).await;
-    assert!(said.ends_with("stored events are sent again\n"), "{said}");
+    let output = program.run_ok(&world, &["events", "replay", "--since", &begun]).await;
+    assert!(output.ends_with("stored events are sent again\n"), "{output}");
     let mut missing = HashSet::new();
     for number in [&done, &notified, &found, &closing, &created] {
         missing.extend(stored(&world, number).await);

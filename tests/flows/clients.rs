@@ -6,7 +6,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::amqp::{Amqp, Inbox};
-use harness::services::amqp_text;
+use harness::environment::amqp_text;
 use harness::{Options, Shop, World};
 use lapin::BasicProperties;
 use serde_json::{Value, json};

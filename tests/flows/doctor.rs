@@ -6,8 +6,8 @@ use std::net::TcpListener as Closed;
 use std::os::unix::fs::PermissionsExt;
 
 use harness::amqp::Amqp;
+use harness::environment::{TestEnvironment, amqp_text};
 use harness::program::Program;
-use harness::services::{TestEnvironment, amqp_text};
 use harness::{Shop, World, eventually};
 use lapin::BasicProperties;
 use serde_json::Value;
@@ -70,15 +70,15 @@ async fn examine(program: &Program, world: &World) -> Examined {
     let json = program.run(world, &["doctor", "--json"]).await;
     let text = program.run(world, &["doctor"]).await;
     assert_eq!(json.code, text.code, "{json:?} {text:?}");
-    assert_eq!((json.err.as_str(), text.err.as_str()), ("", ""));
+    assert_eq!((json.stderr.as_str(), text.stderr.as_str()), ("", ""));
     for url in [world.environment.database_url.expose(), &amqp_text()] {
         let url = reqwest::Url::parse(url).unwrap();
         let login = format!("{}:{}@", url.username(), url.password().unwrap_or_default());
-        assert!(!text.out.contains(&login) && !json.out.contains(&login), "{}", text.out);
+        assert!(!text.stdout.contains(&login) && !json.stdout.contains(&login), "{}", text.stdout);
     }
-    let report: Value = serde_json::from_str(&json.out).unwrap();
+    let report: Value = serde_json::from_str(&json.stdout).unwrap();
     let checks = report["checks"].as_array().unwrap().clone();
-    let examined = Examined { code: json.code, checks, text: text.out };
+    let examined = Examined { code: json.code, checks, text: text.stdout };
     for verdict in ["ok", "warn", "bad", "skipped"] {
         let count = examined.names(verdict).len();
         assert_eq!(report["summary"][verdict], count, "{}", examined.text);
@@ -295,7 +295,7 @@ async fn doctor_names_topology_drift_and_parked_messages() {
     let remedy = "wxpay-worker parked list orders";
     examined.blames_only("parked.orders", "bad", "1 message waits for a person", remedy);
     let discard = ["parked", "discard", "orders", "#1", "--reason", "seen"];
-    program.does(&world, &discard).await;
+    program.run_ok(&world, &discard).await;
     examine_until(&program, &world, "nothing to be parked", |examined| examined.code == 0).await;
     amqp.close().await;
     world.finish().await;
@@ -371,21 +371,21 @@ async fn doctor_names_unreachable_servers_once_each() {
     }
     assert_eq!(examined.verdict("broker.topology"), "ok", "the others are judged");
 
-    let empty = TestEnvironment::make(None).await;
+    let empty = TestEnvironment::create(None).await;
     program.set("WXPAY_DATABASE_URL", empty.database_url.expose());
     let examined = examine(&program, &world).await;
     let finding = "migrations of this version not applied";
     examined.blames_only("database.migrations", "bad", finding, "`wxpay-worker migrate`");
     assert_eq!(examined.verdict("outbox"), "skipped");
-    program.does(&world, &["migrate"]).await;
+    program.run_ok(&world, &["migrate"]).await;
     assert_eq!(examine(&program, &world).await.code, 0);
     empty.remove().await;
 
     // What says where to look is a setting as everywhere.
     program.set("WXPAY_DATABASE_URL", "mysql://nowhere");
-    let said = program.run(&world, &["doctor"]).await;
-    assert_eq!((said.code, said.out.as_str()), (64, ""), "{said:?}");
-    assert!(said.err.contains("WXPAY_DATABASE_URL"), "{said:?}");
+    let output = program.run(&world, &["doctor"]).await;
+    assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{output:?}");
+    assert!(output.stderr.contains("WXPAY_DATABASE_URL"), "{output:?}");
     world.finish().await;
 }
 

@@ -202,8 +202,8 @@ async fn confirmed_mismatch_waits_for_operator() {
     stands(&world, &shop, &number, "identity_mismatch", &id).await;
     assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("payable"));
     let before = queries(&world, &shop, &number);
-    let said = resolve(&world, &shop, &number, "identity_mismatch").await;
-    assert!(said.contains("is asked about the order again"), "{said}");
+    let output = resolve(&world, &shop, &number, "identity_mismatch").await;
+    assert!(output.contains("is asked about the order again"), "{output}");
     asked(&world, &shop, &number, before + 1).await;
     looked_at(&world).await;
     // WeChat still says it: no second event, and no endless asking either.
@@ -226,10 +226,10 @@ async fn resolved_mismatch_confirmed_by_query_reopens() {
     world.finish().await;
 }
 
-/// Resolves the one of this kind, and returns what was said.
+/// Resolves the one of this kind, and returns the output.
 async fn resolve(world: &World, shop: &Shop, number: &str, kind: &str) -> String {
     let resolve = ["exceptions", "resolve", &shop.mch_id, number, kind, "--reason", "looked into"];
-    Program::of(world).does(world, &resolve).await
+    Program::of(world).run_ok(world, &resolve).await
 }
 
 fn in_a_hurry() -> Options {
@@ -309,7 +309,7 @@ async fn paid_order_reported_closed_is_contradiction() {
     world.simulator.set_state(&shop.mch_id, &number, "REVOKED").unwrap();
     let books = world.ledger_rows().await;
     for times in 1..=3 {
-        program.does(&world, &["order", "requery", &shop.mch_id, &number]).await;
+        program.run_ok(&world, &["order", "requery", &shop.mch_id, &number]).await;
         asked(&world, &shop, &number, times).await;
         looked_at(&world).await;
     }

@@ -72,12 +72,12 @@ async fn world() -> (World, Program) {
 
 async fn dies_at(step: &str) {
     let (world, program) = world().await;
-    let victim = program.begin(&format!("{step}=1*return(die);{HURRY}"));
+    let victim = program.spawn_worker(&format!("{step}=1*return(die);{HURRY}"));
     let day = Day::begin(&world).await;
     // Some steps are met only after what follows, which others do not live to see.
     let (_, heir) = tokio::join!(day.go_on(&world), async {
-        victim.dies().await;
-        program.begin(HURRY)
+        victim.wait_for_exit_by_signal().await;
+        program.spawn_worker(HURRY)
     });
     day.ends(&world).await;
     heir.stop().await;
@@ -86,7 +86,7 @@ async fn dies_at(step: &str) {
 
 async fn vanishes(step: &str) {
     let (world, program) = world().await;
-    let worker = program.begin(&format!("{step}=2*return(vanish);{HURRY}"));
+    let worker = program.spawn_worker(&format!("{step}=2*return(vanish);{HURRY}"));
     let day = Day::begin(&world).await;
     day.go_on(&world).await;
     day.ends(&world).await;

@@ -29,7 +29,7 @@ async fn no_secret_in_logs_at_trace_level() {
     world.http = with_a_token();
     let mut program = Program::of(&world);
     program.set("WXPAY_LOG", EVERYTHING);
-    let worker = program.start(&world).await;
+    let worker = program.start_worker(&world).await;
     let clients = format!(
         "[[client]]\nname = \"shop\"\ntoken_sha256 = [\"{TOKEN_SHA256}\"]\nmch_ids = \"*\"\n"
     );

@@ -166,7 +166,7 @@ async fn permanently_wrong_key_makes_orders_unsettled() {
     }
     world.keys.replace(&right(&world));
     for number in [&paid, &new] {
-        program.does(&world, &["order", "requery", &shop.mch_id, number]).await;
+        program.run_ok(&world, &["order", "requery", &shop.mch_id, number]).await;
     }
     world.wait_for_state(&shop, &paid, "paid").await;
     world.wait_for_state(&shop, &new, "payable").await;
@@ -233,7 +233,7 @@ async fn unusable_merchants_file_leaves_keys_in_force() {
     let file = program.key_file(&shop.mch_id);
     let key = std::fs::read_to_string(&file).unwrap();
     world.stop_workers().await;
-    let worker = program.start(&world).await;
+    let worker = program.start_worker(&world).await;
 
     let says = async |text: &str, times: usize| {
         let said = || worker.log().matches(text).count();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::program::{Program, Running};
+use harness::program::{Program, ProgramProcess};
 use harness::{Shop, World, eventually};
 use simulator::{PayOptions, Signing};
 use wechatpay_v2::Fen;
@@ -11,7 +11,7 @@ use wechatpay_v2::Fen;
 /// The samples of a scrape, each under its name with its labels sorted.
 type Samples = BTreeMap<String, f64>;
 
-async fn scrape(world: &World, worker: &Running) -> Samples {
+async fn scrape(world: &World, worker: &ProgramProcess) -> Samples {
     let url = format!("http://{}/metrics", worker.address);
     let text = world.http.get(url).send().await.unwrap().text().await.unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
@@ -44,7 +44,7 @@ fn is_there(samples: &Samples, name: &str) -> bool {
 }
 
 /// Waits until the samples have these values, since gauges are measured every few seconds.
-async fn becomes(world: &World, worker: &Running, expected: &[(&str, f64)]) -> Samples {
+async fn becomes(world: &World, worker: &ProgramProcess, expected: &[(&str, f64)]) -> Samples {
     wait_for_samples(world, worker, &format!("{expected:?}"), |samples| {
         expected.iter().all(|(name, value)| samples.get(*name) == Some(value))
     })
@@ -55,7 +55,7 @@ async fn becomes(world: &World, worker: &Running, expected: &[(&str, f64)]) -> S
 /// is there once it was measured.
 async fn wait_for_samples(
     world: &World,
-    worker: &Running,
+    worker: &ProgramProcess,
     what: &str,
     condition: impl Fn(&Samples) -> bool,
 ) -> Samples {
@@ -75,7 +75,7 @@ async fn counts_of_five_paid_orders_and_failures_are_exact() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     world.stop_workers().await;
-    let worker = program.start(&world).await;
+    let worker = program.start_worker(&world).await;
     let shop = world.shop();
 
     let numbers: Vec<_> = (0..5).map(|_| Shop::number()).collect();
@@ -183,7 +183,7 @@ async fn open_breaker_is_visible_for_its_merchant_only() {
     let file = program.key_file(&shop.mch_id);
     let key = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, Shop::number()).unwrap();
-    let worker = program.start(&world).await;
+    let worker = program.start_worker(&world).await;
     let of =
         |name: &str, shop: &Shop| format!("wxpay_gateway_{name}{{mch_id=\"{}\"}}", shop.mch_id);
     let numbers: Vec<_> = (0..12).map(|_| Shop::number()).collect();
@@ -228,7 +228,7 @@ async fn gauges_exist_before_first_order() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     world.stop_workers().await;
-    let worker = program.start(&world).await;
+    let worker = program.start_worker(&world).await;
     let samples = becomes(
         &world,
         &worker,

@@ -72,10 +72,10 @@ async fn verbs_about_unknown_objects_fail_and_change_nothing() {
         &["parked", "replay", "orders", "#1"],
         &["parked", "discard", "orders", "#1", "--reason", "none"],
     ] {
-        program.declines(&world, arguments).await;
+        program.run_expecting_failure(&world, arguments).await;
     }
-    assert_eq!(program.does(&world, &["exceptions", "list"]).await, "no exceptions\n");
-    assert_eq!(program.does(&world, &["parked", "list"]).await, "nothing is parked\n");
+    assert_eq!(program.run_ok(&world, &["exceptions", "list"]).await, "no exceptions\n");
+    assert_eq!(program.run_ok(&world, &["parked", "list"]).await, "nothing is parked\n");
     let rows = "select (select count(*) from operator_actions) + (select count(*) from exceptions)
         + (select count(*) from orders)";
     let rows: i64 = sqlx::query_scalar(rows).fetch_one(&world.environment.pool).await.unwrap();

@@ -117,18 +117,18 @@ async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
     world.exception_events(&odd, 1).await;
 
     let key = [&*shop.mch_id, &*odd];
-    program.does(world, &[&["order", "requery"], &key[..]].concat()).await;
+    program.run_ok(world, &[&["order", "requery"], &key[..]].concat()).await;
     let resolve =
         [&["exceptions", "resolve"], &key[..], &["duplicate_payment", "--reason", "seen"]];
-    program.does(world, &resolve.concat()).await;
+    program.run_ok(world, &resolve.concat()).await;
     let again = format!("{}/{odd}", shop.mch_id);
-    program.does(world, &["events", "replay", "--order", &again]).await;
+    program.run_ok(world, &["events", "replay", "--order", &again]).await;
     let digest =
         "select encode(digest, 'hex') from notifications where verdict = 'applied' limit 1";
     let digest: String =
         sqlx::query_scalar(digest).fetch_one(&world.environment.pool).await.unwrap();
-    program.does(world, &["notification", "replay", &digest]).await;
-    program.does(world, &[&["order", "explain"], &key[..]].concat()).await;
+    program.run_ok(world, &["notification", "replay", &digest]).await;
+    program.run_ok(world, &[&["order", "explain"], &key[..]].concat()).await;
 
     world.wait_until_idle().await;
     for age in [

@@ -93,7 +93,7 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
     let (plain, all): (i64, i64) =
         sqlx::query_as(plain).fetch_one(&world.environment.pool).await.unwrap();
     assert!(plain == 0 && all > 0, "{plain} of {all} connections to Postgres are not encrypted");
-    let connections = servers.ctl(&["list_connections", "client_properties", "ssl"]).await;
+    let connections = servers.rabbitmqctl(&["list_connections", "client_properties", "ssl"]).await;
     let ours_are = |name: &str| {
         let lines = connections.lines().filter(|line| line.contains(name));
         lines.map(|line| line.ends_with("true")).collect::<Vec<_>>()
@@ -107,8 +107,8 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
     let listen = ["events", "listen", "--out-trade-no", "X", "--until", "order.paid"];
     let listen = [&listen[..], &["--timeout", "1"]].concat();
     let explain = ["order", "explain", &shop.mch_id, &number];
-    assert!(program.declines(&world, &listen).await.contains("READY"));
-    program.does(&world, &explain).await;
+    assert!(program.run_expecting_failure(&world, &listen).await.contains("READY"));
+    program.run_ok(&world, &explain).await;
 
     // The broker cannot prove that it is.
     let expired = ours.certified("localhost", 2001);
@@ -120,14 +120,14 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
     ] {
         let port = amqps(&servers, certificate).await;
         program.set("WXPAY_AMQP_URL", broker_at(port, ca));
-        let said = program.declines(&world, &listen).await;
-        assert!(said.contains(why) && said.contains("amqps://"), "{why}: {said}");
+        let output = program.run_expecting_failure(&world, &listen).await;
+        assert!(output.contains(why) && output.contains("amqps://"), "{why}: {output}");
     }
     let port = amqps(&servers, &good).await;
     let of_the_system = broker_at(port, &ca).split_once('?').unwrap().0.to_owned();
     program.set("WXPAY_AMQP_URL", of_the_system);
-    let said = program.declines(&world, &listen).await;
-    assert!(said.contains("UnknownIssuer"), "{said}");
+    let output = program.run_expecting_failure(&world, &listen).await;
+    assert!(output.contains("UnknownIssuer"), "{output}");
 
     // Nor can the database.
     let here = Url::parse(world.environment.database_url.expose()).unwrap();
@@ -141,14 +141,14 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
     ] {
         present(&database, certificate).await;
         program.set("WXPAY_DATABASE_URL", url);
-        let said = program.declines(&world, &explain).await;
-        assert!(said.contains(why), "{why}: {said}");
+        let output = program.run_expecting_failure(&world, &explain).await;
+        assert!(output.contains(why), "{why}: {output}");
     }
 
     // A worker says it, too, and waits.
     program.set("WXPAY_AMQP_URL", broker_at(port, &wrong_ca));
     program.set("WXPAY_DATABASE_URL", verified(&wrong_ca));
-    let worker = program.begin("");
+    let worker = program.spawn_worker("");
     eventually("both reasons", async || {
         (worker.log().matches("UnknownIssuer").count() >= 2).then_some(())
     })

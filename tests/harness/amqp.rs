@@ -14,7 +14,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::services::TestEnvironment;
+use crate::environment::TestEnvironment;
 
 /// Far beyond what a message takes that comes at all.
 const WAIT_MAX: Duration = Duration::from_secs(60);

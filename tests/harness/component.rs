@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker::{CheckSchedule, DatabaseUrl, GatewayLimits, Merchants};
 
+use crate::environment::TestEnvironment;
 use crate::eventually;
-use crate::services::TestEnvironment;
 
 /// A running part of the system.
 pub struct Component {

@@ -7,6 +7,7 @@
 
 pub mod amqp;
 mod component;
+pub mod environment;
 pub mod events;
 pub mod faults;
 pub mod invariants;
@@ -20,7 +21,7 @@ pub mod reconciler;
 mod requests;
 pub mod secrets;
 pub mod servers;
-pub mod services;
+
 pub mod shop;
 pub mod tables;
 pub mod wait;

@@ -1,4 +1,4 @@
-//! The programs as operators run them: the verbs of the worker, and both as processes of their own.
+//! The worker and the ingress as processes, and the worker's commands as an operator runs them.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -13,22 +13,21 @@ use uuid::Uuid;
 
 use crate::{World, eventually};
 
-/// The program with the settings of one world.
+/// The programs, with the settings of one world.
 pub struct Program {
     folder: PathBuf,
     variables: Vec<(&'static str, String)>,
 }
 
-/// What a verb said.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct CommandOutput {
     pub code: i32,
-    pub out: String,
-    pub err: String,
+    pub stdout: String,
+    pub stderr: String,
 }
 
-/// A worker or an ingress in a process of its own.
-pub struct Running {
+/// A running worker or ingress. Dropping it kills the process.
+pub struct ProgramProcess {
     pub address: SocketAddr,
     child: Mutex<Child>,
     log: PathBuf,
@@ -41,7 +40,7 @@ fn binary(name: &str) -> PathBuf {
     let binary = folder.join(name);
     assert!(
         binary.is_file(),
-        "{} is not there: run the tests with `make test`, which builds it",
+        "{} is missing: run the tests with `make test`, which builds it",
         binary.display()
     );
     binary
@@ -53,14 +52,17 @@ fn free_address() -> SocketAddr {
 }
 
 impl Program {
-    /// With the keys that the merchants of the world have at WeChat, whatever its workers hold.
+    /// The settings name the keys that the simulator has, even when the world's own workers have
+    /// others.
     pub fn of(world: &World) -> Self {
         let folder = std::env::temp_dir().join(format!("wxpay-{}", Uuid::new_v4().simple()));
         fs::create_dir_all(&folder).unwrap();
         let mut merchants = String::new();
         for merchant in &world.merchants {
-            let (mch_id, appid) = (&merchant.mch_id, &merchant.appid);
-            let (sign_type, public) = (merchant.sign_type.as_str(), world.public);
+            let mch_id = &merchant.mch_id;
+            let appid = &merchant.appid;
+            let sign_type = merchant.sign_type.as_str();
+            let public = world.public;
             let key_file = folder.join(format!("{mch_id}.key"));
             fs::write(&key_file, &merchant.key).unwrap();
             fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -83,13 +85,13 @@ impl Program {
         Self { folder, variables }
     }
 
-    /// Gives the programs that are started from now on one more setting, or another value of it.
+    /// Sets a variable for the programs that are started from now on.
     pub fn set(&mut self, variable: &'static str, value: impl Into<String>) {
         self.variables.retain(|(name, _)| *name != variable);
         self.variables.push((variable, value.into()));
     }
 
-    /// Writes a file beside the settings, and returns its path.
+    /// Writes a file into the folder of the settings and returns its path.
     pub fn write(&self, name: &str, text: &str) -> String {
         let path = self.folder.join(name);
         fs::write(&path, text).unwrap();
@@ -98,8 +100,8 @@ impl Program {
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary(program));
-        let ours = std::env::vars_os().map(|(name, _)| name);
-        for name in ours.filter(|name| name.to_string_lossy().starts_with("WXPAY_")) {
+        let inherited = std::env::vars_os().map(|(name, _)| name);
+        for name in inherited.filter(|name| name.to_string_lossy().starts_with("WXPAY_")) {
             command.env_remove(name);
         }
         let variables = self.variables.iter().map(|(name, value)| (name, value));
@@ -107,75 +109,75 @@ impl Program {
         command
     }
 
-    /// Runs a verb to its end. Whatever it says holds no secret of the world.
-    pub async fn run(&self, world: &World, arguments: &[&str]) -> Said {
+    /// Runs a command of the worker, and checks that its output holds no secret of the world.
+    pub async fn run(&self, world: &World, arguments: &[&str]) -> CommandOutput {
         let mut command = self.command("wxpay-worker", arguments);
-        // Its end is waited for elsewhere: the world lives on this thread.
+        // On a thread of its own: the world runs on this one.
         let output = tokio::task::spawn_blocking(move || command.output());
         let output = output.await.unwrap().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let code = output.status.code().expect("an end of its own");
-        let said = Said { code, out: text(output.stdout), err: text(output.stderr) };
+        let output = CommandOutput {
+            code: output.status.code().expect("an exit code, not a signal"),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
         for secret in world.secrets().await {
-            let holds = said.out.contains(&secret) || said.err.contains(&secret);
-            assert!(!holds, "{arguments:?} says the secret {secret}: {said:?}");
+            let found = output.stdout.contains(&secret) || output.stderr.contains(&secret);
+            assert!(!found, "{arguments:?} prints the secret {secret}: {output:?}");
         }
-        said
+        output
     }
 
-    /// Runs a verb that does what it is asked, and returns what it prints.
-    pub async fn does(&self, world: &World, arguments: &[&str]) -> String {
-        let said = self.run(world, arguments).await;
-        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
-        said.out
+    /// Runs a command that succeeds, and returns what it prints.
+    pub async fn run_ok(&self, world: &World, arguments: &[&str]) -> String {
+        let output = self.run(world, arguments).await;
+        assert_eq!(output.code, 0, "{arguments:?}: {output:?}");
+        output.stdout
     }
 
-    /// The same for a verb that prints JSON.
-    pub async fn tells(&self, world: &World, arguments: &[&str]) -> Value {
-        serde_json::from_str(&self.does(world, arguments).await).unwrap()
+    pub async fn run_json(&self, world: &World, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.run_ok(world, arguments).await).unwrap()
     }
 
-    /// Runs a verb that is not done or finds nothing, and returns what it says.
-    pub async fn declines(&self, world: &World, arguments: &[&str]) -> String {
-        let said = self.run(world, arguments).await;
-        assert_eq!(said.code, 1, "{arguments:?}: {said:?}");
-        said.out + &said.err
+    /// Runs a command that exits with 1, and returns its output and its errors.
+    pub async fn run_expecting_failure(&self, world: &World, arguments: &[&str]) -> String {
+        let output = self.run(world, arguments).await;
+        assert_eq!(output.code, 1, "{arguments:?}: {output:?}");
+        output.stdout + &output.stderr
     }
 
     /// Starts the worker and waits until it consumes.
-    pub async fn start(&self, world: &World) -> Running {
-        let worker = self.begin("");
-        worker.is_ready(world).await;
+    pub async fn start_worker(&self, world: &World) -> ProgramProcess {
+        let worker = self.spawn_worker("");
+        worker.wait_until_ready(world).await;
         worker
     }
 
-    /// Starts the worker with these failpoints, in the words of the crate `fail`.
-    pub fn begin(&self, failpoints: &str) -> Running {
+    /// Starts the worker with failpoints, in the syntax of the crate `fail`.
+    pub fn spawn_worker(&self, failpoints: &str) -> ProgramProcess {
         let ops = free_address();
         let mut command = self.command("wxpay-worker", &["run"]);
         command.env("WXPAY_OPS_ADDR", ops.to_string()).env("FAILPOINTS", failpoints);
         self.spawn(command, ops)
     }
 
-    /// Starts the ingress at the addresses of the world, whose own has to be stopped, and waits
-    /// until it takes requests.
-    pub async fn start_ingress(&self, world: &World) -> Running {
+    /// Starts the ingress at the addresses of the world and waits until it is ready. The world's own
+    /// ingress must be stopped.
+    pub async fn start_ingress(&self, world: &World) -> ProgramProcess {
         let mut command = self.command("wxpay-ingress", &[]);
         command.env("WXPAY_PUBLIC_ADDR", world.public.to_string());
         command.env("WXPAY_PRIVATE_ADDR", world.private.to_string());
         let ingress = self.spawn(command, world.private);
-        ingress.is_ready(world).await;
+        ingress.wait_until_ready(world).await;
         ingress
     }
 
-    fn spawn(&self, mut command: Command, address: SocketAddr) -> Running {
+    fn spawn(&self, mut command: Command, address: SocketAddr) -> ProgramProcess {
         let log = self.folder.join(format!("{}.log", address.port()));
         command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
         let child = Mutex::new(command.spawn().unwrap());
-        Running { address, child, log }
+        ProgramProcess { address, child, log }
     }
 
-    /// The file with the key of a merchant.
     pub fn key_file(&self, mch_id: &str) -> PathBuf {
         self.folder.join(format!("{mch_id}.key"))
     }
@@ -187,49 +189,47 @@ impl Drop for Program {
     }
 }
 
-impl Running {
-    async fn is_ready(&self, world: &World) {
+impl ProgramProcess {
+    async fn wait_until_ready(&self, world: &World) {
         eventually("the program to be ready", async || {
-            let ended = self.ended();
-            assert!(ended.is_none(), "it ended: {ended:?}: {}", self.log());
+            let status = self.exit_status();
+            assert!(status.is_none(), "it exited: {status:?}: {}", self.log());
             let answer = world.http.get(format!("http://{}/readyz", self.address)).send();
             answer.await.ok()?.status().is_success().then_some(())
         })
         .await;
     }
 
-    /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn ended(&self) -> Option<ExitStatus> {
+    fn exit_status(&self) -> Option<ExitStatus> {
         self.child.lock().unwrap().try_wait().unwrap()
     }
 
-    /// Waits until it has died by itself, of a signal.
-    pub async fn dies(&self) {
-        let ended = eventually("the worker's death", async || self.ended()).await;
-        assert!(ended.signal().is_some(), "{ended}: {}", self.log());
+    pub async fn wait_for_exit_by_signal(&self) {
+        let status = eventually("the worker's exit", async || self.exit_status()).await;
+        assert!(status.signal().is_some(), "{status}: {}", self.log());
     }
 
-    /// Sends it a signal, such as `HUP`.
+    /// Sends a signal, such as `HUP`.
     pub fn signal(&self, name: &str) {
         let id = self.child.lock().unwrap().id();
         let sent = Command::new("kill").args([format!("-{name}"), id.to_string()]).status();
-        assert!(sent.unwrap().success(), "{name} is not sent");
+        assert!(sent.unwrap().success(), "SIG{name} was not sent");
     }
 
-    /// Stops it by SIGTERM, waits for its end, and returns all that it logged.
+    /// Sends SIGTERM, waits for a clean exit, and returns the log.
     pub async fn stop(self) -> String {
         self.signal("TERM");
-        let ended = eventually("the program's end", async || self.ended()).await;
-        assert!(ended.success(), "{ended}: {}", self.log());
+        let status = eventually("the program's exit", async || self.exit_status()).await;
+        assert!(status.success(), "{status}: {}", self.log());
         self.log()
     }
 }
 
-impl Drop for Running {
+impl Drop for ProgramProcess {
     fn drop(&mut self) {
         let child = self.child.get_mut().unwrap();
         let _ = child.kill();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::World;
-use crate::services::TestEnvironment;
+use crate::environment::TestEnvironment;
 
 /// Of every body: WeChat's messages are XML, and every order that a shop sends here is of this
 /// shop.

@@ -101,32 +101,32 @@ impl Servers {
     }
 
     /// Ends [`Servers::freeze`].
-    pub fn thaw(&self, server: Server) {
+    pub fn resume(&self, server: Server) {
         family(self.pid(server)).into_iter().for_each(|pid| signal("CONT", pid));
     }
 
     /// Kills the broker and deletes all that it had: queues, messages, users.
-    pub async fn lose_broker_data(&self) {
+    pub async fn delete_broker_data(&self) {
         self.kill(Server::RabbitMq).await;
         fs::remove_dir_all(self.folder.join("data/rabbitmq/mnesia")).unwrap();
     }
 
     /// Runs `rabbitmqctl` on the broker, and returns what it prints.
-    pub async fn ctl(&self, arguments: &[&str]) -> String {
-        let output = self.try_ctl(arguments).await;
+    pub async fn rabbitmqctl(&self, arguments: &[&str]) -> String {
+        let output = self.try_rabbitmqctl(arguments).await;
         assert!(output.status.success(), "rabbitmqctl {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The same for what may fail.
-    pub async fn try_ctl(&self, arguments: &[&str]) -> Output {
-        let mut ctl = Command::new(self.ctl_path());
+    pub async fn try_rabbitmqctl(&self, arguments: &[&str]) -> Output {
+        let mut ctl = Command::new(self.rabbitmqctl_path());
         ctl.arg("--quiet").args(arguments).stdin(Stdio::null());
         in_background(move || ctl.output()).await
     }
 
     /// The `rabbitmqctl` that speaks to this broker.
-    pub fn ctl_path(&self) -> PathBuf {
+    pub fn rabbitmqctl_path(&self) -> PathBuf {
         self.folder.join("rabbitmqctl")
     }
 

@@ -15,11 +15,11 @@ use worker::{DatabaseUrl, Merchants};
 
 use crate::Shop;
 use crate::component::{Component, WorkerOptions, start_worker, wait_until_ready};
+use crate::environment::TestEnvironment;
 use crate::events::EventRecorder;
 use crate::logs::Watch;
 use crate::merchants::{TestMerchant, keys, simulator_config};
 use crate::options::{Options, idle_schedule, no_breaker};
-use crate::services::TestEnvironment;
 
 /// The whole system.
 pub struct World {
@@ -203,7 +203,7 @@ impl Drop for World {
 }
 
 async fn environment(options: &Options) -> TestEnvironment {
-    let mut environment = TestEnvironment::make(options.database_admin_url.clone()).await;
+    let mut environment = TestEnvironment::create(options.database_admin_url.clone()).await;
     if !options.unmigrated {
         worker::migrate(&environment.database_url).await.unwrap();
     }

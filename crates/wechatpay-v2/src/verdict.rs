@@ -27,7 +27,8 @@ pub enum Verdict<T> {
 }
 
 /// A signed refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{err_code}: {err_code_des}")]
 pub struct Refused {
     /// WeChat's machine code.
     pub err_code: String,

@@ -1,53 +1,46 @@
-//! Today's code on a notification that was kept: after a key or a reader is mended, yesterday can
-//! be too.
+//! Evaluates a stored notification again, as after a key or the code was fixed.
 
 use broker::Delivery;
 use orders::{OrderKey, OrderView};
 use time::format_description::well_known::Rfc3339;
 
-use crate::Merchants;
+use crate::merchants::Merchants;
 use crate::notifications::{self, Reading};
 use crate::store::{
     NotificationStatus, OperatorAction, SettlementInput, Store, StoreError, StoredNotification,
 };
 
-/// Whether the decision counts.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
-    /// It is made and taken back.
+    /// Decides, and rolls back.
     DryRun,
-    /// It is kept, with whoever wanted it.
+    /// Decides and stores, with the operator's action.
     Commit(&'a OperatorAction),
 }
 
-/// What a notification comes to.
 #[derive(Clone, Debug)]
 pub enum Replayed {
-    /// It was judged.
-    Judged(Box<Judged>),
-    /// It is about nobody we act for, or no notification; for what reason.
-    NotOurs(&'static str),
+    Evaluated(Box<Evaluation>),
+    /// For a merchant that is not configured, or not a notification: the reason.
+    Skipped(&'static str),
 }
 
-/// A judgement.
 #[derive(Clone, Debug)]
-pub struct Judged {
-    /// The status of today.
+pub struct Evaluation {
     pub status: NotificationStatus,
-    /// Why, in words without values.
+    /// The reason of the status, in words without values.
     pub detail: Option<String>,
-    /// The order it speaks of, where it is authentic.
+    /// The order of an authentic notification.
     pub key: Option<OrderKey>,
-    /// That order before, where we know it.
+    /// The order before, if it exists.
     pub before: Option<OrderView>,
-    /// That order after, where we know it.
     pub after: Option<OrderView>,
 }
 
-/// Reads a notification as the handler of the queue does, and decides as it does.
+/// Reads and decides as the handler of the queue does.
 ///
 /// # Errors
-/// When the store cannot; nothing is written then.
+/// Then nothing is written.
 pub async fn notification(
     store: &Store,
     merchants: &Merchants,
@@ -55,9 +48,9 @@ pub async fn notification(
     mode: Mode<'_>,
 ) -> Result<Replayed, StoreError> {
     let input = match notifications::read(merchants, &delivery_of(kept)) {
-        Reading::Keep { input, .. } => *input,
+        Reading::Authentic { input, .. } => *input,
         Reading::Unverified { evidence, .. } => SettlementInput::Evidence(*evidence),
-        Reading::Count(why) | Reading::Park(why) => return Ok(Replayed::NotOurs(why)),
+        Reading::Ignored(why) | Reading::Parked(why) => return Ok(Replayed::Skipped(why)),
     };
     let key = input.observed_fact().map(|observed| observed.key.clone());
     let before = match &key {
@@ -81,7 +74,7 @@ pub async fn notification(
         // As after any payment that does not fit: the query proves what the notification cannot.
         store.schedule_check(key).await?;
     }
-    Ok(Replayed::Judged(Box::new(Judged {
+    Ok(Replayed::Evaluated(Box::new(Evaluation {
         status,
         detail: evidence.and_then(|evidence| evidence.detail.clone()),
         key,

@@ -23,42 +23,42 @@ async fn exception_is_listed_shown_and_resolved_once() {
     let ids: Vec<_> =
         events.iter().map(|it| it["exception"]["transaction_id"].as_str().unwrap()).collect();
 
-    let listed = program.tells(&world, &["exceptions", "list", "--json"]).await;
+    let listed = program.run_json(&world, &["exceptions", "list", "--json"]).await;
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed:#}");
     assert_eq!(
         listed[0]["differs"],
         json!([{"field": "total_fee", "ours": "9900", "theirs": "1"}])
     );
-    let text = program.does(&world, &["exceptions", "list", "--kind", "amount_mismatch"]).await;
+    let text = program.run_ok(&world, &["exceptions", "list", "--kind", "amount_mismatch"]).await;
     assert!(ids.iter().all(|id| text.contains(id)), "{text}");
-    let none = program.does(&world, &["exceptions", "list", "--kind", "unsettled"]).await;
+    let none = program.run_ok(&world, &["exceptions", "list", "--kind", "unsettled"]).await;
     assert_eq!(none, "no exceptions\n");
-    let shown = program.does(&world, &["exceptions", "show", &shop.mch_id, &number]).await;
+    let shown = program.run_ok(&world, &["exceptions", "show", &shop.mch_id, &number]).await;
     assert!(shown.contains("total_fee: the order says 9900, WeChat says 1"), "{shown}");
 
     let resolve = ["exceptions", "resolve", &shop.mch_id, &number, "amount_mismatch"];
     let reason = ["--reason", "a test of the cash desk"];
-    let several = program.declines(&world, &[&resolve[..], &reason].concat()).await;
+    let several = program.run_expecting_failure(&world, &[&resolve[..], &reason].concat()).await;
     assert!(ids.iter().all(|id| several.contains(id)), "{several}");
     let one = [&resolve[..], &reason, &["--transaction-id", ids[0]]].concat();
-    let done = program.does(&world, &one).await;
+    let done = program.run_ok(&world, &one).await;
     assert!(done.contains("is asked about the order again"), "{done}");
-    let twice = program.declines(&world, &one).await;
+    let twice = program.run_expecting_failure(&world, &one).await;
     assert!(twice.contains("a test of the cash desk"), "{twice}");
     let no_reason = program.run(&world, &[&resolve[..], &["--reason", ""]].concat()).await;
     assert_eq!(no_reason.code, 2, "{no_reason:?}");
 
-    let open = program.tells(&world, &["exceptions", "list", "--json"]).await;
+    let open = program.run_json(&world, &["exceptions", "list", "--json"]).await;
     assert_eq!(open.as_array().unwrap().len(), 1, "{open:#}");
     assert_eq!(open[0]["transaction_id"], ids[1]);
-    let all = program.tells(&world, &["exceptions", "list", "--all", "--json"]).await;
+    let all = program.run_json(&world, &["exceptions", "list", "--all", "--json"]).await;
     assert_eq!(all.as_array().unwrap().len(), 2, "{all:#}");
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!(view["exceptions"].as_array().unwrap().len(), 1, "{view}");
     let subject = format!("{}/{number} amount_mismatch {}", shop.mch_id, ids[0]);
     is_audited(&world, "exceptions resolve", &subject, Some("a test of the cash desk")).await;
     let story = ["order", "explain", &shop.mch_id, &number, "--json"];
-    let story = program.tells(&world, &story).await;
+    let story = program.run_json(&world, &story).await;
     assert_eq!(lines(&story, "exception_resolved", ids[0]).len(), 1, "{story:#}");
     world.finish().await;
 }

@@ -39,8 +39,8 @@ async fn explain_lists_everything_in_order_of_time() {
     })
     .await;
     let close = ["order", "close", &shop.mch_id, &number, "--reason", "sold out"];
-    program.does(&world, &close).await;
-    program.does(&world, &["order", "requery", &shop.mch_id, &number]).await;
+    program.run_ok(&world, &close).await;
+    program.run_ok(&world, &["order", "requery", &shop.mch_id, &number]).await;
     world.wait_for_state(&shop, &number, "closed").await;
     let late = world.pay(&shop, &number, &PayOptions { force: true, ..PayOptions::default() });
     world.wait_for_state(&shop, &number, "paid").await;
@@ -50,7 +50,7 @@ async fn explain_lists_everything_in_order_of_time() {
     world.wait_until_idle().await;
 
     let explain = ["order", "explain", &shop.mch_id, &number];
-    let story = program.tells(&world, &[&explain[..], &["--json"]].concat()).await;
+    let story = program.run_json(&world, &[&explain[..], &["--json"]].concat()).await;
     let (late, second) = (late.transaction_id.as_str(), second.transaction_id.as_str());
     for (kind, text, count) in [
         ("call", r#""verdict":"unknown""#, 1),
@@ -78,7 +78,7 @@ async fn explain_lists_everything_in_order_of_time() {
     let times: Vec<_> = story.as_array().unwrap().iter().map(|it| at(it).unwrap()).collect();
     assert!(times.is_sorted(), "{story:#}");
 
-    let text = program.does(&world, &explain).await;
+    let text = program.run_ok(&world, &explain).await;
     for words in [
         "paid (seq 5), 9900 fen, JSAPI",
         "unifiedorder: unknown",
@@ -93,11 +93,11 @@ async fn explain_lists_everything_in_order_of_time() {
         assert!(text.contains(words), "no {words:?} in\n{text}");
     }
     let show = ["order", "show", &shop.mch_id, &number];
-    let text = program.does(&world, &show).await;
+    let text = program.run_ok(&world, &show).await;
     for words in ["paid (seq 5)", late, "late_payment since", "notifications 3"] {
         assert!(text.contains(words), "no {words:?} in\n{text}");
     }
-    let shown = program.tells(&world, &[&show[..], &["--json"]].concat()).await;
+    let shown = program.run_json(&world, &[&show[..], &["--json"]].concat()).await;
     assert_eq!(shown["order"]["state"], "paid");
     assert_eq!(shown["order"]["openid"], "…");
     assert_eq!(shown["transitions"].as_array().unwrap().len(), 5, "{shown:#}");
@@ -114,33 +114,33 @@ async fn explain_shows_forgery_and_its_query() {
     let program = Program::of(&world);
     let number = payable(&world, &shop).await;
     let explain = ["order", "explain", &shop.mch_id, &number, "--json"];
-    let before = program.tells(&world, &explain).await;
+    let before = program.run_json(&world, &explain).await;
     assert_eq!(lines(&before, "call", "orderquery").len(), 0);
     let forged = PayOptions { sign: Signing::Wrong, ..untrue() };
     let body = world.unsent_notification(&shop, &number, forged);
     world.notify_ok(&shop.mch_id, &body).await;
     eventually("the question in the story", async || {
-        let story = program.tells(&world, &explain).await;
+        let story = program.run_json(&world, &explain).await;
         (lines(&story, "call", "NOTPAY").len() == 1).then_some(())
     })
     .await;
-    let story = program.tells(&world, &explain).await;
+    let story = program.run_json(&world, &explain).await;
     assert_eq!(lines(&story, "notification", "bad_signature").len(), 1, "{story:#}");
-    let listed = program.does(&world, &["notification", "list", &shop.mch_id, &number]).await;
+    let listed = program.run_ok(&world, &["notification", "list", &shop.mch_id, &number]).await;
     assert!(listed.contains("bad_signature"), "{listed}");
     let digest = listed.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap();
-    let shown = program.does(&world, &["notification", "show", digest]).await;
+    let shown = program.run_ok(&world, &["notification", "show", digest]).await;
     for words in ["bad_signature", "out_trade_no", &number, "openid", "characters"] {
         assert!(shown.contains(words), "no {words:?} in\n{shown}");
     }
     world.exception_events("-", 1).await;
-    let exceptions = program.does(&world, &["exceptions", "show", &shop.mch_id, "-"]).await;
+    let exceptions = program.run_ok(&world, &["exceptions", "show", &shop.mch_id, "-"]).await;
     assert!(exceptions.contains("bad_signature"), "{exceptions}");
     let resolve = ["exceptions", "resolve", &shop.mch_id, "-", "bad_signature"];
     let resolve = [&resolve[..], &["--reason", "a scanner"]].concat();
-    let said = program.does(&world, &resolve).await;
-    assert!(said.ends_with("is resolved\n"), "{said}");
-    program.declines(&world, &resolve).await;
+    let output = program.run_ok(&world, &resolve).await;
+    assert!(output.ends_with("is resolved\n"), "{output}");
+    program.run_expecting_failure(&world, &resolve).await;
     let subject = format!("{}/- bad_signature", shop.mch_id);
     is_audited(&world, "exceptions resolve", &subject, Some("a scanner")).await;
     world.finish().await;
@@ -159,11 +159,11 @@ async fn show_without_order_shows_rejection() {
     world.wait_for_event(&number, "order.rejected").await;
     world.wait_until_idle().await;
     for verb in ["show", "explain"] {
-        let said = program.run(&world, &["order", verb, &shop.mch_id, &number]).await;
-        assert!(said.out.contains("total_fee") && said.out.contains("422"), "{said:?}");
+        let output = program.run(&world, &["order", verb, &shop.mch_id, &number]).await;
+        assert!(output.stdout.contains("total_fee") && output.stdout.contains("422"), "{output:?}");
     }
     let again = ["events", "replay", "--order", &format!("{}/{number}", shop.mch_id)];
-    program.does(&world, &again).await;
+    program.run_ok(&world, &again).await;
     eventually("it again", async || (world.events.for_order(&number).len() >= 2).then_some(()))
         .await;
     assert_eq!(world.events.distinct(&number).len(), 1);

@@ -13,7 +13,7 @@ async fn requery_closed_finds_late_payments() {
     let [paid, left] = [(); 2].map(|()| Shop::number());
     for number in [&paid, &left] {
         world.create_payable(&shop.order(number, 9900)).await;
-        program.does(&world, &["order", "close", &shop.mch_id, number, "--reason", "sold"]).await;
+        program.run_ok(&world, &["order", "close", &shop.mch_id, number, "--reason", "sold"]).await;
         world.update_order_row(number, "created_at = created_at - interval '5 minutes'").await;
         world.check_order_now(&shop, number).await;
         world.wait_for_state(&shop, number, "closed").await;
@@ -37,11 +37,11 @@ async fn requery_closed_finds_late_payments() {
     };
     let verb = ["order", "requery-closed", "--since"];
     let hour = since(ago(1)).await;
-    let said = program.does(&world, &[&verb[..], &[&hour]].concat()).await;
-    assert_eq!(said, "WeChat is asked about 0 closed orders now\n");
+    let output = program.run_ok(&world, &[&verb[..], &[&hour]].concat()).await;
+    assert_eq!(output, "WeChat is asked about 0 closed orders now\n");
     let day = since(ago(24)).await;
-    let said = program.does(&world, &[&verb[..], &[&day]].concat()).await;
-    assert_eq!(said, "WeChat is asked about 2 closed orders now\n");
+    let output = program.run_ok(&world, &[&verb[..], &[&day]].concat()).await;
+    assert_eq!(output, "WeChat is asked about 2 closed orders now\n");
     world.wait_for_state(&shop, &paid, "paid").await;
     assert_eq!(world.exception_kinds(&paid).await, ["late_payment"]);
     assert_eq!(world.order_state(&shop, &left).await.unwrap(), "closed");
@@ -56,7 +56,7 @@ async fn requery_finds_unnotified_payment() {
     let program = Program::of(&world);
     let number = payable(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions { state_only: true, ..PayOptions::default() });
-    program.does(&world, &["order", "requery", &shop.mch_id, &number]).await;
+    program.run_ok(&world, &["order", "requery", &shop.mch_id, &number]).await;
     world.wait_for_state(&shop, &number, "paid").await;
     is_audited(&world, "order requery", &format!("{}/{number}", shop.mch_id), None).await;
     world.finish().await;
@@ -72,14 +72,14 @@ async fn close_verb_closes_unpaid_orders_only() {
         let close = ["order", "close", &shop.mch_id, number, "--reason", "sold out"];
         program.run(&world, &close).await
     };
-    let said = close(&settled).await;
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.err.contains("is paid and stays so"), "{said:?}");
+    let output = close(&settled).await;
+    assert_eq!(output.code, 1, "{output:?}");
+    assert!(output.stderr.contains("is paid and stays so"), "{output:?}");
     assert_eq!(world.order_state(&shop, &settled).await.as_deref(), Some("paid"));
 
-    let said = close(&open).await;
-    assert!(said.code == 0 && said.out.contains("is closing (seq 3)"), "{said:?}");
-    program.does(&world, &["order", "requery", &shop.mch_id, &open]).await;
+    let output = close(&open).await;
+    assert!(output.code == 0 && output.stdout.contains("is closing (seq 3)"), "{output:?}");
+    program.run_ok(&world, &["order", "requery", &shop.mch_id, &open]).await;
     world.wait_for_state(&shop, &open, "closed").await;
     let history = ["created by shop", "payable by reply", "closing by operator", "closed by reply"];
     assert_eq!(world.transitions(&open).await, history);

@@ -31,18 +31,18 @@ async fn parked_message_is_listed_shown_replayed_discarded() {
     amqp.command("order.create", body.as_bytes(), command(&broken)).await;
     waits(&amqp, "orders.parked", 1).await;
 
-    let listed = program.does(&world, &["parked", "list"]).await;
+    let listed = program.run_ok(&world, &["parked", "list"]).await;
     for words in ["orders", "#1", &broken, "order.create", &number, "no command can be read"] {
         assert!(listed.contains(words), "no {words:?} in\n{listed}");
     }
-    let shown = program.does(&world, &["parked", "show", "orders", &broken]).await;
+    let shown = program.run_ok(&world, &["parked", "show", "orders", &broken]).await;
     assert!(shown.contains("replayable   yes"), "{shown}");
     waits(&amqp, "orders.parked", 1).await;
 
     // Nothing was mended: it comes back.
     let first = amqp.peek_all(&amqp.qualified_name("orders.parked")).await;
-    let said = program.does(&world, &["parked", "replay", "orders", &broken]).await;
-    assert_eq!(said, "1 sent on their way again\n");
+    let output = program.run_ok(&world, &["parked", "replay", "orders", &broken]).await;
+    assert_eq!(output, "1 sent on their way again\n");
     let parked_at =
         |found: &[lapin::message::Delivery]| harness::amqp::header(&found[0], "parked_at").unwrap();
     eventually("it to be parked again", async || {
@@ -52,8 +52,8 @@ async fn parked_message_is_listed_shown_replayed_discarded() {
     .await;
     let mch = format!("?/{number}");
     let discard = ["parked", "discard", "orders", "#1", "--reason", "the shop has mended it"];
-    let said = program.does(&world, &discard).await;
-    assert!(said.starts_with("thrown away:") && said.contains(&mch), "{said}");
+    let output = program.run_ok(&world, &discard).await;
+    assert!(output.starts_with("thrown away:") && output.contains(&mch), "{output}");
     waits(&amqp, "orders.parked", 0).await;
     let done = actions(&world, "parked discard").await;
     assert_eq!(done.len(), 1, "{done:?}");
@@ -79,8 +79,8 @@ async fn replayed_parked_order_is_processed() {
     }
     waits(&amqp, "orders.parked", 3).await;
     assert_eq!(world.ledger_rows().await, [""; 0]);
-    let said = program.does(&world, &["parked", "replay", "orders", "--all"]).await;
-    assert_eq!(said, "3 sent on their way again\n");
+    let output = program.run_ok(&world, &["parked", "replay", "orders", "--all"]).await;
+    assert_eq!(output, "3 sent on their way again\n");
     for number in &numbers {
         world.wait_for_state(&shop, number, "payable").await;
     }
@@ -111,7 +111,7 @@ async fn unrouted_messages_are_processed_after_rebinding() {
     let body = world.unsent_notification(&shop, &paid_number, PayOptions::default());
     world.notify_ok(&shop.mch_id, &body).await;
     waits(&amqp, "unrouted", 2).await;
-    let listed = program.does(&world, &["parked", "list", "unrouted"]).await;
+    let listed = program.run_ok(&world, &["parked", "list", "unrouted"]).await;
     assert!(listed.contains("order.create") && listed.contains("payment"), "{listed}");
     // Where the binding is still missing nothing goes away.
     program.run(&world, &["parked", "replay", "unrouted", "--all"]).await;
@@ -128,7 +128,7 @@ async fn unrouted_messages_are_processed_after_rebinding() {
 }
 
 async fn unbind(world: &World, queue: &str, exchange: Exchange, key: &str) {
-    let url = harness::services::amqp_text();
+    let url = harness::environment::amqp_text();
     let connection = lapin::Connection::connect(&url, Default::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let exchange = exchange_name(&world.environment.namespace, exchange);

@@ -36,30 +36,30 @@ async fn replayed_notification_settles_after_key_correction() {
         (over && asked.contains_key(&simulator::Api::Orderquery)).then_some(())
     })
     .await;
-    let listed = program.does(&world, &["notification", "list", &shop.mch_id, &number]).await;
+    let listed = program.run_ok(&world, &["notification", "list", &shop.mch_id, &number]).await;
     let digest = listed.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap();
 
     let books = world.ledger_rows().await;
     let replay = ["notification", "replay", digest];
-    let said = program.does(&world, &[&replay[..], &["--dry-run"]].concat()).await;
-    assert!(said.contains("payable (seq 2) would become paid (seq 3)"), "{said}");
-    assert!(said.contains("nothing: a dry run"), "{said}");
+    let output = program.run_ok(&world, &[&replay[..], &["--dry-run"]].concat()).await;
+    assert!(output.contains("payable (seq 2) would become paid (seq 3)"), "{output}");
+    assert!(output.contains("nothing: a dry run"), "{output}");
     assert_eq!(world.ledger_rows().await, books);
     assert_eq!(world.count_notifications("bad_signature").await, 1);
     assert_eq!(actions(&world, "notification replay").await, []);
 
-    let said = program.does(&world, &replay).await;
-    assert!(said.contains("payable (seq 2) became paid (seq 3)"), "{said}");
-    assert!(said.contains("bad_signature") && said.contains("applied"), "{said}");
+    let output = program.run_ok(&world, &replay).await;
+    assert!(output.contains("payable (seq 2) became paid (seq 3)"), "{output}");
+    assert!(output.contains("bad_signature") && output.contains("applied"), "{output}");
     assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("paid"));
     world.wait_for_event(&number, "order.paid").await;
     assert_eq!(world.count_notifications("applied").await, 1);
-    let listed = program.does(&world, &["notification", "list", &shop.mch_id, &number]).await;
+    let listed = program.run_ok(&world, &["notification", "list", &shop.mch_id, &number]).await;
     assert!(listed.contains(digest) && listed.contains("applied"), "{listed}");
 
     // A second time it finds what stands.
-    let said = program.does(&world, &replay).await;
-    assert!(said.contains("paid (seq 3) as before"), "{said}");
+    let output = program.run_ok(&world, &replay).await;
+    assert!(output.contains("paid (seq 3) as before"), "{output}");
     assert_eq!(actions(&world, "notification replay").await.len(), 2);
     assert_eq!(world.count_notifications("applied").await, 1);
     world.finish().await;
@@ -88,14 +88,14 @@ async fn replayed_events_keep_ids_and_bytes() {
     };
     // A relay that waits too long for a confirm sends an event twice: only what is new counts.
     let first = counted(&one);
-    let said = ["events", "replay", "--order", &format!("{}/{one}", shop.mch_id)];
-    let said = program.does(&world, &said).await;
-    assert_eq!(said, "4 of 4 stored events are sent again\n");
+    let output = ["events", "replay", "--order", &format!("{}/{one}", shop.mch_id)];
+    let output = program.run_ok(&world, &output).await;
+    assert_eq!(output, "4 of 4 stored events are sent again\n");
     eventually("them again", async || (counted(&one).len() >= first.len() + 4).then_some(())).await;
     world.wait_until_idle().await;
 
-    let said = program.does(&world, &["events", "replay", "--since", &since]).await;
-    assert_eq!(said, "7 of 7 stored events are sent again\n");
+    let output = program.run_ok(&world, &["events", "replay", "--since", &since]).await;
+    assert_eq!(output, "7 of 7 stored events are sent again\n");
     eventually("all again", async || {
         let now = (counted(&one).len(), counted(&other).len());
         (now.0 >= first.len() + 8 && now.1 >= 6).then_some(())
@@ -111,6 +111,6 @@ async fn replayed_events_keep_ids_and_bytes() {
     assert_eq!(actions(&world, "events replay").await.len(), 2);
     let empty = ["events", "replay", "--since", "2020-01-01T00:00:00Z"];
     let empty = [&empty[..], &["--until", "2020-02-01T00:00:00Z"]].concat();
-    assert!(program.declines(&world, &empty).await.contains("0 of 0"));
+    assert!(program.run_expecting_failure(&world, &empty).await.contains("0 of 0"));
     world.finish().await;
 }

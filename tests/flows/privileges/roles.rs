@@ -1,8 +1,8 @@
 //! The roles of `deploy/postgres/roles.sql`.
 
 use harness::World;
+use harness::environment::with_user;
 use harness::program::Program;
-use harness::services::under;
 use reqwest::Url;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use worker::DatabaseUrl;
@@ -26,7 +26,7 @@ impl Roles {
             let password = uuid::Uuid::new_v4().simple().to_string();
             world.add_secret(&password);
             (
-                under(url.clone(), role, &password),
+                with_user(url.clone(), role, &password),
                 format!("alter role {role} password '{password}'"),
             )
         });
@@ -63,7 +63,7 @@ impl Roles {
         let mch_id = "select mch_id from orders where out_trade_no = $1";
         let mch_id = sqlx::query_scalar(mch_id).bind(&number).fetch_one(&world.environment.pool);
         let mch_id: String = mch_id.await.unwrap();
-        reads.does(world, &["order", "explain", &mch_id, &number]).await;
+        reads.run_ok(world, &["order", "explain", &mch_id, &number]).await;
 
         let schema = [
             "create table mine (id int)",

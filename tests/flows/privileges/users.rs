@@ -6,8 +6,8 @@ use std::process::Command;
 use broker::AmqpUrl;
 use harness::World;
 use harness::amqp::{Amqp, Inbox};
+use harness::environment::with_user;
 use harness::servers::Servers;
-use harness::services::under;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ExchangeBindOptions,
@@ -42,7 +42,7 @@ impl Users {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
             let mut script = Command::new(root.join("deploy/rabbitmq/permissions.sh"));
             script.args(part).arg(&file).args((part[0] == "shop").then_some(&mch_id));
-            script.env("RABBITMQCTL", servers.ctl_path());
+            script.env("RABBITMQCTL", servers.rabbitmqctl_path());
             script.env("WXPAY_NAMESPACE", world.environment.namespace.to_string());
             let output = tokio::task::spawn_blocking(move || script.output()).await;
             let output = output.unwrap().unwrap();
@@ -52,7 +52,7 @@ impl Users {
     }
 
     pub(super) fn text(&self, user: &str) -> String {
-        under(self.broker.clone(), user, &self.password).to_string()
+        with_user(self.broker.clone(), user, &self.password).to_string()
     }
 
     pub(super) fn url(&self, user: &str) -> AmqpUrl {

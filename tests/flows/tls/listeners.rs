@@ -21,7 +21,7 @@ pub(super) async fn amqps(servers: &Servers, certificate: &Certificate) -> u16 {
             {{cert, base64:decode(\"{der}\")}},\
             {{key, {{'PrivateKeyInfo', base64:decode(\"{key}\")}}}}], 2)."
     );
-    servers.ctl(&["eval", &listen]).await;
+    servers.rabbitmqctl(&["eval", &listen]).await;
     port
 }
 

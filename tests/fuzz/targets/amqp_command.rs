@@ -17,7 +17,8 @@ mod trace;
 
 fuzz_target!(|input: &[u8]| {
     let (body, mut choices) = split(input);
-    let routing_key = [topology::ORDER_CREATE, topology::ORDER_CLOSE, topology::ORDER_QUERY][choices.below(3)];
+    let routing_key =
+        [topology::ORDER_CREATE, topology::ORDER_CLOSE, topology::ORDER_QUERY][choices.below(3)];
     let Some(delivery) = Delivery::decode(routing_key, choices.rest(), body.to_vec()) else {
         return;
     };

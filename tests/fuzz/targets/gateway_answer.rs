@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use fuzz::{MCH_ID, SIGN_TYPES, credentials, is_a_sample, signed, split};
+use fuzz::{APPID, MCH_ID, OUT_TRADE_NO, SIGN_TYPES, credentials, is_a_sample, signed, split};
 use libfuzzer_sys::fuzz_target;
 use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
 use wechatpay_v2::{
@@ -54,8 +54,8 @@ enum Said {
 
 /// The body as the answer to each call.
 fn ask(body: &[u8], by: &Credentials) -> [Said; 3] {
-    let appid = AppId::parse("wx5f0c2e7a91d34b68").expect("the samples' app");
-    let out_trade_no = OutTradeNo::parse("SO20260721A0001").expect("the samples' order");
+    let appid = AppId::parse(APPID).expect("the samples' app");
+    let out_trade_no = OutTradeNo::parse(OUT_TRADE_NO).expect("the samples' order");
     let asked = OrderQuery { appid, out_trade_no, sub_mch_id: None, sub_appid: None };
     let sent: Fields =
         [("appid", asked.appid.as_str()), ("trade_type", "JSAPI")].into_iter().collect();

@@ -1,5 +1,6 @@
 //! What is sent.
 
+use orders::testing;
 use serde_json::{Value, json};
 
 pub(crate) const MCH_ID: &str = "1900000109";
@@ -11,26 +12,16 @@ pub(crate) const NOTIFICATION: &str = "<xml><appid><![CDATA[wx2421b1c4370ec43b]]
     <sign><![CDATA[B552ED6B279343CB493C5DD0D78AB241]]></sign></xml>";
 
 pub(crate) fn order() -> Value {
-    json!({
-        "mch_id": MCH_ID,
-        "appid": "wx2421b1c4370ec43b",
-        "out_trade_no": OUT_TRADE_NO,
-        "body": "两杯咖啡",
-        "total_fee": 101,
-        "spbill_create_ip": "203.0.113.7",
-        "openid": OPENID,
-    })
+    let mut order = testing::sample();
+    order["mch_id"] = json!(MCH_ID);
+    order["out_trade_no"] = json!(OUT_TRADE_NO);
+    order["openid"] = json!(OPENID);
+    order
 }
 
-/// An order with one field changed; `null` takes it out.
+/// An order with one field changed, or removed when `value` is null.
 pub(crate) fn order_with(field: &str, value: Value) -> Value {
-    let mut order = order();
-    let fields = order.as_object_mut().expect("an object");
-    match value {
-        Value::Null => fields.remove(field),
-        value => fields.insert(field.to_owned(), value),
-    };
-    order
+    testing::with(order(), field, value)
 }
 
 pub(crate) fn order_path() -> String {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use orders::{OrderKey, OrderView};
 use wechatpay_v2::{MchId, OutTradeNo};
-use worker::replay::{self, Judged, Mode, Replayed};
+use worker::replay::{self, Evaluation, Mode, Replayed};
 use worker::settings;
 use worker::store::{DigestPrefix, NotificationSummary, Store, StoredNotification};
 
@@ -128,8 +128,8 @@ async fn replay(store: &Store, which: &Which, dry_run: bool) -> anyhow::Result<E
     let action = action("notification replay", subject, None);
     let mode = if dry_run { Mode::DryRun } else { Mode::Commit(&action) };
     let judged = match replay::notification(store, &merchants, &kept, mode).await? {
-        Replayed::Judged(judged) => judged,
-        Replayed::NotOurs(why) => {
+        Replayed::Evaluated(judged) => judged,
+        Replayed::Skipped(why) => {
             eprintln!("it is not judged: {why}");
             return Ok(FAILED);
         }
@@ -138,7 +138,7 @@ async fn replay(store: &Store, which: &Which, dry_run: bool) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(kept: &StoredNotification, judged: &Judged, dry_run: bool) -> String {
+fn told(kept: &StoredNotification, judged: &Evaluation, dry_run: bool) -> String {
     let why = |detail: &Option<String>| {
         detail.as_deref().map(|detail| format!(", {}", plain(detail))).unwrap_or_default()
     };
