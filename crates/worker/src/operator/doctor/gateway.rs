@@ -7,7 +7,7 @@ use futures_util::future::select_ok;
 use futures_util::join;
 use time::OffsetDateTime;
 use tokio::net::{TcpStream, lookup_host};
-use wechatpay_v2::client::{Client, NoAnswer, Probe, Timeouts};
+use wechatpay_v2::client::{Client, Probe, ProbeError, Timeouts};
 
 use super::report::{Check, CheckStatus};
 use super::{clock, with_timeout};
@@ -117,13 +117,13 @@ impl Host {
             Timeouts { connect: CONNECT_TIMEOUT, call: ANSWER_TIMEOUT, ..Timeouts::default() };
         let probed = match Client::with_timeouts(&self.url, None, timeouts) {
             Ok(client) => client.probe().await,
-            Err(_) => Err(NoAnswer::Connection),
+            Err(_) => Err(ProbeError::Connection),
         };
         let tls = self.named("tls");
         checks.push(match probed {
             _ if !is_tls => Check::skipped(tls, "an http:// host has no TLS"),
             // The TCP connection worked just before.
-            Err(NoAnswer::Connection) => {
+            Err(ProbeError::Connection) => {
                 let finding = format!("TLS with {} fails", self.url);
                 let remedy = "check for a proxy in between, a wrong clock, missing CA certificates \
                               (the package ca-certificates)";
@@ -138,7 +138,7 @@ impl Host {
                 checks.push(answered(name, &probe));
                 Some(probe)
             }
-            Err(NoAnswer::Connection) if is_tls => None,
+            Err(ProbeError::Connection) if is_tls => None,
             Err(problem) => {
                 let finding = format!("GET / of {}: {problem}", self.url);
                 let remedy = "run doctor again in a minute; if this stays, check the network \

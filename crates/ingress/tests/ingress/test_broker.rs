@@ -1,10 +1,11 @@
-//! A corner of the real broker, removed at the end.
+//! A namespace on the real broker, removed at the end.
 
 use std::{env, thread};
 
 use broker::{AmqpUrl, BrokerConfig, Connection, ConnectionState, Namespace, Setup};
 use ingress::Config;
-use tokio::{runtime, time::timeout};
+use tokio::runtime;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -14,21 +15,20 @@ pub(crate) fn amqp_url_text() -> String {
     env::var("WXPAY_AMQP_URL").expect("WXPAY_AMQP_URL must name a running RabbitMQ for this test")
 }
 
-/// A namespace of its own.
-pub(crate) struct World {
+pub(crate) struct TestBroker {
     broker: BrokerConfig,
     stop: CancellationToken,
 }
 
-impl World {
-    /// With everything declared.
+impl TestBroker {
+    /// With the whole topology declared.
     pub(crate) async fn start() -> Self {
-        let world = Self::empty();
-        world.declare().await;
-        world
+        let broker = Self::empty();
+        broker.declare().await;
+        broker
     }
 
-    /// With nothing declared.
+    /// Without the topology.
     pub(crate) fn empty() -> Self {
         let namespace = format!("ingress-{}", Uuid::now_v7().simple());
         let broker = BrokerConfig {
@@ -39,7 +39,7 @@ impl World {
         Self { broker, stop: CancellationToken::new() }
     }
 
-    /// Declares everything; the connection lives as long as this world.
+    /// Declares the topology. The connection stays open as long as this value.
     pub(crate) async fn declare(&self) -> Connection {
         let connection = Connection::start(self.broker.clone(), Setup::Declare, self.stop.clone());
         let mut state = connection.state();
@@ -48,7 +48,7 @@ impl World {
         connection
     }
 
-    /// Of an ingress in this world.
+    /// The configuration of an ingress that uses this namespace.
     pub(crate) fn config(&self) -> Config {
         Config::new(self.broker.amqp_url.clone(), self.broker.namespace.clone())
     }
@@ -62,7 +62,7 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for TestBroker {
     fn drop(&mut self) {
         self.stop.cancel();
         let broker = self.broker.clone();

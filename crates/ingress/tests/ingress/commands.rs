@@ -1,25 +1,23 @@
-//! Commands that nobody waits for.
+//! Commands without `Prefer: wait`.
 
 use broker::Queue;
 use serde_json::json;
 
-use crate::{
-    fake_worker::FakeWorker,
-    http::post,
-    service::Service,
-    texts::{MCH_ID, OUT_TRADE_NO, order, order_path},
-    world::World,
-};
+use crate::fake_worker::FakeWorker;
+use crate::http::post;
+use crate::samples::{MCH_ID, OUT_TRADE_NO, order, order_path};
+use crate::test_broker::TestBroker;
+use crate::test_server::TestServer;
 
 #[tokio::test]
-async fn an_order_reaches_the_queue_as_it_came() {
-    let world = World::start().await;
-    let mut worker = FakeWorker::silent(&world, Queue::Orders).await;
-    let service = Service::start(world.config()).await.ready().await;
+async fn order_reaches_the_queue_byte_for_byte() {
+    let broker = TestBroker::start().await;
+    let mut worker = FakeWorker::silent(&broker, Queue::Orders).await;
+    let server = TestServer::start(broker.config()).await.ready().await;
 
     let body = format!("\r\n {} \n", serde_json::to_string_pretty(&order()).unwrap());
     let create = post("/v1/orders", body.as_str()).header("content-type", "application/json");
-    let answer = create.header("prefer", "respond-async").send(service.private).await;
+    let answer = create.header("prefer", "respond-async").send(server.private).await;
     assert_eq!(answer.status, 202);
     assert_eq!(answer.header("location"), Some(order_path().as_str()));
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -38,26 +36,26 @@ async fn an_order_reaches_the_queue_as_it_came() {
 }
 
 #[tokio::test]
-async fn a_trace_is_carried_on_and_a_broken_one_is_not() {
-    let world = World::start().await;
-    let mut worker = FakeWorker::silent(&world, Queue::Orders).await;
-    let service = Service::start(world.config()).await.ready().await;
+async fn valid_traceparent_is_passed_on_and_broken_one_replaced() {
+    let broker = TestBroker::start().await;
+    let mut worker = FakeWorker::silent(&broker, Queue::Orders).await;
+    let server = TestServer::start(broker.config()).await.ready().await;
     let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     for (given, carried) in [(valid, true), ("00-4bf9-00f0-01", false)] {
         let create = post("/v1/orders", order().to_string()).header("traceparent", given);
-        assert_eq!(create.send(service.private).await.status, 202);
+        assert_eq!(create.send(server.private).await.status, 202);
         let delivery = worker.next().await;
         assert_eq!(delivery.header("traceparent") == Some(given), carried);
     }
 }
 
 #[tokio::test]
-async fn a_close_carries_the_number() {
-    let world = World::start().await;
-    let mut worker = FakeWorker::silent(&world, Queue::Orders).await;
-    let service = Service::start(world.config()).await.ready().await;
+async fn close_carries_the_order_number() {
+    let broker = TestBroker::start().await;
+    let mut worker = FakeWorker::silent(&broker, Queue::Orders).await;
+    let server = TestServer::start(broker.config()).await.ready().await;
     let close = post(format!("{}/close", order_path()), "whatever");
-    let answer = close.send(service.private).await;
+    let answer = close.send(server.private).await;
     assert_eq!(answer.status, 202);
     assert_eq!(answer.header("location"), Some(order_path().as_str()));
 

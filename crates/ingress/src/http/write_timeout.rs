@@ -1,49 +1,45 @@
-//! A stream whose other end must read.
+//! A stream that breaks when its peer does not read.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
-/// Breaks when nothing of what is written has moved for a while: whoever does not read its answers
-/// would otherwise hold a place and their memory until the connection is old.
-pub(crate) struct ReadWithin {
+/// Fails a write that makes no progress for a while. A client that does not read its answers would
+/// otherwise keep a connection and their memory until [`crate::Limits::connection_age`].
+pub(crate) struct WriteTimeout {
     stream: TcpStream,
     within: Duration,
-    /// While a write waits.
-    patience: Option<Pin<Box<Sleep>>>,
+    /// Runs while a write waits.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl ReadWithin {
+impl WriteTimeout {
     pub(crate) fn new(stream: TcpStream, within: Duration) -> Self {
-        Self { stream, within, patience: None }
+        Self { stream, within, timer: None }
     }
 
-    fn poll(
+    fn poll_write_in_time(
         &mut self,
         cx: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let written = write(Pin::new(&mut self.stream), cx);
         if written.is_ready() {
-            self.patience = None;
+            self.timer = None;
             return written;
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(self.within)));
-        ready!(patience.as_mut().poll(cx));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(self.within)));
+        ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for ReadWithin {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -53,13 +49,13 @@ impl AsyncRead for ReadWithin {
     }
 }
 
-impl AsyncWrite for ReadWithin {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll(cx, |stream, cx| stream.poll_write(cx, bytes))
+        self.poll_write_in_time(cx, |stream, cx| stream.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -67,7 +63,7 @@ impl AsyncWrite for ReadWithin {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll(cx, |stream, cx| stream.poll_write_vectored(cx, pieces))
+        self.poll_write_in_time(cx, |stream, cx| stream.poll_write_vectored(cx, pieces))
     }
 
     fn is_write_vectored(&self) -> bool {

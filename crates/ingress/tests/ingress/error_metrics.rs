@@ -1,12 +1,10 @@
-//! Every refusal at the door is counted, under a reason of a short list.
+//! Every refused connection and request is counted, under a reason of a short list.
 
-use crate::{
-    certificates::{Client, Files},
-    http::{Connection, get, post},
-    program::Running,
-    service::until,
-    texts::{NOTIFICATION, notify_path},
-};
+use crate::certificates::{Client, Files};
+use crate::http::{Connection, get, post};
+use crate::program::Running;
+use crate::samples::{NOTIFICATION, notify_path};
+use crate::test_server::until;
 
 /// The value of a series as `/metrics` shows it; 0 when it is not there.
 async fn value(program: &Running, series: &str) -> u64 {
@@ -15,7 +13,7 @@ async fn value(program: &Running, series: &str) -> u64 {
     line.trim().parse().expect("a number")
 }
 
-async fn counted(program: &Running, series: &str, count: u64) {
+async fn wait_for_count(program: &Running, series: &str, count: u64) {
     until(&format!("{series} is {count}"), async || value(program, series).await == count).await;
 }
 
@@ -28,7 +26,7 @@ fn shed(reason: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_counted() {
+async fn malformed_requests_are_counted_by_reason() {
     let program = Running::start(&[("WXPAY_AMQP_URL", "amqp://127.0.0.1:1/%2f")]);
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20 * 1024));
     for (reason, bytes) in [
@@ -41,30 +39,30 @@ async fn what_is_no_request_is_counted() {
     ] {
         let mut connection = Connection::open(program.public).await;
         connection.write(bytes.as_bytes()).await;
-        connection.ended().await;
-        counted(&program, &errors("public", reason), 1).await;
+        connection.closed().await;
+        wait_for_count(&program, &errors("public", reason), 1).await;
         assert_eq!(value(&program, &errors("private", reason)).await, 0, "{reason}");
     }
     let gauge = "wxpay_http_connections_open{listener=\"public\"}";
-    counted(&program, gauge, 0).await;
+    wait_for_count(&program, gauge, 0).await;
     let mut open = Vec::new();
     for count in 1..=3 {
         open.push(Connection::open(program.public).await);
-        counted(&program, gauge, count).await;
+        wait_for_count(&program, gauge, count).await;
     }
-    // The rest of what one source may have, and one more.
+    // Up to the bound of one source, and one more.
     for _ in 3..256 {
         open.push(Connection::open(program.public).await);
     }
-    counted(&program, gauge, 256).await;
-    Connection::open(program.public).await.ended().await;
-    counted(&program, &errors("public", "source_full"), 1).await;
+    wait_for_count(&program, gauge, 256).await;
+    Connection::open(program.public).await.closed().await;
+    wait_for_count(&program, &errors("public", "source_full"), 1).await;
     drop(open);
-    counted(&program, gauge, 0).await;
+    wait_for_count(&program, gauge, 0).await;
 }
 
 #[tokio::test]
-async fn who_is_turned_away_is_counted() {
+async fn refused_sources_are_counted_by_reason() {
     let (files, cert) = Files::new();
     let [cert_path, key_path] = files.settings();
     let program = Running::start(&[
@@ -77,16 +75,16 @@ async fn who_is_turned_away_is_counted() {
     ]);
     let mut plain = Connection::open(program.public).await;
     plain.write(b"GET / HTTP/1.1\r\n\r\n").await;
-    plain.ended().await;
-    counted(&program, &errors("public", "tls_handshake"), 1).await;
+    plain.closed().await;
+    wait_for_count(&program, &errors("public", "tls_handshake"), 1).await;
 
     let client = Client::trusting(&cert);
-    let told = async |address: &str| {
+    let notify_from = async |address: &str| {
         let request = post(notify_path(), NOTIFICATION).header("x-forwarded-for", address);
         request.send_on(client.open(program.public).await).await.status
     };
-    assert_eq!(told("203.0.114.1").await, 403);
-    counted(&program, &shed("public_not_allowed"), 1).await;
-    until("a source is over its rate", async || told("203.0.113.1").await == 429).await;
-    counted(&program, &shed("public_rate"), 1).await;
+    assert_eq!(notify_from("203.0.114.1").await, 403);
+    wait_for_count(&program, &shed("public_not_allowed"), 1).await;
+    until("a source is over its rate", async || notify_from("203.0.113.1").await == 429).await;
+    wait_for_count(&program, &shed("public_rate"), 1).await;
 }

@@ -2,29 +2,26 @@
 
 use std::time::Duration;
 
-use axum::{
-    body::{Body, HttpBody},
-    extract::Request,
-    http::header::CONTENT_ENCODING,
-};
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::header::CONTENT_ENCODING;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
-/// The largest body that is taken, on either listener.
+/// The largest body that is accepted, on either listener.
 pub(crate) const BODY_BYTES_MAX: usize = orders::ORDER_BYTES_MAX;
-/// What is too large is still read up to here and thrown away: whoever is cut off while it writes
-/// may never see the answer that tells it why.
+/// A body that is too large is read up to here and discarded: a client whose connection is closed
+/// while it writes may never see the answer that tells it why.
 const DISCARDED_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
-/// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
     /// Over [`BODY_BYTES_MAX`].
     TooLarge,
     /// Not whole in time.
     TooSlow,
-    /// Compressed. Nothing here unpacks, so nothing here can be made to unpack a gigabyte.
+    /// Compressed. Nothing here decompresses, so no small body can become a gigabyte.
     Encoded,
     /// Not HTTP, or the connection broke.
     Broken,
@@ -32,12 +29,12 @@ pub(crate) enum BodyError {
 
 /// Reads the body whole. `within` bounds all of it, not each piece.
 pub(crate) async fn read(request: Request, within: Duration) -> Result<Bytes, BodyError> {
-    let encoded = is_encoded(&request);
+    let is_encoded = is_encoded(&request);
     let body = collect(request.into_body(), within).await?;
-    if encoded { Err(BodyError::Encoded) } else { Ok(body) }
+    if is_encoded { Err(BodyError::Encoded) } else { Ok(body) }
 }
 
-/// Reads and forgets the body of a request that is declined whatever it says.
+/// Reads and discards the body of a request that is refused whatever it contains.
 pub(crate) async fn discard(request: Request, within: Duration) {
     let _ = collect(request.into_body(), within).await;
 }
@@ -49,25 +46,25 @@ async fn collect(mut body: Body, within: Duration) -> Result<Bytes, BodyError> {
         return Err(BodyError::TooLarge);
     }
     let mut kept = BytesMut::with_capacity(announced.min(BODY_BYTES_MAX));
-    let mut seen = 0;
-    while seen <= DISCARDED_BYTES_MAX {
+    let mut received = 0;
+    while received <= DISCARDED_BYTES_MAX {
         let frame = match timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => break,
-            Ok(Some(Err(_))) | Err(_) if seen > BODY_BYTES_MAX => break,
+            Ok(Some(Err(_))) | Err(_) if received > BODY_BYTES_MAX => break,
             Ok(Some(Err(_))) => return Err(BodyError::Broken),
             Err(_elapsed) => return Err(BodyError::TooSlow),
         };
-        // Trailers are of no interest.
+        // Trailers are ignored.
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        seen += data.len();
-        if seen <= BODY_BYTES_MAX {
+        received += data.len();
+        if received <= BODY_BYTES_MAX {
             kept.extend_from_slice(&data);
         }
     }
-    if seen > BODY_BYTES_MAX { Err(BodyError::TooLarge) } else { Ok(kept.freeze()) }
+    if received > BODY_BYTES_MAX { Err(BodyError::TooLarge) } else { Ok(kept.freeze()) }
 }
 
 fn is_encoded(request: &Request) -> bool {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, header::HeaderName};
+use axum::http::{HeaderMap, HeaderName};
 use orders::FieldProblem;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// Longer than any gateway round trip, shorter than most proxies' patience.
+/// Longer than a round trip to WeChat, shorter than the timeout of most proxies.
 const SECONDS_MAX: u64 = 30;
 
-/// How long the client wants to wait for the worker's answer, if at all.
+/// How long the client wants to wait for the worker's reply, if at all.
 ///
 /// Other preferences are ignored; of several `wait`s the first one counts, as RFC 7240 has it.
 pub(crate) fn wait(headers: &HeaderMap) -> Result<Option<Duration>, FieldProblem> {
@@ -41,13 +41,15 @@ fn name_and_value(preference: &[u8]) -> (&[u8], &[u8]) {
     let Some(at) = preference.iter().position(|byte| *byte == b'=') else {
         return (preference.trim_ascii(), b"");
     };
-    let (name, value) = (preference[..at].trim_ascii(), preference[at + 1..].trim_ascii());
+    let name = preference[..at].trim_ascii();
+    let value = preference[at + 1..].trim_ascii();
     let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
     (name, unquoted.unwrap_or(value))
 }
 
 fn split_outside_quotes(bytes: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
+    let mut quoted = false;
+    let mut escaped = false;
     bytes.split(move |byte| {
         let literal = std::mem::take(&mut escaped);
         match byte {
@@ -63,29 +65,29 @@ fn split_outside_quotes(bytes: &[u8], separator: u8) -> impl Iterator<Item = &[u
 mod tests {
     use super::*;
 
-    fn of(values: &[&str]) -> Result<Option<u64>, FieldProblem> {
+    fn parse(values: &[&str]) -> Result<Option<u64>, FieldProblem> {
         let headers = values.iter().map(|value| (PREFER, value.parse().unwrap())).collect();
         wait(&headers).map(|wait| wait.map(|wait| wait.as_secs()))
     }
 
     #[test]
-    fn finds_the_wait_among_other_preferences() {
-        assert_eq!(of(&[]), Ok(None));
-        assert_eq!(of(&["respond-async"]), Ok(None));
-        assert_eq!(of(&["wait=5"]), Ok(Some(5)));
-        assert_eq!(of(&["respond-async, Wait = \"30\" ; x=1"]), Ok(Some(30)));
-        assert_eq!(of(&["return=minimal", "handling=lenient, wait=1"]), Ok(Some(1)));
-        assert_eq!(of(&["wait=2, wait=9"]), Ok(Some(2)), "the first one counts");
-        assert_eq!(of(&["foo=\"a, wait=\\\"3\", wait=4"]), Ok(Some(4)), "not the quoted one");
-        assert_eq!(of(&[",, ,"]), Ok(None));
+    fn wait_is_found_among_other_preferences() {
+        assert_eq!(parse(&[]), Ok(None));
+        assert_eq!(parse(&["respond-async"]), Ok(None));
+        assert_eq!(parse(&["wait=5"]), Ok(Some(5)));
+        assert_eq!(parse(&["respond-async, Wait = \"30\" ; x=1"]), Ok(Some(30)));
+        assert_eq!(parse(&["return=minimal", "handling=lenient, wait=1"]), Ok(Some(1)));
+        assert_eq!(parse(&["wait=2, wait=9"]), Ok(Some(2)), "the first one counts");
+        assert_eq!(parse(&["foo=\"a, wait=\\\"3\", wait=4"]), Ok(Some(4)), "not the quoted one");
+        assert_eq!(parse(&[",, ,"]), Ok(None));
     }
 
     #[test]
-    fn refuses_a_wait_out_of_bounds() {
+    fn wait_out_of_bounds_is_refused() {
         for bad in
             ["wait", "wait=", "wait=0", "wait=31", "wait=-1", "wait=+5", "wait=1.5", "wait=x"]
         {
-            assert_eq!(of(&[bad]).unwrap_err().field, "Prefer", "{bad}");
+            assert_eq!(parse(&[bad]).unwrap_err().field, "Prefer", "{bad}");
         }
     }
 }

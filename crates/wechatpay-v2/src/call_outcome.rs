@@ -1,27 +1,16 @@
 //! The three result layers of an answer as one typed verdict (reference 0.3).
 
-use crate::{ApiKey, FieldError, Fields, Limits, MchId, Nonce, SignType, SignatureError, XmlError};
-use crate::{parse_xml, sign, signature::verify_as_signed};
-
-/// Who calls, and how the call is signed.
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    /// The merchant (in provider mode the provider).
-    pub mch_id: MchId,
-    /// Its APIv2 key.
-    pub key: ApiKey,
-    /// The algorithm: that of the order for every call about it.
-    pub sign_type: SignType,
-}
+use crate::signature::verify_as_signed;
+use crate::{Credentials, FieldError, Fields, Limits, SignatureError, XmlError, parse_xml};
 
 /// What WeChat's answer to a call means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Verdict<T> {
+pub enum CallOutcome<T> {
     /// Authentic, and the call did what it says.
-    Yes(T),
+    Success(T),
     /// Authentic, and the call was refused. See [`Refused::advice`] before concluding anything.
-    No(Refused),
+    Refused(Refused),
     /// Nothing is known. The call may have had its effect.
     Unknown(Unknown),
 }
@@ -42,15 +31,15 @@ pub struct Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// The outcome is open: repeat the same call with the same parameters, after a while.
-    Repeat,
+    Retry,
     /// Only `orderquery` can tell what is true now.
     Query,
     /// It is as the caller wished already.
-    Done,
+    AlreadyDone,
     /// This number can never be used again.
-    NumberIsDead,
+    NumberUnusable,
     /// The request or the merchant's configuration is wrong: repeating changes nothing.
-    Mend,
+    FixRequest,
 }
 
 /// Why nothing is known.
@@ -67,7 +56,7 @@ pub enum Unknown {
     Signature(#[from] SignatureError),
     /// The answer is signed with another algorithm than the request.
     #[error("the answer is signed with another algorithm than the request")]
-    OtherAlgorithm,
+    SignTypeMismatch,
     /// The answer is no message of WeChat's (a page, an empty body, something cut off).
     #[error("the answer is unreadable: {0}")]
     Xml(#[from] XmlError),
@@ -76,7 +65,7 @@ pub enum Unknown {
     Field(#[from] FieldError),
     /// The answer speaks of something else than what was asked.
     #[error("the answer is about another {0}")]
-    Other(&'static str),
+    Mismatch(&'static str),
     /// No complete answer with status 200 arrived.
     #[error("{0}")]
     Transport(String),
@@ -88,7 +77,7 @@ impl Refused {
     /// frozen account has no code of its own; it is told as `NOAUTH`, or as a communication failure.
     /// Codes about an `appid` are not among them: a merchant can have several.
     #[must_use]
-    pub fn meets_every_call(&self) -> bool {
+    pub fn affects_every_call(&self) -> bool {
         matches!(
             &*self.err_code,
             "SYSTEMERROR"
@@ -102,25 +91,14 @@ impl Refused {
     }
 }
 
-impl<T> Verdict<T> {
+impl<T> CallOutcome<T> {
     /// The verdict of an attempt to read the fields of an authentic success.
     fn from_reading(reading: Result<T, Unknown>) -> Self {
         match reading {
-            Ok(value) => Self::Yes(value),
+            Ok(value) => Self::Success(value),
             Err(unknown) => Self::Unknown(unknown),
         }
     }
-}
-
-/// Adds what every request carries and signs it.
-pub(crate) fn signed_request(mut fields: Fields, by: &Credentials, nonce: &Nonce) -> Fields {
-    fields.insert("mch_id", by.mch_id.as_str());
-    fields.insert("nonce_str", nonce.as_str());
-    fields.insert("sign_type", by.sign_type.as_str());
-    fields.remove("sign");
-    let signature = sign(&fields, &by.key, by.sign_type);
-    fields.insert("sign", signature);
-    fields
 }
 
 /// Reads an answer through all three layers: communication, signature, business.
@@ -129,19 +107,19 @@ pub(crate) fn read_answer<T>(
     by: &Credentials,
     advice: fn(&str) -> Advice,
     read: impl FnOnce(&Fields) -> Result<T, Unknown>,
-) -> Verdict<T> {
+) -> CallOutcome<T> {
     let fields = match authentic(body, by) {
         Ok(fields) => fields,
-        Err(unknown) => return Verdict::Unknown(unknown),
+        Err(unknown) => return CallOutcome::Unknown(unknown),
     };
     match fields.get("result_code") {
-        Some("SUCCESS") => Verdict::from_reading(read(&fields)),
+        Some("SUCCESS") => CallOutcome::from_reading(read(&fields)),
         Some("FAIL") => {
             let err_code = cut(fields.get("err_code").unwrap_or_default());
             let err_code_des = cut(fields.get("err_code_des").unwrap_or_default());
-            Verdict::No(Refused { advice: advice(&err_code), err_code, err_code_des })
+            CallOutcome::Refused(Refused { advice: advice(&err_code), err_code, err_code_des })
         }
-        _ => Verdict::Unknown(FieldError::new("result_code", "SUCCESS or FAIL").into()),
+        _ => CallOutcome::Unknown(FieldError::new("result_code", "SUCCESS or FAIL").into()),
     }
 }
 
@@ -153,16 +131,16 @@ fn authentic(body: &[u8], by: &Credentials) -> Result<Fields, Unknown> {
     }
     let (sign_type, fields) = verify_as_signed(&fields, &by.key)?;
     if sign_type != by.sign_type {
-        return Err(Unknown::OtherAlgorithm);
+        return Err(Unknown::SignTypeMismatch);
     }
     if fields.get("mch_id") != Some(by.mch_id.as_str()) {
-        return Err(Unknown::Other("mch_id"));
+        return Err(Unknown::Mismatch("mch_id"));
     }
     Ok(fields.into_owned())
 }
 
 /// The codes by which every call tells that the request or the merchant's configuration is wrong.
-pub(crate) fn is_our_fault(err_code: &str) -> bool {
+pub(crate) fn needs_a_fix(err_code: &str) -> bool {
     matches!(
         err_code,
         "NOAUTH"
@@ -192,7 +170,7 @@ mod tests {
     fn some_refusals_meet_every_call_and_others_one_order() {
         let meets = |code: &str| {
             let (err_code, err_code_des) = (code.to_owned(), String::new());
-            Refused { err_code, err_code_des, advice: Advice::Query }.meets_every_call()
+            Refused { err_code, err_code_des, advice: Advice::Query }.affects_every_call()
         };
         for code in ["SYSTEMERROR", "FREQUENCY_LIMITED", "INVALID_REQ_TOO_MUCH", "NOAUTH"] {
             assert!(meets(code), "{code}");

@@ -1,22 +1,21 @@
-//! The worker's answer on its way to the client.
+//! A worker's reply on its way to the client.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// An `orders::Reply`, read loosely: a worker that is newer than this ingress may say more than
-/// this ingress knows, and the client shall get all of it.
+/// An `orders::Reply` that is passed on as it is: a worker that is newer than this ingress may add
+/// fields, and the client gets all of them.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct WorkerReply {
     /// The HTTP status.
     pub(crate) status: u16,
     /// The order or the problem.
     pub(crate) body: Value,
-    /// Which of the two.
     pub(crate) is_problem: bool,
 }
 
-impl Answer {
-    /// `None` when it is no answer at all.
+impl WorkerReply {
+    /// `None` for bytes that are no reply.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Reply {
@@ -30,9 +29,9 @@ impl Answer {
             (None, Some(problem)) => (problem, true),
             _ => return None,
         };
-        let fits =
-            body.is_object() && (if is_problem { 400..600 } else { 200..300 }).contains(&status);
-        fits.then_some(Self { status, body, is_problem })
+        let statuses = if is_problem { 400..600 } else { 200..300 };
+        let is_valid = body.is_object() && statuses.contains(&status);
+        is_valid.then_some(Self { status, body, is_problem })
     }
 }
 
@@ -43,21 +42,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_a_worker_writes() {
+    fn reply_of_a_worker_is_read() {
         let problem = Problem::not_found();
-        let reply = serde_json::to_vec(&Reply::problem(problem.clone())).unwrap();
-        let answer = Answer::parse(&reply).unwrap();
-        assert!(answer.is_problem);
-        assert_eq!((answer.status, answer.body), (404, serde_json::to_value(problem).unwrap()));
+        let bytes = serde_json::to_vec(&Reply::problem(problem.clone())).unwrap();
+        let reply = WorkerReply::parse(&bytes).unwrap();
+        assert!(reply.is_problem);
+        assert_eq!((reply.status, reply.body), (404, serde_json::to_value(problem).unwrap()));
 
-        let answer =
-            Answer::parse(br#"{"status":202,"order":{"state":"created","new":1}}"#).unwrap();
-        assert!(!answer.is_problem);
-        assert_eq!(answer.body["new"], 1);
+        let bytes = br#"{"status":202,"order":{"state":"created","new":1}}"#;
+        let reply = WorkerReply::parse(bytes).unwrap();
+        assert!(!reply.is_problem);
+        assert_eq!(reply.body["new"], 1);
     }
 
     #[test]
-    fn anything_else_is_no_answer() {
+    fn anything_else_is_no_reply() {
         for bad in [
             "",
             "{}",
@@ -68,7 +67,7 @@ mod tests {
             r#"{"status":200,"problem":{}}"#,
             r#"{"status":70000,"problem":{}}"#,
         ] {
-            assert!(Answer::parse(bad.as_bytes()).is_none(), "{bad}");
+            assert!(WorkerReply::parse(bad.as_bytes()).is_none(), "{bad}");
         }
     }
 }
