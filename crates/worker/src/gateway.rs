@@ -13,9 +13,9 @@ use orders::OrderKey;
 use tracing::{Instrument, info_span};
 use wechatpay_v2::client::{Client, ClientError};
 use wechatpay_v2::closeorder::CloseOrder;
-use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
+use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
 use wechatpay_v2::unifiedorder::Prepay;
-use wechatpay_v2::{Credentials, Fields, MchId, OutTradeNo, Unknown, Verdict};
+use wechatpay_v2::{CallOutcome, Credentials, Fields, MchId, OutTradeNo, Unknown};
 
 use crate::failpoint;
 use crate::merchants::Merchants;
@@ -55,7 +55,7 @@ impl Gateway {
         key: &OrderKey,
         credentials: &Credentials,
         parameters: &Fields,
-    ) -> Result<Verdict<Prepay>, Deferred> {
+    ) -> Result<CallOutcome<Prepay>, Deferred> {
         let call = self.client.unifiedorder(credentials, parameters);
         let detail = |_: &Prepay| "prepay_id issued".to_owned();
         self.call("unifiedorder", key, credentials, call, detail).await
@@ -65,10 +65,10 @@ impl Gateway {
         &self,
         credentials: &Credentials,
         query: &OrderQuery,
-    ) -> Result<Verdict<Found>, Deferred> {
+    ) -> Result<CallOutcome<OrderStatus>, Deferred> {
         let key = key_of(credentials, &query.out_trade_no);
         let call = self.client.orderquery(credentials, query);
-        let detail = |found: &Found| state_name(&found.trade_state).to_owned();
+        let detail = |found: &OrderStatus| state_name(&found.trade_state).to_owned();
         self.call("orderquery", &key, credentials, call, detail).await
     }
 
@@ -76,7 +76,7 @@ impl Gateway {
         &self,
         credentials: &Credentials,
         close: &CloseOrder,
-    ) -> Result<Verdict<()>, Deferred> {
+    ) -> Result<CallOutcome<()>, Deferred> {
         let key = key_of(credentials, &close.out_trade_no);
         let call = self.client.closeorder(credentials, close);
         let detail = |(): &()| "closed".to_owned();
@@ -94,9 +94,9 @@ impl Gateway {
         api: &'static str,
         key: &OrderKey,
         credentials: &Credentials,
-        call: impl Future<Output = Verdict<T>>,
+        call: impl Future<Output = CallOutcome<T>>,
         detail: impl FnOnce(&T) -> String,
-    ) -> Result<Verdict<T>, Deferred> {
+    ) -> Result<CallOutcome<T>, Deferred> {
         let call_and_record = async {
             let permit = self.limiters.acquire(credentials).await?;
             let timer = CallTimer::start(api);
@@ -104,7 +104,8 @@ impl Gateway {
             failpoint::reached(sent);
             let mut outcome = call.await;
             if failpoint::reached(answered) {
-                outcome = Verdict::Unknown(Unknown::Transport("the answer vanished".to_owned()));
+                outcome =
+                    CallOutcome::Unknown(Unknown::Transport("the answer vanished".to_owned()));
             }
             // Before the record: the next call does not wait for the database.
             permit.finish(&outcome);

@@ -11,7 +11,7 @@ use crate::store::{
 };
 
 #[derive(Clone, Copy, Debug)]
-pub enum Mode<'a> {
+pub(crate) enum Mode<'a> {
     /// Decides, and rolls back.
     DryRun,
     /// Decides and stores, with the operator's action.
@@ -19,35 +19,32 @@ pub enum Mode<'a> {
 }
 
 #[derive(Clone, Debug)]
-pub enum Replayed {
+pub(crate) enum Replayed {
     Evaluated(Box<Evaluation>),
     /// For a merchant that is not configured, or not a notification: the reason.
     Skipped(&'static str),
 }
 
 #[derive(Clone, Debug)]
-pub struct Evaluation {
-    pub status: NotificationStatus,
+pub(crate) struct Evaluation {
+    pub(crate) status: NotificationStatus,
     /// The reason of the status, in words without values.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// The order of an authentic notification.
-    pub key: Option<OrderKey>,
+    pub(crate) key: Option<OrderKey>,
     /// The order before, if it exists.
-    pub before: Option<OrderView>,
-    pub after: Option<OrderView>,
+    pub(crate) before: Option<OrderView>,
+    pub(crate) after: Option<OrderView>,
 }
 
 /// Reads and decides as the handler of the queue does.
-///
-/// # Errors
-/// Then nothing is written.
-pub async fn notification(
+pub(crate) async fn notification(
     store: &Store,
     merchants: &Merchants,
-    kept: &StoredNotification,
+    stored: &StoredNotification,
     mode: Mode<'_>,
 ) -> Result<Replayed, StoreError> {
-    let input = match notifications::read(merchants, &delivery_of(kept)) {
+    let input = match notifications::read(merchants, &delivery_of(stored)) {
         Reading::Authentic { input, .. } => *input,
         Reading::Unverified { evidence, .. } => SettlementInput::Evidence(*evidence),
         Reading::Ignored(why) | Reading::Parked(why) => return Ok(Replayed::Skipped(why)),
@@ -64,7 +61,8 @@ pub async fn notification(
     let evidence = input.evidence();
     let status = settled.as_ref().map(|settled| settled.status);
     let status = status.or(evidence.map(|evidence| evidence.status));
-    let status = status.ok_or_else(|| StoreError::Fault("a notification unjudged".to_owned()))?;
+    let status =
+        status.ok_or_else(|| StoreError::Fault("a notification without a status".to_owned()))?;
     if let (
         Mode::Commit(_),
         NotificationStatus::Exception | NotificationStatus::Refused,
@@ -83,11 +81,11 @@ pub async fn notification(
     })))
 }
 
-/// The delivery that once brought it.
-fn delivery_of(kept: &StoredNotification) -> Delivery {
-    let mut delivery = Delivery::new(kept.kind.clone(), kept.raw.clone());
-    let received_at = kept.received_at.format(&Rfc3339).unwrap_or_default();
+/// The delivery as the ingress published it.
+fn delivery_of(stored: &StoredNotification) -> Delivery {
+    let mut delivery = Delivery::new(stored.kind.clone(), stored.raw.clone());
+    let received_at = stored.received_at.format(&Rfc3339).unwrap_or_default();
     delivery.headers =
-        vec![("mch_id".to_owned(), kept.mch_id.clone()), ("received_at".to_owned(), received_at)];
+        vec![("mch_id".to_owned(), stored.mch_id.clone()), ("received_at".to_owned(), received_at)];
     delivery
 }

@@ -8,8 +8,8 @@ use fuzz::split;
 use libfuzzer_sys::fuzz_target;
 use orders::{InvalidOrder, OrderKey, OrderRequest, Reply};
 
-#[path = "../../../crates/ingress/src/answer.rs"]
-mod answer;
+#[path = "../../../crates/ingress/src/worker_reply.rs"]
+mod worker_reply;
 #[path = "../../../crates/worker/src/commands/identity.rs"]
 mod identity;
 #[path = "../../../crates/worker/src/trace.rs"]
@@ -53,6 +53,6 @@ fn refused(invalid: InvalidOrder) {
     let json = serde_json::to_vec(&reply).expect("a reply is written as JSON");
     assert!(json.len() <= 32 * 1024);
     assert_eq!(serde_json::from_slice::<Reply>(&json).ok(), Some(reply));
-    let answer = answer::Answer::parse(&json).expect("the ingress reads it");
+    let answer = worker_reply::WorkerReply::parse(&json).expect("the ingress reads it");
     assert!(answer.is_problem && answer.body.is_object() && answer.status >= 400);
 }

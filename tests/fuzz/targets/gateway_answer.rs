@@ -5,9 +5,9 @@
 
 use fuzz::{APPID, MCH_ID, OUT_TRADE_NO, SIGN_TYPES, credentials, is_a_sample, signed, split};
 use libfuzzer_sys::fuzz_target;
-use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
+use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
 use wechatpay_v2::{
-    AppId, Credentials, Fields, Limits, OutTradeNo, Unknown, Verdict, closeorder, orderquery,
+    AppId, CallOutcome, Credentials, Fields, Limits, OutTradeNo, Unknown, closeorder, orderquery,
     parse_xml, unifiedorder, write_xml,
 };
 
@@ -42,7 +42,10 @@ fuzz_target!(|input: &[u8]| {
     let other = SIGN_TYPES.into_iter().find(|other| *other != sign_type).unwrap_or_default();
     let other_algorithm = closeorder::read(body.as_bytes(), &credentials(other));
     // Too large for the limits, once it is escaped and signed, or the wrong algorithm.
-    assert!(matches!(other_algorithm, Verdict::Unknown(Unknown::OtherAlgorithm | Unknown::Xml(_))));
+    assert!(matches!(
+        other_algorithm,
+        CallOutcome::Unknown(Unknown::SignTypeMismatch | Unknown::Xml(_))
+    ));
 });
 
 #[derive(Clone, Copy, PartialEq)]
@@ -62,8 +65,9 @@ fn ask(body: &[u8], by: &Credentials) -> [Said; 3] {
     let prepay = said(unifiedorder::read(body, by, &sent), |prepay| {
         assert!((1..=64).contains(&prepay.prepay_id.as_str().len()));
     });
-    let found =
-        said(orderquery::read(body, by, &asked), |Found { trade_state, trade_state_desc }| {
+    let found = said(
+        orderquery::read(body, by, &asked),
+        |OrderStatus { trade_state, trade_state_desc }| {
             assert!(trade_state_desc.chars().count() <= 256);
             match trade_state {
                 TradeState::Success(payment) | TradeState::Refund(payment) => {
@@ -72,22 +76,23 @@ fn ask(body: &[u8], by: &Credentials) -> [Said; 3] {
                 TradeState::Other(name) => assert!(name.chars().count() <= 32),
                 _ => {}
             }
-        });
+        },
+    );
     [prepay, found, said(closeorder::read(body, by), |()| ())]
 }
 
-fn said<T>(verdict: Verdict<T>, check: impl FnOnce(T)) -> Said {
+fn said<T>(verdict: CallOutcome<T>, check: impl FnOnce(T)) -> Said {
     match verdict {
-        Verdict::Yes(value) => {
+        CallOutcome::Success(value) => {
             check(value);
             Said::Yes
         }
-        Verdict::No(refused) => {
+        CallOutcome::Refused(refused) => {
             assert!(refused.err_code.chars().count() <= 128);
             assert!(refused.err_code_des.chars().count() <= 128);
             Said::No
         }
-        Verdict::Unknown(unknown) => {
+        CallOutcome::Unknown(unknown) => {
             assert!(unknown.to_string().chars().count() <= 256, "fit for a log");
             Said::Nothing
         }

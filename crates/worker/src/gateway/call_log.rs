@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use orders::OrderKey;
 use time::OffsetDateTime;
-use wechatpay_v2::Verdict;
+use wechatpay_v2::CallOutcome;
 
 use crate::clock;
 use crate::store::{GatewayCall, Store};
@@ -36,14 +36,14 @@ impl CallLog {
         &self,
         key: &OrderKey,
         timer: CallTimer,
-        outcome: &Verdict<T>,
+        outcome: &CallOutcome<T>,
         success_detail: impl FnOnce(&T) -> String,
     ) {
         let CallTimer { api, at, started } = timer;
         let (outcome, detail) = match outcome {
-            Verdict::Yes(value) => ("yes", success_detail(value)),
-            Verdict::No(refused) => ("no", refused.to_string()),
-            Verdict::Unknown(unknown) => ("unknown", unknown.to_string()),
+            CallOutcome::Success(value) => ("yes", success_detail(value)),
+            CallOutcome::Refused(refused) => ("no", refused.to_string()),
+            CallOutcome::Unknown(unknown) => ("unknown", unknown.to_string()),
         };
         let elapsed = started.elapsed();
         metrics::counter!("wxpay_gateway_requests_total", "api" => api, "outcome" => outcome)

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use wechatpay_v2::{ApiKey, MchId, Verdict};
+use wechatpay_v2::{ApiKey, CallOutcome, MchId};
 
 use super::breaker::{Breaker, BreakerConfig, Generation, State};
 use super::token_bucket::TokenBucket;
@@ -177,13 +177,15 @@ impl MerchantLimiter {
 }
 
 impl CallPermit {
-    pub(super) fn finish<T>(mut self, outcome: &Verdict<T>) {
+    pub(super) fn finish<T>(mut self, outcome: &CallOutcome<T>) {
         self.is_finished = true;
         let generation = self.generation;
         let failure = match outcome {
-            Verdict::No(refused) if refused.meets_every_call() => Some(refused.to_string()),
-            Verdict::Unknown(unknown) => Some(unknown.to_string()),
-            Verdict::Yes(_) | Verdict::No(_) => None,
+            CallOutcome::Refused(refused) if refused.affects_every_call() => {
+                Some(refused.to_string())
+            }
+            CallOutcome::Unknown(unknown) => Some(unknown.to_string()),
+            CallOutcome::Success(_) | CallOutcome::Refused(_) => None,
         };
         self.limiter.update(|state| match failure {
             None => state.breaker.record_success(generation),

@@ -1,7 +1,7 @@
 //! The unifiedorder call and its outcomes.
 
 use orders::{Fact, Failure, OrderView, Source, State};
-use wechatpay_v2::{Advice, Fields, Refused, Verdict};
+use wechatpay_v2::{Advice, CallOutcome, Fields, Refused};
 
 use super::{LeasedOrder, OrderService};
 use crate::clock;
@@ -27,19 +27,19 @@ impl OrderService {
             Err(deferred) => return self.defer_create(leased, &deferred).await,
         };
         let fact = match outcome {
-            Verdict::Yes(prepay) => Fact::PrepayIssued(prepay),
-            Verdict::No(refused) if is_final(&refused) => {
+            CallOutcome::Success(prepay) => Fact::PrepayIssued(prepay),
+            CallOutcome::Refused(refused) if is_final(&refused) => {
                 tracing::warn!(err_code = refused.err_code, "WeChat refused the order");
                 Fact::CreateRefused(Failure {
                     err_code: refused.err_code,
                     err_code_des: refused.err_code_des,
                 })
             }
-            Verdict::No(refused) => {
+            CallOutcome::Refused(refused) => {
                 self.record_inconclusive(leased, &refused).await?;
                 return self.store.view(&key).await;
             }
-            Verdict::Unknown(unknown) => {
+            CallOutcome::Unknown(unknown) => {
                 self.record_unknown(leased, &unknown).await?;
                 return self.store.view(&key).await;
             }
@@ -76,5 +76,5 @@ impl OrderService {
 }
 
 fn is_final(refused: &Refused) -> bool {
-    matches!(refused.advice, Advice::Mend | Advice::NumberIsDead)
+    matches!(refused.advice, Advice::FixRequest | Advice::NumberUnusable)
 }

@@ -4,8 +4,8 @@ use orders::{Fact, Order, OrderKey, Source};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::closeorder::CloseOrder;
-use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
-use wechatpay_v2::{Advice, AppId, Fields, Refused, Unknown, Verdict};
+use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
+use wechatpay_v2::{Advice, AppId, CallOutcome, Fields, Refused, Unknown};
 
 use crate::clock;
 use crate::order_service::{LeasedOrder, OrderService};
@@ -71,13 +71,13 @@ pub(super) async fn query_unknown(service: &OrderService, key: OrderKey, appid: 
 }
 
 fn decide(
-    answer: Verdict<Found>,
+    answer: CallOutcome<OrderStatus>,
     order: &Order,
     schedule: &CheckSchedule,
     now: OffsetDateTime,
 ) -> NextAction {
     match answer {
-        Verdict::Yes(found) => match found.trade_state {
+        CallOutcome::Success(found) => match found.trade_state {
             TradeState::Success(payment) | TradeState::Refund(payment) => {
                 NextAction::Record(Fact::Paid { payment, sign_type: order.sign_type })
             }
@@ -89,11 +89,11 @@ fn decide(
             | TradeState::PayError
             | TradeState::Other(_) => decide_unpaid(order, true, schedule, now),
         },
-        Verdict::No(refused) if refused.err_code == "ORDERNOTEXIST" => {
+        CallOutcome::Refused(refused) if refused.err_code == "ORDERNOTEXIST" => {
             decide_unpaid(order, false, schedule, now)
         }
-        Verdict::No(refused) => NextAction::RecordInconclusive(refused),
-        Verdict::Unknown(unknown) => NextAction::RecordUnknown(unknown),
+        CallOutcome::Refused(refused) => NextAction::RecordInconclusive(refused),
+        CallOutcome::Unknown(unknown) => NextAction::RecordUnknown(unknown),
     }
 }
 
@@ -155,17 +155,19 @@ async fn close(
         Err(deferred) => return service.defer(leased, &deferred).await,
     };
     match outcome {
-        Verdict::Yes(()) => {}
-        Verdict::No(refused) if refused.advice == Advice::Done => {}
+        CallOutcome::Success(()) => {}
+        CallOutcome::Refused(refused) if refused.advice == Advice::AlreadyDone => {}
         // Neither the query nor the close finds it, and no other task creates it under our lease.
-        Verdict::No(refused) if refused.err_code == "ORDERNOTEXIST" && !exists => {}
+        CallOutcome::Refused(refused) if refused.err_code == "ORDERNOTEXIST" && !exists => {}
         // Paid between the query and the close: the next query brings the payment.
-        Verdict::No(refused) if refused.err_code == "ORDERPAID" => {
+        CallOutcome::Refused(refused) if refused.err_code == "ORDERPAID" => {
             let now = Some(clock::now());
             return service.store.release_lease_and_reschedule(order, leased.holder, now).await;
         }
-        Verdict::No(refused) => return service.record_inconclusive(leased, &refused).await,
-        Verdict::Unknown(unknown) => return service.record_unknown(leased, &unknown).await,
+        CallOutcome::Refused(refused) => {
+            return service.record_inconclusive(leased, &refused).await;
+        }
+        CallOutcome::Unknown(unknown) => return service.record_unknown(leased, &unknown).await,
     }
     service.record_fact(leased, Fact::Closed, Source::Reply).await?;
     Ok(())

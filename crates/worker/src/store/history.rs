@@ -11,34 +11,33 @@ use super::NotificationSummary;
 
 /// What is known about a number.
 #[derive(Clone, Debug)]
-pub struct OrderHistory {
+pub(crate) struct OrderHistory {
     /// The order as it is. `None` when there is no order of this number.
-    pub order: Option<OrderView>,
-    /// Oldest first.
-    pub timeline: Vec<TimelineEntry>,
+    pub(crate) order: Option<OrderView>,
+    /// What happened, oldest first.
+    pub(crate) timeline: Vec<TimelineEntry>,
     /// Some kind of event has more entries than the timeline shows: its oldest ones are missing.
-    pub is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct TimelineEntry {
-    /// In UTC.
+pub(crate) struct TimelineEntry {
     #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
+    pub(crate) at: OffsetDateTime,
     #[serde(flatten)]
-    pub event: TimelineEvent,
+    pub(crate) event: TimelineEvent,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum TimelineEvent {
+pub(crate) enum TimelineEvent {
     /// A command was refused.
     Rejected {
         problem: Problem,
     },
     /// A notification was received.
     Notification(NotificationSummary),
-    /// WeChat was called.
+    /// The worker called WeChat.
     Call {
         api: String,
         /// The outcome: `yes`, `no` or `unknown`.

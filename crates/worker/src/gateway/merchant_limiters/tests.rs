@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use wechatpay_v2::{SignType, Unknown, Verdict};
+use wechatpay_v2::{CallOutcome, SignType, Unknown};
 
 use super::*;
 use crate::gateway::merchant_limiter::TOKEN_WAIT_MAX;
@@ -22,12 +22,12 @@ fn limiters(merchants: Vec<Merchant>) -> MerchantLimiters {
 async fn fail(limiters: &MerchantLimiters, merchant: &Merchant) {
     let permit = limiters.acquire(&merchant.credentials(SignType::Md5)).await.unwrap();
     let failure = Unknown::Transport("no answer in time".to_owned());
-    permit.finish(&Verdict::<()>::Unknown(failure));
+    permit.finish(&CallOutcome::<()>::Unknown(failure));
 }
 
 async fn succeed(limiters: &MerchantLimiters, merchant: &Merchant) {
     let permit = limiters.acquire(&merchant.credentials(SignType::Md5)).await.unwrap();
-    permit.finish(&Verdict::Yes(()));
+    permit.finish(&CallOutcome::Success(()));
 }
 
 /// Zero, one, or two for more.
