@@ -227,7 +227,7 @@ async fn doctor_checks_clients_against_merchants() {
     program.set("WXPAY_INGRESS_USER", "ingress");
     let examined = examine(&program, &world).await;
     let finding = "WXPAY_INGRESS_USER: needs WXPAY_CLIENTS_FILE";
-    examined.blames_only("clients.file", "bad", finding, "set WXPAY_INGRESS_USER right");
+    examined.blames_only("clients.file", "bad", finding, "correct WXPAY_INGRESS_USER");
 
     let file = |entry: &str| program.write("clients.toml", entry);
     let path = file("[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\", \"1900000999\"]");
@@ -293,7 +293,7 @@ async fn doctor_names_topology_drift_and_parked_messages() {
     })
     .await;
     let remedy = "wxpay-worker parked list orders";
-    examined.blames_only("parked.orders", "bad", "1 message waits for a person", remedy);
+    examined.blames_only("parked.orders", "bad", "1 message waits for an operator", remedy);
     let discard = ["parked", "discard", "orders", "#1", "--reason", "seen"];
     program.run_ok(&world, &discard).await;
     examine_until(&program, &world, "nothing to be parked", |examined| examined.code == 0).await;
@@ -458,6 +458,6 @@ async fn doctor_names_gateway_down_silent_or_clock_off() {
 
     let silent = Gateway::start(None).await;
     let examined = examine(&with(at(&silent), good), &world).await;
-    examined.blames_only("gateway.primary.answer", "bad", "no answer in time", "the way out");
+    examined.blames_only("gateway.primary.answer", "bad", "no answer in time", "check the network");
     world.finish().await;
 }

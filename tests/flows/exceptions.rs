@@ -203,7 +203,7 @@ async fn confirmed_mismatch_waits_for_operator() {
     assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("payable"));
     let before = queries(&world, &shop, &number);
     let output = resolve(&world, &shop, &number, "identity_mismatch").await;
-    assert!(output.contains("is asked about the order again"), "{output}");
+    assert!(output.contains("is queried about the order again"), "{output}");
     asked(&world, &shop, &number, before + 1).await;
     looked_at(&world).await;
     // WeChat still says it: no second event, and no endless asking either.

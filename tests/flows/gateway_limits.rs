@@ -351,7 +351,7 @@ async fn backup_host_takes_over_until_primary_returns() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let primary = format!("http://{}", socket.local_addr().unwrap());
-    let timeouts = Timeouts { host_rest: Duration::from_millis(200), ..Timeouts::default() };
+    let timeouts = Timeouts { host_cooldown: Duration::from_millis(200), ..Timeouts::default() };
     let gateway_limits = Some(GatewayLimits { timeouts, ..GatewayLimits::default() });
     let options = Options { gateway_primary: Some(primary), gateway_limits, ..Options::default() };
     let world = World::start_with(options).await;

@@ -13,7 +13,8 @@ use lapin::BasicProperties;
 use serde_json::json;
 use simulator::PayOptions;
 use uuid::Uuid;
-use worker::{CheckSchedule, Clients, OutboxNotifier};
+use worker::Clients;
+use worker::testing::remove_old_rows;
 
 use roles::Roles;
 use users::Users;
@@ -141,16 +142,9 @@ async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
             sqlx::query(age).execute(&world.environment.pool).await.unwrap().rows_affected() > 0
         );
     }
-    let store = worker::store::Store::open(
-        roles.worker.expose(),
-        OutboxNotifier::disconnected(),
-        CheckSchedule::default(),
-    );
-    let store = store.unwrap();
-    assert!(store.remove_old().await.unwrap() > 0);
+    assert!(remove_old_rows(&roles.worker).await.unwrap() > 0);
     eventually("the old to be gone", async || {
-        (store.remove_old().await.unwrap() == 0).then_some(())
+        (remove_old_rows(&roles.worker).await.unwrap() == 0).then_some(())
     })
     .await;
-    store.close().await;
 }

@@ -29,15 +29,13 @@ impl Shop {
 
     /// A JSAPI order.
     pub fn order(&self, out_trade_no: &str, total_fee: i64) -> Value {
-        json!({
-            "mch_id": self.mch_id,
-            "appid": self.appid,
-            "out_trade_no": out_trade_no,
-            "body": "极光小店-鲜花&绿植",
-            "total_fee": total_fee,
-            "spbill_create_ip": "203.0.113.24",
-            "openid": self.openid,
-        })
+        let mut order = orders::testing::sample();
+        order["mch_id"] = json!(self.mch_id);
+        order["appid"] = json!(self.appid);
+        order["out_trade_no"] = json!(out_trade_no);
+        order["total_fee"] = json!(total_fee);
+        order["openid"] = json!(self.openid);
+        order
     }
 
     /// An order of another trade type, with the fields that it needs.

@@ -1,64 +1,54 @@
 //! RabbitMQ as this system uses it.
 //!
-//! * [`Connection`]: one connection, watched over and made again for as long as the process lives.
-//! * [`Publisher`]: publishes with confirms and says truthfully what became of each message.
-//! * [`Replier`]: answers questions, unconfirmed: an accelerator, never the truth.
-//! * [`Consumer`]: takes deliveries in batches, hands them to a [`Handler`], and uses each one up
-//!   according to its [`Outcome`].
+//! * [`Connection`]: one supervised connection, made again after each loss.
+//! * [`Publisher`]: publishes with confirms and reports what is known about each message.
+//! * [`Requester`]: a publisher of requests that awaits their replies.
+//! * [`Replier`]: sends replies, unconfirmed. A reply is a shortcut; the database is the source of
+//!   truth.
+//! * [`Consumer`]: takes deliveries in batches, gives them to a [`Handler`], and acknowledges,
+//!   delays or parks each one according to its [`Outcome`].
 //! * [`topology`]: the exchanges and queues, as data.
 //!
-//! The client library underneath (`lapin`) never shows in this interface. Its measured faults are
-//! listed in `reference/engineering.md`, sections 0 and 2; each place that designs around one says
-//! so.
+//! The client library underneath (`lapin`) is not part of this interface. `README.md` beside this
+//! crate describes the topology, the delivery guarantees, and the faults of the library that the
+//! code works around.
 //!
-//! A process should have one link for publishing and another one for consuming: when the broker
+//! A process needs one connection for publishing and another one for consuming: when the broker
 //! raises an alarm it stops reading from connections that publish, acknowledgements included.
 
-mod complaint;
+mod amqp_channel;
 mod config;
 mod connection;
-mod delays;
-mod dial;
+mod consume;
 mod error;
+mod error_deduplicator;
 mod namespace;
-mod subscription;
-mod supervisor;
-pub mod topology;
-mod trust;
-mod url;
-
-mod message;
-mod outgoing;
-mod publisher;
-mod replier;
-mod replies;
-mod sender;
-
-mod consumer;
-mod delivery;
-mod handler;
-
 mod parked;
-mod unrouted;
+mod publish;
+pub mod topology;
+mod user;
 
-pub use config::{BrokerConfig, InvalidSetting};
-pub use connection::{Connection, ConnectionState, Setup};
-pub use consumer::{Consumer, ConsumerHandle, ConsumerLimits};
-pub use delivery::Delivery;
-pub use error::BrokerError;
-pub use handler::{Handler, Outcome};
-pub use message::{Message, Target};
+pub use config::BrokerConfig;
+pub use connection::Connection;
+pub use connection::session::ConnectionState;
+pub use connection::url::AmqpUrl;
+pub use consume::delivery::Delivery;
+pub use consume::event_subscription::{EventSubscription, subscribe_events};
+pub use consume::handler::{Handler, Outcome};
+pub use consume::{Consumer, ConsumerHandle, ConsumerLimits};
+pub use error::{BrokerError, InvalidSetting};
 pub use namespace::Namespace;
-pub use parked::{ParkedBatch, ParkedMessage, ParkedQueue};
-pub use publisher::{NotSentReason, PublishError, Publisher, PublisherLimits, Requester};
-pub use replier::Replier;
-pub use replies::PendingReply;
-pub use subscription::{EventSubscription, subscribe_events};
-pub use topology::{
-    Exchange, Queue, TopologyMode,
-    apply::{QueueDepth, delete_topology, queue_depths},
-    exchange_name, queue_name,
-    survey::{DriftKind, Survey, TopologyDrift, survey},
-};
-pub use unrouted::replay_unrouted;
-pub use url::AmqpUrl;
+pub use parked::ParkedBatch;
+pub use parked::channel::ParkedMessage;
+pub use parked::queue::ParkedQueue;
+pub use parked::unrouted::replay_unrouted;
+pub use publish::error::{NotSentReason, PublishError};
+pub use publish::message::{Message, Target};
+pub use publish::replier::Replier;
+pub use publish::replies::PendingReply;
+pub use publish::requester::Requester;
+pub use publish::{Publisher, PublisherLimits};
+pub use topology::delete::delete_topology;
+pub use topology::depths::{QueueDepth, queue_depths};
+pub use topology::survey::{DriftKind, Survey, TopologyDrift, survey};
+pub use topology::{Exchange, Queue, Setup, TopologyMode, exchange_name, queue_name};

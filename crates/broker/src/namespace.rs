@@ -1,10 +1,11 @@
-//! The prefix that keeps our exchanges and queues apart from everyone else's.
+//! The prefix of this system's exchanges and queues on a shared broker.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
-use crate::InvalidSetting;
+use crate::error::InvalidSetting;
 
-/// Longest prefix: leaves room for the names behind it (AMQP allows 255 bytes in all).
+/// AMQP allows 255 bytes in all; the names that follow the prefix need the rest.
 const LENGTH_MAX: usize = 40;
 
 /// Prefix of every exchange and queue name: `[a-z0-9][a-z0-9_-]{0,39}`.
@@ -12,13 +13,12 @@ const LENGTH_MAX: usize = 40;
 pub struct Namespace(String);
 
 impl Namespace {
-    /// Checks the text against `[a-z0-9][a-z0-9_-]{0,39}`.
     pub fn parse(text: &str) -> Result<Self, InvalidSetting> {
         let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let starts_well = text.bytes().next().is_some_and(alphanumeric);
-        let goes_on_well =
+        let valid_start = text.bytes().next().is_some_and(alphanumeric);
+        let valid_bytes =
             text.bytes().all(|byte| alphanumeric(byte) || byte == b'_' || byte == b'-');
-        if starts_well && goes_on_well && text.len() <= LENGTH_MAX {
+        if valid_start && valid_bytes && text.len() <= LENGTH_MAX {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidSetting(
@@ -27,13 +27,13 @@ impl Namespace {
         }
     }
 
-    /// The prefix itself, without the dot that follows it.
+    /// Without the dot that follows it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether an exchange or queue of this name is one of ours. A `reply_to` that is must be
-    /// refused: an answer would land in a work queue.
+    /// Whether an exchange or queue of this name belongs to this namespace. A `reply_to` that does
+    /// must be refused: the reply would go to a work queue.
     pub fn owns(&self, name: &str) -> bool {
         name.strip_prefix(self.as_str()).is_some_and(|rest| rest.starts_with('.'))
     }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepts_what_fits_and_nothing_else() {
+    fn parse_accepts_the_documented_pattern_only() {
         for good in ["wxpay", "0", "a-b_c9", &"x".repeat(40)] {
             assert!(Namespace::parse(good).is_ok(), "{good}");
         }
@@ -73,11 +73,11 @@ mod tests {
     }
 
     #[test]
-    fn owns_its_own_names_only() {
-        let ours = Namespace::parse("wxpay").unwrap();
-        assert!(ours.owns("wxpay.orders"));
-        assert!(!ours.owns("wxpay"));
-        assert!(!ours.owns("wxpay2.orders"));
-        assert!(!ours.owns("amq.rabbitmq.reply-to.abc"));
+    fn owns_names_behind_its_own_prefix_only() {
+        let namespace = Namespace::parse("wxpay").unwrap();
+        assert!(namespace.owns("wxpay.orders"));
+        assert!(!namespace.owns("wxpay"));
+        assert!(!namespace.owns("wxpay2.orders"));
+        assert!(!namespace.owns("amq.rabbitmq.reply-to.abc"));
     }
 }

@@ -1,169 +1,115 @@
-//! Messages that wait for a human, in the hands of one: looked at, sent on their way again, or
-//! thrown away.
-
-use std::fmt;
+//! Parked (dead-letter) messages, for an operator to inspect, replay or discard.
 
 use bytes::Bytes;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-mod channel;
+pub(crate) mod channel;
+pub(crate) mod queue;
+pub(crate) mod unrouted;
 
-pub(crate) use channel::{ParkedChannel, UnackedMessage};
+use crate::config::BrokerConfig;
+use crate::connection::connect::AmqpConnection;
+use crate::consume::delivery::Delivery;
+use crate::consume::republish::PARKED_AT;
+use crate::error::BrokerError;
+use crate::parked::channel::{ParkedChannel, ParkedMessage, UnackedMessage};
+use crate::parked::queue::ParkedQueue;
+use crate::user::BrokerUser;
 
-use crate::{
-    BrokerConfig, BrokerError, Delivery, Namespace, Queue, consumer::copy::PARKED_AT, dial::Wire,
-    sender::Us, topology,
-};
-
-/// Messages taken at once, which is as much of a queue as a person can look through.
+/// Messages taken at once: as many as an operator can read through.
 const MESSAGES_MAX: usize = 1_000;
-/// Their bodies together: what shops publish is bounded by the broker alone.
+/// Their bodies together: only the broker bounds what shops publish.
 const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The queues that nobody consumes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ParkedQueue {
-    /// Commands that the worker parked.
-    Orders,
-    /// Notifications that the worker parked.
-    Notifications,
-    /// Whatever was published while nothing was bound for it.
-    Unrouted,
-}
-
-/// A message that waits for a human.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedMessage {
-    /// 1 for the oldest. Holds as long as nobody deals with older ones.
-    pub position: usize,
-    /// The message.
-    pub delivery: Delivery,
-    /// Whether something is bound for it where it came from, so that it can be sent again.
-    pub is_replayable: bool,
-}
-
-/// Parked messages in one person's hands. Nobody else sees them meanwhile; those not dealt with go
-/// back into the queue, also when this process dies.
+/// Messages taken off a parked queue, unacknowledged and so invisible to others meanwhile. Those not
+/// replayed or discarded return to the queue, also when this process dies.
 pub struct ParkedBatch {
-    wire: Wire,
+    connection: AmqpConnection,
     channel: ParkedChannel,
-    held: Vec<Option<UnackedMessage>>,
+    /// `None` where a message was replayed or discarded.
+    messages: Vec<Option<UnackedMessage>>,
     remaining: u32,
 }
 
-impl ParkedQueue {
-    /// Every one.
-    pub const ALL: [Self; 3] = [Self::Orders, Self::Notifications, Self::Unrouted];
-
-    /// Its name for people: `orders`, `notifications` or `unrouted`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Orders => Queue::Orders.name(),
-            Self::Notifications => Queue::Notifications.name(),
-            Self::Unrouted => topology::UNROUTED,
-        }
-    }
-
-    /// The one of this name.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|queue| queue.name() == text)
-    }
-
-    /// Its name on the broker.
-    pub fn full_name(self, namespace: &Namespace) -> String {
-        match self {
-            Self::Orders => topology::parked_name(namespace, Queue::Orders),
-            Self::Notifications => topology::parked_name(namespace, Queue::Notifications),
-            Self::Unrouted => topology::unrouted_name(namespace),
-        }
-    }
-}
-
-impl fmt::Display for ParkedQueue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 impl ParkedBatch {
-    /// Takes up to 1000 messages off the queue, on a connection of its own, and puts them into the
-    /// order of their ages: the broker gives back what was returned to it in an order of its own.
+    /// Takes up to 1000 messages off the queue, on a connection of its own, and sorts them by age:
+    /// the broker does not keep the order of returned messages.
     pub async fn take(config: &BrokerConfig, queue: ParkedQueue) -> Result<Self, BrokerError> {
-        let wire = Wire::dial(config).await?;
+        let connection = AmqpConnection::connect(config).await?;
+        let user = BrokerUser::of(config);
         let channel =
-            ParkedChannel::open(wire.connection(), &config.namespace, queue, Us::of(config))
-                .await?;
-        let mut batch = Self { wire, channel, held: Vec::new(), remaining: 0 };
-        let (mut bytes, mut taken) = (0, Vec::new());
-        while taken.len() < MESSAGES_MAX && bytes < BODIES_BYTES_MAX {
-            let Some((held, remaining)) = batch.channel.take().await? else {
+            ParkedChannel::open(connection.amqp(), &config.namespace, queue, user).await?;
+        let mut batch = Self { connection, channel, messages: Vec::new(), remaining: 0 };
+        let mut bytes = 0;
+        let mut messages = Vec::new();
+        while messages.len() < MESSAGES_MAX && bytes < BODIES_BYTES_MAX {
+            let Some((message, remaining)) = batch.channel.take().await? else {
                 batch.remaining = 0;
                 break;
             };
-            bytes += held.message.delivery.body.len();
-            taken.push(held);
+            bytes += message.message.delivery.body.len();
+            messages.push(message);
             batch.remaining = remaining;
         }
-        taken.sort_by_cached_key(|held| age(&held.message.delivery));
-        for (place, mut held) in taken.into_iter().enumerate() {
-            held.message.position = place + 1;
-            batch.held.push(Some(held));
+        messages.sort_by_cached_key(|unacked| age(&unacked.message.delivery));
+        for (index, unacked) in messages.iter_mut().enumerate() {
+            unacked.message.position = index + 1;
         }
+        batch.messages = messages.into_iter().map(Some).collect();
         Ok(batch)
     }
 
-    /// The messages that have not been dealt with, oldest first.
+    /// The messages that were not replayed or discarded, oldest first.
     pub fn messages(&self) -> impl Iterator<Item = &ParkedMessage> {
-        self.held.iter().flatten().map(|held| &held.message)
+        self.messages.iter().flatten().map(|unacked| &unacked.message)
     }
 
-    /// How many more lie behind those taken.
+    /// How many more messages the queue holds.
     pub fn remaining(&self) -> u32 {
         self.remaining
     }
 
     /// Publishes a copy as a first attempt to where the message came from, and acknowledges the
-    /// message once the broker has the copy: a crash in between leaves two, never none. `false`
-    /// when there is no such message, or nothing is bound for it; it then stays.
+    /// message once the broker has confirmed the copy: a crash in between leaves two, never none.
+    /// `false` when there is no such message, or no queue is bound for it; it then stays.
     pub async fn replay(&mut self, position: usize) -> Result<bool, BrokerError> {
-        let Some(held) = self.at(position) else {
+        let Some(message) = self.at(position) else {
             return Ok(false);
         };
-        let sent = self.channel.publish(held).await?;
+        let sent = self.channel.publish(message).await?;
         if sent {
             self.discard(position).await?;
         }
         Ok(sent)
     }
 
-    /// Throws a message away. `false` when there is no such message.
+    /// Removes a message for good. `false` when there is no such message.
     pub async fn discard(&mut self, position: usize) -> Result<bool, BrokerError> {
-        let place = position.checked_sub(1);
-        let held = place.and_then(|place| self.held.get_mut(place)?.take());
-        match held {
-            Some(held) => self.channel.ack(held).await.map(|()| true),
+        let index = position.checked_sub(1);
+        match index.and_then(|index| self.messages.get_mut(index)?.take()) {
+            Some(message) => self.channel.ack(message).await.map(|()| true),
             None => Ok(false),
         }
     }
 
-    /// Puts what was not dealt with back, and hangs up.
+    /// Returns the other messages to the queue and closes the connection.
     pub async fn requeue(self) {
-        self.channel.requeue(self.held.into_iter().flatten()).await;
-        self.wire.hang_up().await;
+        self.channel.requeue_and_close(self.messages.into_iter().flatten()).await;
+        self.connection.close().await;
     }
 
     fn at(&self, position: usize) -> Option<&UnackedMessage> {
-        self.held.get(position.checked_sub(1)?)?.as_ref()
+        self.messages.get(position.checked_sub(1)?)?.as_ref()
     }
 }
 
-/// What puts messages into an order that is the same whoever looks: when they were parked, or else
-/// sent; then what tells them apart.
+/// Sorts messages the same way at every reading: by when they were parked, or else sent; then by
+/// what distinguishes them.
 fn age(delivery: &Delivery) -> (i128, Option<String>, Bytes) {
     let parked_at = delivery.header(PARKED_AT);
     let parked_at = parked_at.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     let sent_ns = i128::from(delivery.timestamp_seconds.unwrap_or(0)) * 1_000_000_000;
     let at_ns = parked_at.map_or(sent_ns, OffsetDateTime::unix_timestamp_nanos);
-    let (id, body) = (delivery.message_id_text.clone(), delivery.body.clone());
-    (at_ns, id, body)
+    (at_ns, delivery.message_id_text.clone(), delivery.body.clone())
 }

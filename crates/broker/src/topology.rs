@@ -1,35 +1,38 @@
 //! The exchanges and queues, as data. Every AMQP name of this system is written here and nowhere
-//! else; `design.md`, section 7, says why each exists.
+//! else; the crate's README draws them.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
-pub(crate) mod apply;
+pub(crate) mod declare;
+pub(crate) mod delete;
+pub(crate) mod depths;
 mod spec;
 pub(crate) mod survey;
 
-pub(crate) use spec::Topology;
+use crate::error::InvalidSetting;
+use crate::namespace::Namespace;
 
-use crate::{InvalidSetting, Namespace};
-
-/// Routing key on [`Exchange::Commands`]: make an order.
+/// Routing key on [`Exchange::Commands`]: create an order.
 pub const ORDER_CREATE: &str = "order.create";
 /// Routing key on [`Exchange::Commands`]: close an order.
 pub const ORDER_CLOSE: &str = "order.close";
-/// Routing key on [`Exchange::Commands`]: how does an order stand? Transient, gone after 5 s.
+/// Routing key on [`Exchange::Commands`]: reply with an order's view. Transient, dropped after 5 s.
 pub const ORDER_QUERY: &str = "order.query";
-/// Routing key on [`Exchange::Notify`]: WeChat says that somebody paid.
+/// Routing key on [`Exchange::Notify`]: WeChat's notification of a payment.
 pub const PAYMENT: &str = "payment";
-/// Routing key on [`Exchange::Notify`]: WeChat says that a refund moved.
+/// Routing key on [`Exchange::Notify`]: WeChat's notification of a refund.
 pub const REFUND: &str = "refund";
 
-/// The exchanges that others publish to or bind to.
+/// The exchanges that services and shops publish or bind to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Exchange {
     /// Direct: `order.create`, `order.close`, `order.query`.
     Commands,
     /// Direct: `payment`, `refund`.
     Notify,
-    /// Topic: `{type}.{mch_id}`; shops bind their own queues.
+    /// Topic: `{type}.{mch_id}`; shops bind queues of their own.
     Events,
 }
 
@@ -38,19 +41,38 @@ pub enum Exchange {
 pub enum Queue {
     /// Commands that change something.
     Orders,
-    /// What WeChat told us.
+    /// Notifications from WeChat.
     Notifications,
-    /// Questions, answered from the database.
+    /// Queries, answered from the database.
     Queries,
 }
 
 /// Who owns the topology (`WXPAY_TOPOLOGY`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopologyMode {
-    /// We do: declare it at each connection.
+    /// The worker: it declares the topology after each connect.
     Declare,
-    /// An operator does: only check that it is there.
+    /// An operator: the worker only checks that it exists.
     Check,
+}
+
+/// What is done with the topology after each connect, before the connection is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    Declare,
+    Check,
+    /// Checks the exchanges `commands` and `notify` only: the ingress's user has no configure and
+    /// read permission and uses nothing else.
+    CheckPublishOnly,
+}
+
+impl From<TopologyMode> for Setup {
+    fn from(mode: TopologyMode) -> Self {
+        match mode {
+            TopologyMode::Declare => Self::Declare,
+            TopologyMode::Check => Self::Check,
+        }
+    }
 }
 
 impl FromStr for TopologyMode {
@@ -85,7 +107,7 @@ impl Queue {
         }
     }
 
-    /// Where its messages come from, and under which routing keys.
+    /// The exchange and routing keys it is bound to.
     pub(crate) const fn source(self) -> (Exchange, &'static [&'static str]) {
         match self {
             Self::Orders => (Exchange::Commands, &[ORDER_CREATE, ORDER_CLOSE]),
@@ -94,8 +116,8 @@ impl Queue {
         }
     }
 
-    /// Whether its messages may wait in a delay queue and be parked. Questions may not: they are
-    /// worthless after seconds.
+    /// Whether its messages may be delayed and parked. Queries may not: they are useless after
+    /// seconds.
     pub(crate) const fn is_durable_work(self) -> bool {
         !matches!(self, Self::Queries)
     }
@@ -111,43 +133,42 @@ pub fn queue_name(namespace: &Namespace, queue: Queue) -> String {
     namespace.prefixed(queue.name())
 }
 
-/// Whether a message survives a restart of the broker. Only questions need not.
+/// Whether a message survives a restart of the broker. Only queries need not.
 pub(crate) fn is_persistent(exchange: Exchange, routing_key: &str) -> bool {
     let (source, keys) = Queue::Queries.source();
     exchange != source || !keys.contains(&routing_key)
 }
 
-/// One rung of the ladder of delays: a queue whose messages return to where they came from after
-/// this long. One queue per delay, because a time to live per message would let a long one at
-/// the head hold up the short ones behind it.
+/// A delay queue: its messages return to their exchange after this long. One queue per delay, because
+/// with a TTL per message a long one at the head would block the short ones behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct DelayStep {
     pub(crate) name: &'static str,
     pub(crate) delay: Duration,
 }
 
 /// From short to long.
-pub(crate) const LADDER: [Step; 4] = [
-    Step { name: "5s", delay: Duration::from_secs(5) },
-    Step { name: "30s", delay: Duration::from_secs(30) },
-    Step { name: "2m", delay: Duration::from_secs(120) },
-    Step { name: "10m", delay: Duration::from_secs(600) },
+pub(crate) const RETRY_DELAYS: [DelayStep; 4] = [
+    DelayStep { name: "5s", delay: Duration::from_secs(5) },
+    DelayStep { name: "30s", delay: Duration::from_secs(30) },
+    DelayStep { name: "2m", delay: Duration::from_secs(120) },
+    DelayStep { name: "10m", delay: Duration::from_secs(600) },
 ];
 
 /// Name of a delay queue and of the fanout exchange in front of it.
-pub(crate) fn delay_name(namespace: &Namespace, queue: Queue, step: Step) -> String {
+pub(crate) fn delay_name(namespace: &Namespace, queue: Queue, step: DelayStep) -> String {
     namespace.prefixed(&format!("{}.delay.{}", queue.name(), step.name))
 }
 
-/// Name of the queue where a message waits for a human, and of the fanout exchange in front.
+/// Name of a parked (dead-letter) queue and of the fanout exchange in front of it.
 pub(crate) fn parked_name(namespace: &Namespace, queue: Queue) -> String {
     namespace.prefixed(&format!("{}.parked", queue.name()))
 }
 
-/// What the queue is called, without its namespace, that takes what nothing is bound for.
+/// Without the namespace.
 pub(crate) const UNROUTED: &str = "unrouted";
 
-/// Name of the queue of what nothing is bound for, and of the alternate exchange in front.
+/// Name of the queue of unroutable messages and of the alternate exchange in front of it.
 pub(crate) fn unrouted_name(namespace: &Namespace) -> String {
     namespace.prefixed(UNROUTED)
 }

@@ -1,4 +1,4 @@
-//! The settings, read once and checked before anything starts (design 9).
+//! The settings, read once and checked before anything starts.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -7,39 +7,34 @@ use broker::{AmqpUrl, BrokerConfig, Namespace};
 use service::log::LogFilter;
 use service::{SettingError, Settings};
 
-use crate::{Clients, InvalidTls, Limits, Merchants, Networks, Tls, rate};
+use crate::middleware::rate_limit::REQUESTS_PER_SECOND_DEFAULT;
+use crate::{Clients, InvalidTls, Limits, Merchants, Networks, Tls};
 
-/// Everything the service has to be told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The broker and our names on it.
     pub broker: BrokerConfig,
-    /// Where WeChat's notifications come in.
+    /// For WeChat's notifications.
     pub public_addr: SocketAddr,
-    /// Where shops and probes come in.
+    /// For shops, probes and metrics.
     pub private_addr: SocketAddr,
-    /// The proxies whose word about the source of a request is taken.
+    /// Proxies whose headers about the source of a request are believed.
     pub trusted_proxies: Networks,
-    /// Who may use the public listener; anybody when `None`.
+    /// Sources that may use the public listener; every one when `None`.
     pub public_allow: Option<Networks>,
     /// Requests per second of one source on the public listener.
     pub public_rate: NonZeroU32,
-    /// TLS on the public listener.
     pub public_tls: Option<Tls>,
-    /// TLS on the private listener.
     pub private_tls: Option<Tls>,
-    /// The merchants served here.
     pub merchants: Merchants,
-    /// Who may come in at the private listener. Without any, it must be loopback.
+    /// Clients of the private listener. Without any, it must be bound to loopback.
     pub clients: Option<Clients>,
-    /// What to log.
     pub log: LogFilter,
-    /// The bounds; no setting changes them.
+    /// No setting changes these.
     pub limits: Limits,
 }
 
 impl Config {
-    /// The defaults of every setting but the broker's, on ports that the system chooses.
+    /// Every default but the broker's, on ports that the system chooses.
     #[must_use]
     pub fn new(amqp_url: AmqpUrl, namespace: Namespace) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -50,7 +45,7 @@ impl Config {
             private_addr: loopback,
             trusted_proxies: Networks::default(),
             public_allow: None,
-            public_rate: rate::PER_SECOND_DEFAULT,
+            public_rate: REQUESTS_PER_SECOND_DEFAULT,
             public_tls: None,
             private_tls: None,
             merchants: Merchants::default(),
@@ -74,7 +69,7 @@ impl Config {
             private_addr: settings.address("WXPAY_PRIVATE_ADDR", "127.0.0.1:8081")?,
             trusted_proxies: trusted_proxies.unwrap_or_default(),
             public_allow: settings.optional("WXPAY_PUBLIC_ALLOW", Networks::parse)?,
-            public_rate: public_rate.unwrap_or(rate::PER_SECOND_DEFAULT),
+            public_rate: public_rate.unwrap_or(REQUESTS_PER_SECOND_DEFAULT),
             public_tls: tls(settings, "WXPAY_PUBLIC_TLS_CERT", "WXPAY_PUBLIC_TLS_KEY")?,
             private_tls: tls(settings, "WXPAY_PRIVATE_TLS_CERT", "WXPAY_PRIVATE_TLS_KEY")?,
             merchants: settings.optional("WXPAY_MCH_IDS", merchants)?.unwrap_or_default(),
@@ -98,10 +93,13 @@ fn merchants(text: &str) -> Result<Merchants, String> {
 /// Trusting every address would let any sender forge its source.
 fn proxies(text: &str) -> Result<Networks, String> {
     let networks = Networks::parse(text)?;
-    if networks.are_everybody() { Err("must not be everybody".to_owned()) } else { Ok(networks) }
+    if networks.cover_every_address() {
+        return Err("must not cover every address".to_owned());
+    }
+    Ok(networks)
 }
 
-/// The upper bound is as good as none.
+/// The upper bound catches typos; no machine serves more.
 fn per_second(text: &str) -> Result<NonZeroU32, String> {
     let rate = text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= 1_000_000);
     rate.ok_or_else(|| "must be requests per second, from 1 to 1000000".to_owned())

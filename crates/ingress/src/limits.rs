@@ -5,34 +5,34 @@ use std::time::Duration;
 pub struct Limits {
     /// Open connections per listener. Further ones wait in the kernel's backlog.
     pub connections: usize,
-    /// Open connections of one source on the public listener, an IPv4 address or an IPv6 /64.
-    /// Further ones are closed at once. Trusted proxies have as many as there are.
+    /// Open connections of one source on the public listener: an IPv4 address or an IPv6 /64.
+    /// Further ones are closed at once. Does not hold for trusted proxies.
     pub connections_per_source: usize,
-    /// Requests in flight per listener. Further ones are shed at once.
+    /// Requests in flight per listener. Further ones are refused at once.
     pub requests: usize,
     /// Bytes of one request's line and headers, at least 8192.
     pub header_bytes: usize,
-    /// For a request's line and headers to arrive whole, and how long a connection may be idle.
+    /// Time for a request's line and headers to arrive whole, and for a connection to be idle.
     pub header_within: Duration,
-    /// For a TLS handshake: two round trips over the worst of roads, as for headers.
+    /// Time for a TLS handshake: two round trips on a very slow network, as for headers.
     pub handshake_within: Duration,
-    /// For a client to read anything of an answer that does not fit into the kernel's buffers.
-    /// Longer than a road loses packets, and far less than [`Self::connection_age`].
+    /// Time for a client to read any part of an answer that does not fit into the kernel's
+    /// buffers. Longer than packet loss lasts, and far less than [`Self::connection_age`].
     pub answer_read_within: Duration,
-    /// For a notification's body to arrive whole. With [`Self::notification_within`] it stays
+    /// Time for a notification's body to arrive whole. With [`Self::notification_within`] it stays
     /// below the five seconds after which WeChat counts a failure.
     pub public_body_within: Duration,
-    /// For a shop's body to arrive whole.
+    /// Time for a shop's body to arrive whole.
     pub private_body_within: Duration,
-    /// For the broker to confirm a notification.
+    /// Time for the broker to confirm a notification.
     pub notification_within: Duration,
-    /// For the broker to confirm a command.
+    /// Time for the broker to confirm a command.
     pub command_within: Duration,
-    /// For a worker to answer a question.
+    /// Time for a worker to answer a query.
     pub query_within: Duration,
-    /// After this age a connection gets no further request, so that nobody holds one for ever.
+    /// A connection older than this gets no further request, so that none is kept for ever.
     pub connection_age: Duration,
-    /// For requests in flight to end once the service stops; then again for open confirms.
+    /// Time for requests in flight to end once the service stops; then again for open confirms.
     pub drain_within: Duration,
 }
 

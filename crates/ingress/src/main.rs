@@ -7,17 +7,10 @@ use anyhow::Context;
 use ingress::{Config, Listeners, Tls};
 use service::{EXIT_USAGE, Settings, shutdown};
 
-fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        Some("--version" | "-V") => {
-            println!("wxpay-ingress {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
-        }
-        Some(_) => {
-            eprintln!("usage: wxpay-ingress [--version]; the settings are environment variables");
-            return ExitCode::from(EXIT_USAGE);
-        }
+#[tokio::main]
+async fn main() -> ExitCode {
+    if let Some(exit_code) = handle_arguments() {
+        return exit_code;
     }
     let config = match Config::read(&Settings::from_env()) {
         Ok(config) => config,
@@ -27,46 +20,36 @@ fn main() -> ExitCode {
         }
     };
     service::log::start(&config.log);
-    match serve(config) {
+    match serve(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("cannot go on: {error:#}");
+            tracing::error!("the service ends with an error: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-#[tokio::main]
 async fn serve(config: Config) -> anyhow::Result<()> {
     #[cfg(feature = "failpoints")]
     let _armed = fail::FailScenario::setup();
     let listeners = Listeners::bind(&config).await?;
-    // Before the line "listening": a supervisor that reads it may stop the program at once.
     let stop = shutdown::stop_signal().context("cannot watch for signals")?;
-    let reread = reread_certificates(config.public_tls.clone(), config.private_tls.clone());
-    shutdown::on_hangup(reread).context("cannot watch for signals")?;
-    tracing::info!(
-        public = %listeners.public.local_addr()?,
-        private = %listeners.private.local_addr()?,
-        broker = %config.broker.amqp_url,
-        namespace = %config.broker.namespace,
-        version = env!("CARGO_PKG_VERSION"),
-        "listening"
-    );
+    let public_tls = config.public_tls.clone();
+    let private_tls = config.private_tls.clone();
+    shutdown::on_hangup(move || {
+        Tls::reload("public", public_tls.as_ref());
+        Tls::reload("private", private_tls.as_ref());
+    })
+    .context("cannot watch for signals")?;
     ingress::run(config, listeners, stop).await
 }
 
-/// Takes a renewed certificate into use without a restart.
-fn reread_certificates(public: Option<Tls>, private: Option<Tls>) -> impl FnMut() {
-    move || {
-        for (listener, tls) in [("public", &public), ("private", &private)] {
-            match tls.as_ref().map(Tls::reread) {
-                None => {}
-                Some(Ok(())) => tracing::info!(listener, "reread the certificate"),
-                Some(Err(error)) => {
-                    tracing::error!(listener, "the certificate stays as it was: {error}");
-                }
-            }
-        }
+fn handle_arguments() -> Option<ExitCode> {
+    let argument = std::env::args().nth(1)?;
+    if matches!(argument.as_str(), "--version" | "-V") {
+        println!("wxpay-ingress {}", env!("CARGO_PKG_VERSION"));
+        return Some(ExitCode::SUCCESS);
     }
+    eprintln!("usage: wxpay-ingress [--version]; the settings are environment variables");
+    Some(ExitCode::from(EXIT_USAGE))
 }

@@ -18,8 +18,8 @@ const VERSION: u8 = 1;
 /// both number their messages 1, 2, 3.
 const REJECTION_NAMESPACE: Uuid = Uuid::from_u128(0x6f8e_2b1c_94d7_4b0f_a3b5_5d0c_77e1_9a42);
 
-/// An event, ready to be stored and sent. `Debug` omits the body, which names the payer and can hold
-/// a `paySign`.
+/// An event, ready to be stored and sent, with its JSON. `Debug` omits the body, which names the
+/// payer and can hold a `paySign`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     /// The same at every publication; the AMQP `message_id`.
@@ -28,7 +28,6 @@ pub struct Event {
     pub kind: &'static str,
     /// The last part of the routing key.
     pub mch_id: MchId,
-    /// JSON.
     pub body: String,
 }
 

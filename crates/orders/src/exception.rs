@@ -1,8 +1,7 @@
 use serde::{Deserialize, Serialize};
 use wechatpay_v2::TransactionId;
 
-/// Why money or identity does not fit. An exception waits for an operator, or for a fact that
-/// settles it.
+/// Why money or identity does not fit. It waits for an operator, or for a fact that settles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExceptionKind {
@@ -31,7 +30,6 @@ pub struct Exception {
     pub kind: ExceptionKind,
     /// The payment, if it is about one. A part of the exception's identity.
     pub transaction_id: Option<TransactionId>,
-    /// For the operator.
     pub differs: Vec<Difference>,
 }
 
@@ -39,9 +37,9 @@ pub struct Exception {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     pub field: String,
-    /// The order's value.
+    /// The value that the order has.
     pub ours: String,
-    /// WeChat's value.
+    /// The value that WeChat sent.
     pub theirs: String,
 }
 

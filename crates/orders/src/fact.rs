@@ -24,8 +24,7 @@ pub enum Fact {
     Closed,
 }
 
-/// The kind of a [`Fact`]. `Accepted` is the kind of an order's first transition, which no fact
-/// precedes.
+/// The kind of a [`Fact`]. `Accepted` belongs to an order's first transition, which has no fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FactKind {

@@ -1,5 +1,5 @@
-//! The state machine: one total, pure `match` on state and fact. `crates/orders/README.md` has its
-//! table.
+//! The state machine: one total, pure `match` on state and fact. Its table is in
+//! `crates/orders/README.md`.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -51,7 +51,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The exception `contradiction`.
+    /// The exception that opens: `contradiction`.
     #[must_use]
     pub fn exception(&self) -> Exception {
         Exception {
@@ -63,10 +63,8 @@ impl Refusal {
 }
 
 impl Order {
-    /// Applies a fact.
-    ///
     /// A close of a paid order yields `Already` without an exception: the caller answers with the
-    /// state.
+    /// order's state.
     ///
     /// # Errors
     /// When the state cannot accept the fact.

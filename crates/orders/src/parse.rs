@@ -17,14 +17,13 @@ use crate::{FieldProblem, OrderKey, OrderRequest, Problem, json, text};
 /// and consist of JSON escapes alone stays below it.
 pub const ORDER_BYTES_MAX: usize = 64 * 1024;
 
-/// Why a body is not a valid command. `Debug` omits `out_trade_no`, because an invalid one can hold
-/// anything.
+/// Why a body is not a valid command. `Debug` omits `out_trade_no`: an invalid one holds anything.
 #[derive(Clone, PartialEq, Eq)]
 pub enum InvalidOrder {
     /// Not one JSON object.
     Malformed(&'static str),
     /// Fields break their rules. `mch_id` and `out_trade_no` are what could be read of the order's
-    /// number, so that the sender can be told which order it is about.
+    /// number, so that the answer names the order.
     Fields {
         /// Every wrong field. If there are more than 32, the last entry is `*` with their count.
         errors: Vec<FieldProblem>,

@@ -2,16 +2,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::StateName;
 
-/// A problem as RFC 9457 defines it: the answer to a command that is not carried out, over HTTP and
-/// AMQP alike.
+/// A problem as RFC 9457 defines it: the answer to a command that is not carried out, over HTTP
+/// and over AMQP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// `urn:wxpay-orders:problem:…`; never changes.
+    /// `urn:wxpay-orders:problem:{slug}`; it never changes.
     #[serde(rename = "type")]
     pub kind: String,
     /// The type in words.
     pub title: String,
-    /// The HTTP status.
     pub status: u16,
     /// This occurrence in words. Never holds values of the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +26,6 @@ pub struct Problem {
     pub err_code: Option<String>,
 }
 
-/// A wrong field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldProblem {
     /// WeChat's name of the field, if it is one of WeChat's.

@@ -17,7 +17,7 @@ pub enum State {
         /// WeChat accepts it for two hours from here.
         issued_at: OffsetDateTime,
     },
-    /// The money arrived.
+    /// The money arrived; never left again.
     Paid(Box<Payment>),
     /// The close is decided; WeChat has not confirmed it yet.
     Closing {

@@ -11,22 +11,25 @@ use wechatpay_v2::{BeijingTime, Fen, OpenId, Payment, PrepayId, SignType, Transa
 
 use crate::{ApplyContext, Fact, Failure, Order, OrderRequest, Source, State, StateName};
 
+pub const MCH_ID: &str = "1699000001";
+pub const APPID: &str = "wx5f0c2e7a91d34b68";
+pub const OUT_TRADE_NO: &str = "SO20260721A0001";
 pub const OPENID: &str = "oDemoUser0000000000000000001";
 pub const PREPAY: &str = "wx21183000118842f0c7d9a1b2c3d4e50000";
 pub const TRANSACTION: &str = "4200009876202607211234567890";
 pub const ACCEPTED_AT: OffsetDateTime = datetime!(2026-07-21 10:30:00.25 UTC);
 /// When an order reached its state, unless it is `created`.
 pub const REACHED_AT: OffsetDateTime = datetime!(2026-07-21 10:31:00.5 UTC);
-/// When facts are applied.
+/// When facts are applied to the sample order.
 pub const NOW: OffsetDateTime = datetime!(2026-07-21 10:40:00.75 UTC);
 pub const EXPIRE: OffsetDateTime = datetime!(2026-07-21 12:30:00 UTC);
 
 /// The smallest order that a shop can send, as JSON.
 pub fn sample() -> Value {
     json!({
-        "mch_id": "1699000001",
-        "appid": "wx5f0c2e7a91d34b68",
-        "out_trade_no": "SO20260721A0001",
+        "mch_id": MCH_ID,
+        "appid": APPID,
+        "out_trade_no": OUT_TRADE_NO,
         "body": "极光小店-鲜花&绿植",
         "total_fee": 9900,
         "spbill_create_ip": "203.0.113.24",

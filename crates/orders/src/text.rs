@@ -1,6 +1,6 @@
 //! What a text of an order may hold.
 
-use wechatpay_v2::payment::can_be_given_back;
+use wechatpay_v2::payment::is_safe_to_echo;
 
 use crate::json;
 
@@ -24,9 +24,9 @@ pub(crate) const JSON_OBJECT: Shape =
 
 /// WeChat returns these fields with the payment, whose XML must be readable then.
 pub(crate) const ATTACH: Shape =
-    Shape { name: RETURNED, accepts: |text| can_be_given_back("attach", text) };
+    Shape { name: RETURNED, accepts: |text| is_safe_to_echo("attach", text) };
 pub(crate) const DEVICE_INFO: Shape =
-    Shape { name: RETURNED, accepts: |text| can_be_given_back("device_info", text) };
+    Shape { name: RETURNED, accepts: |text| is_safe_to_echo("device_info", text) };
 const RETURNED: &str = "a string without <!DOCTYPE, <!ENTITY or what reads as an element of a \
                         payment, such as &fee_type=,";
 

@@ -50,8 +50,8 @@ pub struct ExceptionView {
     pub opened_at: OffsetDateTime,
 }
 
-/// The signed parameters that start a payment, by trade type. `Debug` omits them, because they hold a
-/// signature.
+/// The signed parameters that start a payment, by trade type. `Debug` omits the signature and all
+/// other values.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Pay {

@@ -48,7 +48,7 @@ pub fn start(filter: &LogFilter) {
     let lines = if stderr().is_terminal() {
         fmt::layer().with_writer(stderr).boxed()
     } else {
-        fmt::layer().json().flatten_event(true).with_writer(stderr).boxed()
+        fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(stderr).boxed()
     };
     let wanted = EnvFilter::builder().parse_lossy(&filter.0);
     // The libraries see this level too, so that lines nobody wants cost them nothing.

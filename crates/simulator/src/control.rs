@@ -1,167 +1,193 @@
-//! The control, in JSON, under `/_sim/`. Whoever can reach the listener may use it.
+//! What a test can do with the gateway. The control API and the tests in the same process both call
+//! these methods.
 
-use axum::body::Bytes;
-use axum::extract::{Path, State as Shared};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
-use axum::{Form, Json, Router};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+pub(crate) mod routes;
 
-use crate::faults::FaultPlan;
-use crate::held::{HeldCall, Release};
+mod page;
+
+use time::OffsetDateTime;
+use wechatpay_v2::MchId;
+
+use crate::api::Api;
+use crate::error::ControlError;
+use crate::faults::held::{HeldCall, Release};
+use crate::faults::plan::{FaultPlan, PlannedFault};
+use crate::message::can_be_text;
+use crate::notifications::schedule;
+use crate::order::OrderKey;
+use crate::pay::{self, Paid};
 use crate::pay_options::PayOptions;
-use crate::view::{NotificationView, OrderView, RequestCounts};
-use crate::{ControlError, Simulator, page};
+use crate::simulator::Simulator;
+use crate::view::{NotificationView, OrderCalls, OrderView, RequestCounts};
 
-pub(crate) fn routes() -> Router<Simulator> {
-    Router::new()
-        .route("/_sim", get(async || Redirect::permanent("/_sim/")))
-        .route("/_sim/", get(page::serve))
-        .route("/_sim/healthz", get(async || Json(json!({"status": "ok"}))))
-        .route("/_sim/orders", get(orders))
-        .route("/_sim/orders/{mch_id}/{out_trade_no}", get(order))
-        .route("/_sim/notifications/{mch_id}/{out_trade_no}", get(notifications))
-        .route("/_sim/pay/{mch_id}/{out_trade_no}", post(pay))
-        .route("/_sim/state/{mch_id}/{out_trade_no}", post(set_state))
-        .route("/_sim/faults", get(faults).post(set_faults).delete(clear_faults))
-        .route("/_sim/release", post(release))
-        .route("/_sim/requests", get(requests))
-}
+const FAULTS_MAX: usize = 10_000;
 
-type Sim = Shared<Simulator>;
-type Order = Path<(String, String)>;
-
-async fn pay(
-    Shared(simulator): Sim,
-    Path((mch_id, out_trade_no)): Order,
-    body: Bytes,
-) -> Result<Json<Value>, Failure> {
-    let options: PayOptions = read(&body)?;
-    let paid = simulator.pay(&mch_id, &out_trade_no, &options)?;
-    let mut answer = json!({
-        "transaction_id": paid.transaction_id,
-        "time_end": paid.time_end.to_string(),
-    });
-    match paid.body.map(String::from_utf8) {
-        None => {}
-        Some(Ok(text)) => answer["body"] = text.into(),
-        // JSON cannot carry these bytes.
-        Some(Err(bytes)) => {
-            let hex = bytes.as_bytes().iter().map(|byte| format!("{byte:02x}"));
-            answer["body_hex"] = hex.collect::<String>().into();
-        }
-    }
-    Ok(Json(answer))
-}
-
-/// The query of a GET, which axum reads as a form.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Newest {
-    limit: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct Orders {
-    orders: Vec<OrderView>,
-}
-
-/// All orders, the oldest first; with `limit`, the newest ones, the newest first.
-async fn orders(Shared(simulator): Sim, Form(newest): Form<Newest>) -> Json<Orders> {
-    Json(Orders {
-        orders: match newest.limit {
-            Some(limit) => simulator.newest_orders(limit),
-            None => simulator.orders(),
-        },
-    })
-}
-
-async fn order(
-    Shared(simulator): Sim,
-    Path((mch_id, out_trade_no)): Order,
-) -> Result<Json<OrderView>, Failure> {
-    let order = simulator.order(&mch_id, &out_trade_no);
-    Ok(Json(order.ok_or(ControlError::NotFound("no such order"))?))
-}
-
-async fn notifications(
-    Shared(simulator): Sim,
-    Path((mch_id, out_trade_no)): Order,
-) -> Json<Vec<NotificationView>> {
-    Json(simulator.notifications(&mch_id, &out_trade_no))
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewState {
-    trade_state: String,
-}
-
-async fn set_state(
-    Shared(simulator): Sim,
-    Path((mch_id, out_trade_no)): Order,
-    body: Bytes,
-) -> Result<Json<OrderView>, Failure> {
-    let wanted: NewState = read(&body)?;
-    Ok(Json(simulator.set_state(&mch_id, &out_trade_no, &wanted.trade_state)?))
-}
-
-#[derive(Serialize)]
-struct Faults {
-    plan: FaultPlan,
-    held: Vec<HeldCall>,
-}
-
-async fn faults(Shared(simulator): Sim) -> Json<Faults> {
-    Json(Faults { plan: simulator.faults(), held: simulator.held_calls() })
-}
-
-async fn set_faults(simulator: Sim, body: Bytes) -> Result<Json<Faults>, Failure> {
-    simulator.set_faults(read(&body)?)?;
-    Ok(faults(simulator).await)
-}
-
-async fn clear_faults(simulator: Sim) -> Result<Json<Faults>, Failure> {
-    simulator.set_faults(FaultPlan::default())?;
-    Ok(faults(simulator).await)
-}
-
-async fn release(Shared(simulator): Sim, body: Bytes) -> Result<Json<Value>, Failure> {
-    let which: Release = read(&body)?;
-    Ok(Json(json!({"released": simulator.release(&which)})))
-}
-
-async fn requests(Shared(simulator): Sim) -> Json<RequestCounts> {
-    Json(simulator.request_counts())
-}
-
-/// Reads a body whatever its content type claims; an empty one means the defaults.
-fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Failure> {
-    if body.trim_ascii().is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(body)
-        .map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))
-}
-
-struct Failure(StatusCode, String);
-
-impl From<ControlError> for Failure {
-    fn from(error: ControlError) -> Self {
-        let status = match error {
-            ControlError::NotFound(_) => StatusCode::NOT_FOUND,
-            ControlError::Conflict(_) => StatusCode::CONFLICT,
-            ControlError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            ControlError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+impl Simulator {
+    /// The customer pays the order.
+    ///
+    /// # Errors
+    /// When there is no such merchant or order, the order's state forbids it, or the options
+    /// contradict each other.
+    pub fn pay(
+        &self,
+        mch_id: &str,
+        out_trade_no: &str,
+        options: &PayOptions,
+    ) -> Result<Paid, ControlError> {
+        let key = key(mch_id, out_trade_no)?;
+        let merchant = self.merchants().get(&key.mch_id);
+        let merchant = merchant.ok_or(ControlError::NotFound("no such merchant"))?;
+        let pending = self.pending_permit()?;
+        let paid = {
+            let mut state = self.state();
+            let now = OffsetDateTime::now_utc();
+            let (paid, delivery) = pay::pay(&mut state, merchant, &key, options, now)?;
+            if let Some(delivery) = delivery {
+                state.add_notification(&key, delivery.view());
+                schedule::start(self, delivery, pending);
+            }
+            paid
         };
-        Self(status, error.to_string())
+        tracing::info!(
+            out_trade_no,
+            transaction_id = paid.transaction_id.as_str(),
+            notify_only = options.notify_only,
+            hold = options.hold,
+            "payment requested",
+        );
+        Ok(paid)
+    }
+
+    /// All orders, the oldest first.
+    #[must_use]
+    pub fn orders(&self) -> Vec<OrderView> {
+        let state = self.state();
+        let orders = state.orders();
+        orders.map(|(key, order)| state.view(key, order)).collect()
+    }
+
+    /// The orders created last, the newest first.
+    #[must_use]
+    pub fn newest_orders(&self, limit: usize) -> Vec<OrderView> {
+        let state = self.state();
+        let orders = state.orders().rev().take(limit);
+        orders.map(|(key, order)| state.view(key, order)).collect()
+    }
+
+    #[must_use]
+    pub fn order(&self, mch_id: &str, out_trade_no: &str) -> Option<OrderView> {
+        let key = key(mch_id, out_trade_no).ok()?;
+        let state = self.state();
+        Some(state.view(&key, state.order(&key)?))
+    }
+
+    /// The notifications about an order, which need not exist.
+    #[must_use]
+    pub fn notifications(&self, mch_id: &str, out_trade_no: &str) -> Vec<NotificationView> {
+        key(mch_id, out_trade_no)
+            .map_or_else(|_| Vec::new(), |key| self.state().notifications(&key))
+    }
+
+    /// How often the gateway was called.
+    #[must_use]
+    pub fn request_counts(&self) -> RequestCounts {
+        let state = self.state();
+        RequestCounts { apis: state.outcomes.clone(), orders: state.calls().cloned().collect() }
+    }
+
+    /// How often the gateway was called about one order.
+    #[must_use]
+    pub fn calls(&self, mch_id: &str, out_trade_no: &str) -> OrderCalls {
+        let found = key(mch_id, out_trade_no).ok();
+        found.and_then(|key| self.state().calls_of(&key).cloned()).unwrap_or_default()
+    }
+
+    /// Replaces the plan of faults. Seeded faults start again from their seed.
+    ///
+    /// # Errors
+    /// When the plan is too long, has a text that XML does not allow, or a rate above 1000.
+    pub fn set_faults(&self, plan: FaultPlan) -> Result<(), ControlError> {
+        if plan.faults().count() > FAULTS_MAX {
+            return Err(ControlError::Invalid("at most 10000 faults"));
+        }
+        if !plan.faults().all(|fault| fault.texts().into_iter().all(can_be_text)) {
+            return Err(ControlError::Invalid("a text has a character that XML does not allow"));
+        }
+        plan.seeded.map_or(Ok(()), |seeded| seeded.check()).map_err(ControlError::Invalid)?;
+        self.state().set_faults(plan);
+        Ok(())
+    }
+
+    /// Adds a fault to the plan. Seeded faults continue where they are.
+    ///
+    /// # Errors
+    /// When the plan is full, or a text has a character that XML does not allow.
+    pub fn add_fault(&self, api: Api, fault: PlannedFault) -> Result<(), ControlError> {
+        if !fault.fault.texts().into_iter().all(can_be_text) {
+            return Err(ControlError::Invalid("a text has a character that XML does not allow"));
+        }
+        let mut state = self.state();
+        if state.faults().faults().count() >= FAULTS_MAX {
+            return Err(ControlError::Invalid("at most 10000 faults"));
+        }
+        state.add_fault(api, fault);
+        Ok(())
+    }
+
+    /// What is left of the plan.
+    #[must_use]
+    pub fn faults(&self) -> FaultPlan {
+        self.state().faults().clone()
+    }
+
+    /// The calls that wait to be released.
+    #[must_use]
+    pub fn held_calls(&self) -> Vec<HeldCall> {
+        let mut state = self.state();
+        state.waiting.retain(|waiting| !waiting.release.is_closed());
+        state.waiting.iter().map(|waiting| waiting.call.clone()).collect()
+    }
+
+    /// Releases held calls and returns how many.
+    pub fn release(&self, which: &Release) -> usize {
+        let mut state = self.state();
+        let released = state.waiting.extract_if(.., |waiting| which.matches(&waiting.call));
+        released.filter_map(|waiting| waiting.release.send(()).ok()).count()
+    }
+
+    /// Sets the `trade_state` that orderquery answers, one of WeChat's or any other.
+    ///
+    /// # Errors
+    /// When there is no such order, or the state needs a payment and there is none.
+    pub fn set_state(
+        &self,
+        mch_id: &str,
+        out_trade_no: &str,
+        trade_state: &str,
+    ) -> Result<OrderView, ControlError> {
+        if !(1..=32).contains(&trade_state.len()) || !can_be_text(trade_state) {
+            return Err(ControlError::Invalid("trade_state has 1 to 32 bytes"));
+        }
+        let key = key(mch_id, out_trade_no)?;
+        let mut state = self.state();
+        let order = state.order_mut(&key).ok_or(ControlError::NotFound("no such order"))?;
+        if matches!(trade_state, "SUCCESS" | "REFUND") && order.payments.is_empty() {
+            return Err(ControlError::Conflict("the order is not paid yet"));
+        }
+        trade_state.clone_into(&mut order.trade_state);
+        if order.is_closed() {
+            order.closed_at.get_or_insert_with(OffsetDateTime::now_utc);
+        }
+        let order = state.order(&key).ok_or(ControlError::NotFound("no such order"))?;
+        Ok(state.view(&key, order))
     }
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.0, Json(json!({"error": self.1}))).into_response()
+/// A number that the gateway never accepts is the number of no order.
+fn key(mch_id: &str, out_trade_no: &str) -> Result<OrderKey, ControlError> {
+    let mch_id = MchId::parse(mch_id).map_err(|_| ControlError::NotFound("no such merchant"))?;
+    if out_trade_no.is_empty() || out_trade_no.len() > 32 || !can_be_text(out_trade_no) {
+        return Err(ControlError::NotFound("no such order"));
     }
+    Ok(OrderKey { mch_id, out_trade_no: out_trade_no.to_owned() })
 }

@@ -1,57 +1,51 @@
 //! A WeChat Pay v2 that lives on localhost and misbehaves on request.
 //!
-//! It serves WeChat's own paths (`/pay/unifiedorder`, `/pay/orderquery`, `/pay/closeorder`) as
-//! strictly as reference 10 asks, to any client that speaks the protocol, and its control under
-//! `/_sim/`: "the customer pays now", the plan of faults, and what has happened. Tests in the same
-//! process use [`Simulator`]'s functions instead; both go through the same core.
+//! It serves WeChat's own paths (`/pay/unifiedorder`, `/pay/orderquery`, `/pay/closeorder`) to any
+//! client that speaks the protocol, with the checks that WeChat makes. Under `/_sim/` it serves its
+//! control API: pay an order, plan faults, list what has happened. Tests in the same process call
+//! [`Simulator`]'s methods instead; the control API calls the same methods.
 //!
-//! A call runs `door` (parse, verify) → one of `unifiedorder`, `orderquery`, `closeorder` (decide,
-//! pure over the state) → `answer` (sign), with `faults` before and after. A payment runs `pay`
-//! (decide) → `notification` (write) → `notify` (send and repeat).
+//! A call runs through `calls`: `authenticate`, then one of `unifiedorder`, `orderquery` and
+//! `closeorder` (pure decisions over the state), then `answer`; `faults` say what goes wrong before
+//! and after. A payment runs through `pay` (a pure decision), then `notifications`: `compose`
+//! builds the message, `schedule` sends and repeats it.
 
-mod running;
-mod server;
+mod run;
 mod simulator;
 
-mod closeorder;
-mod orderquery;
-mod unifiedorder;
-mod unifiedorder_rules;
+mod calls;
+mod control;
+mod faults;
+mod notifications;
 
-mod answer;
-mod door;
-mod gateway;
-mod message;
-
-mod notification;
-mod notify;
 mod pay;
 mod pay_options;
+mod payment;
 
-mod control;
-mod page;
-
-mod chance;
+mod api;
 mod config;
-mod faults;
-mod held;
+mod error;
+mod ids;
 mod merchants;
-mod numbers;
+mod message;
 mod order;
-mod seeded;
+mod settings;
 mod state;
 mod view;
 
-pub use config::{Config, Merchant, SettingError, Settings};
-pub use faults::{Fault, FaultPlan, PlannedFault};
-pub use held::{HeldCall, Release};
+pub use api::Api;
+pub use config::{Config, Merchant, SettingError};
+pub use error::ControlError;
+pub use faults::fault::Fault;
+pub use faults::held::{HeldCall, Release};
+pub use faults::plan::{FaultPlan, PlannedFault};
+pub use faults::seeded::{PerMille, SeededFaults};
 pub use pay::Paid;
 pub use pay_options::{Malformation, PayOptions, Signing};
-pub use running::Simulator;
-pub use seeded::{PerMille, SeededFaults};
-pub use server::{Handle, run};
-pub use simulator::ControlError;
+pub use run::{Handle, run};
+pub use settings::Settings;
+pub use simulator::Simulator;
 pub use view::{
-    Api, AttemptOutcome, AttemptView, NotificationState, NotificationView, OrderCalls, OrderView,
+    AttemptOutcome, AttemptView, NotificationState, NotificationView, OrderCalls, OrderView,
     PaymentView, RequestCounts,
 };

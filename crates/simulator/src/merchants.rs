@@ -1,4 +1,4 @@
-//! The merchants' file.
+//! Reads the merchants file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
 
-use crate::{Merchant, SettingError};
+use crate::config::{Merchant, SettingError};
 
 const VARIABLE: &str = "WXPAY_MERCHANTS_FILE";
 
-/// The file is the worker's: names that only the worker understands are none of our business, so
-/// unknown ones are let through.
+// The worker reads the same file; settings that only the worker has are ignored here.
 #[derive(Deserialize)]
 struct File {
     #[serde(default)]
@@ -36,7 +35,7 @@ pub(crate) fn load(
     let wrong = |reason: String| SettingError::new(VARIABLE, reason);
     let text = std::fs::read_to_string(path)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-    // Not the parser's own text: it quotes the line, which may be a key that somebody put there.
+    // Not the error's Display: it quotes the line, and the line may contain a key.
     let file: File = toml::from_str(&text)
         .map_err(|error| wrong(format!("{}: {}", path.display(), error.message())))?;
     if file.merchant.is_empty() {
@@ -49,7 +48,7 @@ pub(crate) fn load(
         .map(|entry| {
             let mch_id = entry.mch_id.clone();
             if !seen.insert(mch_id.clone()) {
-                return Err(wrong(format!("merchant {mch_id} stands there twice")));
+                return Err(wrong(format!("merchant {mch_id} is listed twice")));
             }
             let key = key(&entry, folder, &variable)
                 .map_err(|reason| wrong(format!("merchant {mch_id}: {reason}")))?;

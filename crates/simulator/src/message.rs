@@ -2,18 +2,27 @@
 
 use wechatpay_v2::{ApiKey, Fields, SignType, sign};
 
-/// Elements in the order in which they are written; texts in CDATA, amounts bare (reference 4.7).
+/// Elements in the order in which they are written; texts in CDATA, amounts without.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Message(Vec<(String, String)>);
 
 impl Message {
+    /// A communication failure, which is never signed.
+    pub(crate) fn failure(return_msg: &str) -> Self {
+        let mut message = Self::default();
+        message.set("return_code", "FAIL");
+        message.set("return_msg", return_msg);
+        message
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, text)| &**text)
     }
 
-    /// Replaces the element in its place, or adds it at the end.
+    /// Replaces the element where it stands, or adds it at the end.
     pub(crate) fn set(&mut self, name: impl Into<String>, text: impl ToString) {
-        let (name, text) = (name.into(), text.to_string());
+        let name = name.into();
+        let text = text.to_string();
         match self.0.iter_mut().find(|(n, _)| *n == name) {
             Some((_, old)) => *old = text,
             None => self.0.push((name, text)),
@@ -39,7 +48,6 @@ impl Message {
         self.0.retain(|(n, _)| n != name);
     }
 
-    /// The signature over the elements as they stand.
     pub(crate) fn signature(&self, key: &ApiKey, sign_type: SignType) -> String {
         let fields: Fields = self.0.iter().cloned().collect();
         sign(&fields, key, sign_type)
@@ -82,6 +90,12 @@ fn is_amount(name: &str, text: &str) -> bool {
     named && text.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// The same form, but not the signature.
+pub(crate) fn wrong_signature(signature: &str) -> String {
+    let first = if signature.starts_with('0') { "1" } else { "0" };
+    format!("{first}{}", &signature[1..])
+}
+
 /// Whether XML can carry the text at all.
 pub(crate) fn can_be_text(text: &str) -> bool {
     text.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..))
@@ -102,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_written_as_wechat_writes_and_read_back_unchanged() {
+    fn a_message_has_wechats_form_and_reads_back_unchanged() {
         let mut message = Message::default();
         message.set("attach", "a&b <c>");
         message.set("total_fee", 9900);

@@ -1,26 +1,28 @@
-//! An order as the gateway knows it.
+//! An order as the gateway stores it.
 
 use std::collections::VecDeque;
 
 use time::OffsetDateTime;
-use wechatpay_v2::{BeijingTime, Coupon, Fen, Fields, MchId, SignType, TransactionId};
+use wechatpay_v2::{BeijingTime, Fen, Fields, MchId, SignType};
 
-/// Which order: WeChat's numbers are unique per merchant.
+use crate::payment::Payment;
+
+/// An `out_trade_no` is unique per merchant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct OrderKey {
     pub(crate) mch_id: MchId,
     pub(crate) out_trade_no: String,
 }
 
-/// An order as the gateway knows it.
 pub(crate) struct Order {
-    /// The business parameters of the first unifiedorder: all but nonce, sign and its algorithm.
-    pub(crate) first: Fields,
+    /// The parameters of the first unifiedorder: all but the nonce, the signature and its
+    /// algorithm.
+    pub(crate) parameters: Fields,
     pub(crate) sign_type: SignType,
     pub(crate) total_fee: Fen,
-    /// WeChat's word; an open set, because a test may set any.
+    /// An open set, because a test may set any.
     pub(crate) trade_state: String,
-    /// More than one only when a test asks for a second payment.
+    /// More than one only when a test makes a second payment.
     pub(crate) payments: Vec<Payment>,
     /// Those issued last.
     pub(crate) prepay_ids: VecDeque<String>,
@@ -29,14 +31,7 @@ pub(crate) struct Order {
     pub(crate) closed_at: Option<OffsetDateTime>,
 }
 
-/// One payment of an order.
-#[derive(Clone)]
-pub(crate) struct Payment {
-    pub(crate) transaction_id: TransactionId,
-    pub(crate) time_end: BeijingTime,
-    pub(crate) total_fee: Fen,
-    pub(crate) coupons: Vec<Coupon>,
-}
+const PREPAY_IDS_MAX: usize = 20;
 
 impl Order {
     pub(crate) fn is_paid(&self) -> bool {
@@ -47,15 +42,15 @@ impl Order {
         matches!(&*self.trade_state, "CLOSED" | "REVOKED")
     }
 
-    /// Whether the cashier page turns the payer away. One opened before the expiry may still pay
-    /// for about a minute (reference 4.1).
+    /// Whether a payer can no longer pay. A cashier page that was opened before `time_expire`
+    /// still takes a payment for about a minute.
     pub(crate) fn is_expired(&self, now: OffsetDateTime) -> bool {
-        let expire = self.first.get("time_expire");
+        let expire = self.parameters.get("time_expire");
         let expire = expire.and_then(|text| BeijingTime::parse("time_expire", text).ok());
         expire.is_some_and(|at| now > at.instant() + time::Duration::minutes(1))
     }
 
-    pub(crate) fn issue(&mut self, prepay_id: String) {
+    pub(crate) fn add_prepay_id(&mut self, prepay_id: String) {
         if self.prepay_ids.len() == PREPAY_IDS_MAX {
             self.prepay_ids.pop_front();
         }
@@ -64,8 +59,6 @@ impl Order {
     }
 }
 
-const PREPAY_IDS_MAX: usize = 20;
-
 #[cfg(test)]
 mod tests {
     use time::macros::datetime;
@@ -73,9 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_expires_a_minute_after_its_time() {
+    fn an_order_expires_a_minute_after_time_expire() {
         let order = Order {
-            first: Fields::from_iter([("time_expire", "20260721190000")]),
+            parameters: Fields::from_iter([("time_expire", "20260721190000")]),
             sign_type: SignType::Md5,
             total_fee: Fen::new(1).unwrap(),
             trade_state: "NOTPAY".to_owned(),

@@ -1,59 +1,65 @@
-//! What can be strange about a payment and its notification.
+//! What can be unusual about a payment and its notification.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use wechatpay_v2::{Coupon, Fen, TransactionId};
 
-use crate::ControlError;
+use crate::error::ControlError;
 use crate::message::{can_be_name, can_be_text};
 
-/// Everything that can be strange about a payment. The default is an ordinary one.
+/// What is unusual about a payment. The default is an ordinary one.
+// The groups below are not structs of their own: `serde(flatten)` would accept unknown fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PayOptions {
-    /// How often the notification is sent at once (1 unless said, at most 100). Until one of them
-    /// is answered `SUCCESS` the schedule of repeats follows. 0: never.
-    pub notify: Option<u32>,
-    /// Send those at the same time instead of one after the other.
-    pub concurrently: bool,
-    /// Wait so long before the first send.
-    pub delay_ms: u64,
-    /// Repeats carry a fresh nonce and signature instead of the same bytes.
-    pub fresh_nonce: bool,
-    /// Another amount, in the notification only.
-    pub total_fee: Option<Fen>,
+    // The payment.
     /// Instead of a new one.
     pub transaction_id: Option<TransactionId>,
+    /// Coupons that the payer used; the rest is cash.
+    pub coupons: Vec<Coupon>,
     /// Pay an order that is paid once more, with another `transaction_id`.
     pub second_payment: bool,
     /// Pay an order that is closed or expired: a late payment.
     pub force: bool,
-    /// Coupons that the payer used; the rest is cash.
-    pub coupons: Vec<Coupon>,
+    /// The order becomes paid, without a notification.
+    pub state_only: bool,
+    /// A notification without a payment, forged or early; the order need not even exist. For a paid
+    /// order it reports the existing payment.
+    pub notify_only: bool,
+
+    // How the notification is delivered.
+    /// How often it is sent at once (1 by default, at most 100). Unless one of these is answered
+    /// `SUCCESS`, the schedule of repeats follows. 0 means never.
+    pub notify: Option<u32>,
+    /// Send those at the same time instead of one after the other.
+    pub concurrently: bool,
+    /// The delay before the first send.
+    pub delay_ms: u64,
+    /// Repeats carry a fresh nonce and signature instead of the same bytes.
+    pub fresh_nonce: bool,
+    /// Another address to send it to.
+    pub notify_url: Option<String>,
+    /// Return the notification instead of sending it.
+    pub hold: bool,
+
+    // What is forged in the notification.
+    /// Another amount.
+    pub total_fee: Option<Fen>,
+    /// Another merchant.
+    pub mch_id: Option<String>,
+    /// Another app.
+    pub appid: Option<String>,
+    /// Another order number.
+    pub out_trade_no: Option<String>,
     /// Elements to add or replace, signed.
     pub extra_fields: BTreeMap<String, String>,
     /// Elements to send empty.
     pub empty_fields: Vec<String>,
-    /// How the notification is signed.
+    /// How it is signed.
     pub sign: Signing,
     /// What is wrong with its form.
     pub malform: Option<Malformation>,
-    /// Another merchant in the notification.
-    pub mch_id: Option<String>,
-    /// Another app in the notification.
-    pub appid: Option<String>,
-    /// Another number in the notification.
-    pub out_trade_no: Option<String>,
-    /// Another address to send it to.
-    pub notify_url: Option<String>,
-    /// The order becomes paid; no notification exists.
-    pub state_only: bool,
-    /// A notification without a payment: forged or early, the order need not even exist. About an
-    /// order that is paid it tells the payment that there is.
-    pub notify_only: bool,
-    /// Write the notification and return it instead of sending it.
-    pub hold: bool,
 }
 
 /// How a notification is signed.
@@ -85,36 +91,36 @@ pub enum Signing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Malformation {
-    /// A DOCTYPE with an external entity stands in front.
+    /// It begins with a DOCTYPE that has an external entity.
     Doctype,
     /// `total_fee` appears twice.
     Duplicate,
     /// It ends in the middle.
     Truncated,
-    /// An element inside an element.
+    /// An element contains an element.
     Nested,
-    /// Well-formed and well signed, but over 70 KB.
+    /// Well-formed and correctly signed, but over 70 KB.
     Huge,
-    /// Holds a text in GBK.
+    /// It contains a text in GBK.
     Gbk,
     /// Something follows the document.
     Trailing,
-    /// There is no `return_code`; well signed.
+    /// There is no `return_code`; correctly signed.
     NoReturnCode,
     /// `return_code=FAIL` and nothing else, unsigned.
     ReturnFail,
-    /// `result_code=FAIL`, well signed.
+    /// `result_code=FAIL`, correctly signed.
     ResultFail,
 }
 
 const NOTIFY_MAX: u32 = 100;
 const COUPONS_MAX: usize = 50;
 const EXTRA_FIELDS_MAX: usize = 200;
-/// Elements that are made when the notification is written.
-const OWN: [&str; 2] = ["sign", "nonce_str"];
+/// Elements that the notification gets when it is signed.
+const COMPUTED_FIELDS: [&str; 2] = ["sign", "nonce_str"];
 
 impl PayOptions {
-    /// Whether it asks to tell a payment that was made already.
+    /// Whether it repeats the notification of the existing payment.
     pub(crate) fn is_repeat(&self) -> bool {
         let another = self.second_payment || self.transaction_id.is_some();
         self.notify_only && !another && self.coupons.is_empty()
@@ -127,10 +133,10 @@ impl PayOptions {
             "state_only excludes notify_only and hold"
         } else if self.coupons.len() > COUPONS_MAX || self.extra_fields.len() > EXTRA_FIELDS_MAX {
             "at most 50 coupons and 200 extra_fields"
-        } else if !self.names().all(|name| can_be_name(name) && !OWN.contains(&name)) {
-            "a field's name is one of XML's, and neither sign nor nonce_str"
+        } else if !self.names().all(|name| can_be_name(name) && !COMPUTED_FIELDS.contains(&name)) {
+            "a field needs a valid XML name other than sign and nonce_str"
         } else if !self.texts().all(can_be_text) {
-            "a text holds what XML cannot carry"
+            "a text has a character that XML does not allow"
         } else if !self.notify_url.as_deref().is_none_or(is_url) {
             "notify_url must be a URL"
         } else {

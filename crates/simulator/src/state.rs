@@ -1,4 +1,4 @@
-//! Everything the gateway remembers: one struct, behind one mutex that is never held across an
+//! Everything that the gateway stores: one struct, behind one mutex that is never held across an
 //! await. Each collection is bounded.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -6,27 +6,29 @@ use std::ops::AddAssign;
 
 use wechatpay_v2::TransactionId;
 
-use crate::faults::{Fault, FaultPlan, PlannedFault};
-use crate::held::Held;
-use crate::numbers::Numbers;
-use crate::order::{Order, OrderKey, Payment};
+use crate::api::Api;
+use crate::faults::fault::Fault;
+use crate::faults::held::WaitingCall;
+use crate::faults::plan::{FaultPlan, PlannedFault};
+use crate::faults::seeded::CallCounters;
+use crate::ids::IdGenerator;
+use crate::order::{Order, OrderKey};
 use crate::pay_options::PayOptions;
-use crate::seeded::Counts;
-use crate::view::{Api, NotificationView, OrderCalls};
+use crate::payment::Payment;
+use crate::view::{NotificationView, OrderCalls, OrderView};
 
 const NOTIFICATIONS_PER_ORDER_MAX: usize = 64;
 
-/// All that changes.
 pub(crate) struct State {
     orders: HashMap<OrderKey, Order>,
-    arrivals: VecDeque<OrderKey>,
+    creation_order: VecDeque<OrderKey>,
     orders_max: usize,
     transactions: HashMap<TransactionId, OrderKey>,
     notifications: BTreeMap<OrderKey, VecDeque<NotificationView>>,
-    pub(crate) numbers: Numbers,
+    pub(crate) ids: IdGenerator,
     faults: FaultPlan,
-    seeded: Counts,
-    pub(crate) held: Vec<Held>,
+    call_counters: CallCounters,
+    pub(crate) waiting: Vec<WaitingCall>,
     pub(crate) outcomes: BTreeMap<Api, BTreeMap<String, u64>>,
     calls: BTreeMap<OrderKey, OrderCalls>,
 }
@@ -35,14 +37,14 @@ impl State {
     pub(crate) fn new(orders_max: usize) -> Self {
         Self {
             orders: HashMap::new(),
-            arrivals: VecDeque::new(),
+            creation_order: VecDeque::new(),
             orders_max: orders_max.max(1),
             transactions: HashMap::new(),
             notifications: BTreeMap::new(),
-            numbers: Numbers::default(),
+            ids: IdGenerator::default(),
             faults: FaultPlan::default(),
-            seeded: Counts::default(),
-            held: Vec::new(),
+            call_counters: CallCounters::default(),
+            waiting: Vec::new(),
             outcomes: BTreeMap::new(),
             calls: BTreeMap::new(),
         }
@@ -58,32 +60,34 @@ impl State {
 
     /// All orders, the oldest first.
     pub(crate) fn orders(&self) -> impl DoubleEndedIterator<Item = (&OrderKey, &Order)> {
-        self.arrivals.iter().filter_map(|key| Some((key, self.orders.get(key)?)))
+        self.creation_order.iter().filter_map(|key| Some((key, self.orders.get(key)?)))
     }
 
-    /// Adds an order; forgets the oldest when there are too many.
+    /// Adds an order; deletes the oldest when there are too many.
     pub(crate) fn insert(&mut self, key: OrderKey, order: Order) {
         if self.orders.len() >= self.orders_max
-            && let Some(oldest) = self.arrivals.pop_front()
+            && let Some(oldest) = self.creation_order.pop_front()
         {
-            tracing::warn!(out_trade_no = oldest.out_trade_no, "forgot the oldest order");
-            self.forget(&oldest);
+            tracing::warn!(
+                out_trade_no = oldest.out_trade_no,
+                "deleted the oldest order to make room"
+            );
+            self.delete(&oldest);
         }
-        self.arrivals.push_back(key.clone());
+        self.creation_order.push_back(key.clone());
         self.orders.insert(key, order);
     }
 
-    fn forget(&mut self, key: &OrderKey) {
+    fn delete(&mut self, key: &OrderKey) {
         self.notifications.remove(key);
         self.calls.remove(key);
-        self.seeded.forget(key);
+        self.call_counters.delete(key);
         for payment in self.orders.remove(key).into_iter().flat_map(|o| o.payments) {
             self.transactions.remove(&payment.transaction_id);
         }
     }
 
-    /// Books a payment on an order that exists.
-    pub(crate) fn book(&mut self, key: &OrderKey, payment: Payment) {
+    pub(crate) fn add_payment(&mut self, key: &OrderKey, payment: Payment) {
         if let Some(order) = self.orders.get_mut(key) {
             "SUCCESS".clone_into(&mut order.trade_state);
             self.transactions.entry(payment.transaction_id.clone()).or_insert_with(|| key.clone());
@@ -95,25 +99,33 @@ impl State {
         self.transactions.get(&TransactionId::parse(transaction_id).ok()?)
     }
 
+    pub(crate) fn view(&self, key: &OrderKey, order: &Order) -> OrderView {
+        OrderView::of(key, order, self.notifications(key))
+    }
+
     pub(crate) fn notifications(&self, key: &OrderKey) -> Vec<NotificationView> {
         self.notifications.get(key).into_iter().flatten().cloned().collect()
     }
 
-    /// Adds the record of a notification. `orders_max` bounds those about unknown orders too.
-    pub(crate) fn record(&mut self, key: &OrderKey, notification: NotificationView) {
+    /// `orders_max` bounds the notifications about unknown orders too.
+    pub(crate) fn add_notification(&mut self, key: &OrderKey, notification: NotificationView) {
         if !self.notifications.contains_key(key) && self.notifications.len() > self.orders_max {
             return;
         }
-        let records = self.notifications.entry(key.clone()).or_default();
-        if records.len() == NOTIFICATIONS_PER_ORDER_MAX {
-            records.pop_front();
+        let notifications = self.notifications.entry(key.clone()).or_default();
+        if notifications.len() == NOTIFICATIONS_PER_ORDER_MAX {
+            notifications.pop_front();
         }
-        records.push_back(notification);
+        notifications.push_back(notification);
     }
 
-    pub(crate) fn record_mut(&mut self, key: &OrderKey, id: u64) -> Option<&mut NotificationView> {
-        let mut records = self.notifications.get_mut(key)?.iter_mut();
-        records.find(|record| record.id == id)
+    pub(crate) fn notification_mut(
+        &mut self,
+        key: &OrderKey,
+        id: u64,
+    ) -> Option<&mut NotificationView> {
+        let mut notifications = self.notifications.get_mut(key)?.iter_mut();
+        notifications.find(|notification| notification.id == id)
     }
 
     pub(crate) fn faults(&self) -> &FaultPlan {
@@ -121,26 +133,27 @@ impl State {
     }
 
     pub(crate) fn add_fault(&mut self, api: Api, fault: PlannedFault) {
-        self.faults.of(api).push(fault);
+        self.faults.of_call_mut(api).push(fault);
     }
 
     pub(crate) fn set_faults(&mut self, plan: FaultPlan) {
         self.faults = plan;
-        self.seeded = Counts::default();
+        self.call_counters = CallCounters::default();
     }
 
-    /// What strikes the call that arrives now. One that is struck as planned counts for chance too.
-    pub(crate) fn fault(&mut self, api: Api, key: Option<&OrderKey>) -> Option<Fault> {
+    /// The fault of the call that arrives now. A call with a planned fault counts for the seeded
+    /// ones too, so that a plan does not change what comes after it.
+    pub(crate) fn take_fault(&mut self, api: Api, key: Option<&OrderKey>) -> Option<Fault> {
         let planned = self.faults.take(api, key);
         let seeded = self.faults.seeded.as_ref();
-        let drawn = seeded.and_then(|s| self.seeded.fault(s, api, key, self.orders_max));
-        planned.or(drawn)
+        let random = seeded.and_then(|s| self.call_counters.fault(s, api, key, self.orders_max));
+        planned.or(random)
     }
 
     /// How the next notification of an ordinary payment is delivered, if not as usual.
-    pub(crate) fn delivery(&mut self, key: &OrderKey) -> Option<PayOptions> {
+    pub(crate) fn take_notification_fault(&mut self, key: &OrderKey) -> Option<PayOptions> {
         let seeded = self.faults.seeded.as_ref()?;
-        self.seeded.delivery(seeded, key, self.orders_max)
+        self.call_counters.notification_fault(seeded, key, self.orders_max)
     }
 
     /// Counts a call under its outcome, and under its order when it names one.

@@ -1,27 +1,17 @@
-//! What the simulator tells about itself, in JSON and to tests in the same process. No openid, no
-//! key, no signature.
+//! What the simulator reports, in JSON and to tests in the same process. No openid, no key and no
+//! signature is in it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::order::{Order, OrderKey, Payment};
-use crate::state::State;
-
-/// The calls that the gateway serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "WeChat's names of the calls")]
-pub enum Api {
-    Unifiedorder,
-    Orderquery,
-    Closeorder,
-}
+use crate::api::Api;
+use crate::order::{Order, OrderKey};
+use crate::payment::Payment;
 
 /// An order at the gateway. Amounts in fen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "WeChat's own names")]
 pub struct OrderView {
     pub mch_id: String,
     pub appid: String,
@@ -48,9 +38,7 @@ pub struct OrderView {
     pub notifications: Vec<NotificationView>,
 }
 
-/// A payment of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "WeChat's own names")]
 pub struct PaymentView {
     pub transaction_id: String,
     /// `yyyyMMddHHmmss` in Beijing time.
@@ -63,20 +51,16 @@ pub struct PaymentView {
 pub struct NotificationView {
     /// Counts up over all notifications.
     pub id: u64,
-    /// The payment it tells of.
     pub transaction_id: String,
-    /// Where it is sent.
     pub notify_url: String,
-    /// How it stands.
     pub state: NotificationState,
-    /// When it is sent again.
+    /// When the next attempt begins.
     #[serde(with = "time::serde::rfc3339::option")]
     pub next_at: Option<OffsetDateTime>,
-    /// Every send, the first one first.
+    /// In the order in which they were made.
     pub attempts: Vec<AttemptView>,
 }
 
-/// How a notification stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationState {
@@ -88,28 +72,27 @@ pub enum NotificationState {
     Exhausted,
 }
 
-/// One send.
+/// One attempt to deliver a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptView {
-    /// When it began.
+    /// When the attempt began.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// The HTTP status, when an answer arrived.
     pub status: Option<u16>,
-    /// What WeChat makes of the answer.
     #[serde(rename = "verdict")]
     pub outcome: AttemptOutcome,
-    /// Until the answer was read, or given up.
+    /// Until the answer was read or the attempt failed.
     pub duration_ms: u64,
 }
 
-/// What WeChat makes of an answer to a notification; only `success` stops the repeats.
+/// How WeChat reads the answer to a notification; only `success` stops the repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
     /// Status 200, and an XML whose `return_code` is `SUCCESS`.
     Success,
-    /// Status 200, and an XML that says something else.
+    /// Status 200, and an XML whose `return_code` is anything else.
     Fail,
     /// Status 200, and a body that is no message.
     Unreadable,
@@ -132,7 +115,6 @@ pub struct RequestCounts {
 
 /// How often the gateway was called about one order, whatever the outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "WeChat's own names")]
 pub struct OrderCalls {
     pub mch_id: String,
     pub out_trade_no: String,
@@ -142,8 +124,8 @@ pub struct OrderCalls {
 }
 
 impl OrderView {
-    pub(crate) fn of(state: &State, key: &OrderKey, order: &Order) -> Self {
-        let text = |name: &str| order.first.get(name).unwrap_or_default().to_owned();
+    pub(crate) fn of(key: &OrderKey, order: &Order, notifications: Vec<NotificationView>) -> Self {
+        let text = |name: &str| order.parameters.get(name).unwrap_or_default().to_owned();
         let payments: Vec<_> = order.payments.iter().map(PaymentView::of).collect();
         Self {
             mch_id: key.mch_id.to_string(),
@@ -154,7 +136,7 @@ impl OrderView {
             total_fee: order.total_fee.get(),
             sign_type: order.sign_type.as_str().to_owned(),
             notify_url: text("notify_url"),
-            parameters: order.first.iter().map(|(name, _)| name.to_owned()).collect(),
+            parameters: order.parameters.iter().map(|(name, _)| name.to_owned()).collect(),
             trade_state: order.trade_state.clone(),
             transaction_id: payments.first().map(|p| p.transaction_id.clone()),
             payments,
@@ -162,7 +144,7 @@ impl OrderView {
             unifiedorder_count: order.issued_count,
             created_at: order.created_at,
             closed_at: order.closed_at,
-            notifications: state.notifications(key),
+            notifications,
         }
     }
 }

@@ -5,15 +5,15 @@
 //!
 //! ```no_run
 //! use wechatpay_v2::client::{Client, ClientError};
-//! use wechatpay_v2::{Credentials, Fields, Verdict};
+//! use wechatpay_v2::{Credentials, Fields, CallOutcome};
 //!
 //! async fn create(by: &Credentials, parameters: &Fields) -> Result<(), ClientError> {
 //!     let backup = Some("https://api2.mch.weixin.qq.com");
 //!     let client = Client::new("https://api.mch.weixin.qq.com", backup)?;
 //!     match client.unifiedorder(by, parameters).await {
-//!         Verdict::Yes(prepay) => println!("payable: {}", prepay.prepay_id),
-//!         Verdict::No(refused) => println!("{}: {:?}", refused.err_code, refused.advice),
-//!         Verdict::Unknown(why) => println!("query, then repeat: {why}"),
+//!         CallOutcome::Success(prepay) => println!("payable: {}", prepay.prepay_id),
+//!         CallOutcome::Refused(refused) => println!("{}: {:?}", refused.err_code, refused.advice),
+//!         CallOutcome::Unknown(why) => println!("query, then repeat: {why}"),
 //!     }
 //!     Ok(())
 //! }
@@ -29,12 +29,12 @@ mod probe;
 
 pub use hosts::HostUse;
 use hosts::Hosts;
-pub use probe::{NoAnswer, Probe};
+pub use probe::{Probe, ProbeError};
 
 use crate::closeorder::{self, CloseOrder};
-use crate::orderquery::{self, Found, OrderQuery};
+use crate::orderquery::{self, OrderQuery, OrderStatus};
 use crate::unifiedorder::{self, Prepay};
-use crate::{Credentials, Fields, Limits, Nonce, Unknown, Verdict, write_xml};
+use crate::{CallOutcome, Credentials, Fields, Limits, Nonce, Unknown, write_xml};
 
 /// WeChat's own client waits 6 s and 8 s (reference 0.2); a caller of ours waits in front of it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,7 +43,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a host that could not be connected to is left alone: long enough that few calls pay for
 /// finding out, short enough that the primary is soon back in use.
-const HOST_REST: Duration = Duration::from_secs(30);
+const HOST_COOLDOWN: Duration = Duration::from_secs(30);
 /// Shorter than a load balancer's usual 60 s, so that a request rarely meets a closing connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -64,12 +64,12 @@ pub struct Timeouts {
     pub call: Duration,
     /// How long the primary is left alone after it could not be connected to, give or take a
     /// quarter by chance. Default 30 s.
-    pub host_rest: Duration,
+    pub host_cooldown: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: CONNECT_TIMEOUT, call: CALL_TIMEOUT, host_rest: HOST_REST }
+        Self { connect: CONNECT_TIMEOUT, call: CALL_TIMEOUT, host_cooldown: HOST_COOLDOWN }
     }
 }
 
@@ -104,7 +104,7 @@ impl Client {
         timeouts: Timeouts,
     ) -> Result<Self, ClientError> {
         let backup = backup.map(base_url).transpose()?;
-        let hosts = Arc::new(Hosts::new(base_url(primary)?, backup, timeouts.host_rest));
+        let hosts = Arc::new(Hosts::new(base_url(primary)?, backup, timeouts.host_cooldown));
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             // Losing a race against another installer is as good as winning it.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -122,29 +122,33 @@ impl Client {
 
     /// Creates or re-enters an order with stored `parameters`
     /// ([`crate::unifiedorder::UnifiedOrder::parameters`]).
-    pub async fn unifiedorder(&self, by: &Credentials, parameters: &Fields) -> Verdict<Prepay> {
+    pub async fn unifiedorder(&self, by: &Credentials, parameters: &Fields) -> CallOutcome<Prepay> {
         let request = unifiedorder::request(parameters.clone(), by, &Nonce::generate());
         match self.post(unifiedorder::PATH, &request).await {
             Ok(body) => unifiedorder::read(&body, by, parameters),
-            Err(unknown) => Verdict::Unknown(unknown),
+            Err(unknown) => CallOutcome::Unknown(unknown),
         }
     }
 
     /// Asks what WeChat knows of an order.
-    pub async fn orderquery(&self, by: &Credentials, query: &OrderQuery) -> Verdict<Found> {
+    pub async fn orderquery(
+        &self,
+        by: &Credentials,
+        query: &OrderQuery,
+    ) -> CallOutcome<OrderStatus> {
         let request = orderquery::request(query, by, &Nonce::generate());
         match self.post(orderquery::PATH, &request).await {
             Ok(body) => orderquery::read(&body, by, query),
-            Err(unknown) => Verdict::Unknown(unknown),
+            Err(unknown) => CallOutcome::Unknown(unknown),
         }
     }
 
     /// Closes an order.
-    pub async fn closeorder(&self, by: &Credentials, close: &CloseOrder) -> Verdict<()> {
+    pub async fn closeorder(&self, by: &Credentials, close: &CloseOrder) -> CallOutcome<()> {
         let request = closeorder::request(close, by, &Nonce::generate());
         match self.post(closeorder::PATH, &request).await {
             Ok(body) => closeorder::read(&body, by),
-            Err(unknown) => Verdict::Unknown(unknown),
+            Err(unknown) => CallOutcome::Unknown(unknown),
         }
     }
 

@@ -1,7 +1,7 @@
 //! `POST /pay/closeorder`: no further payment shall arrive on a number (reference 2.4).
 
-use crate::verdict::{is_our_fault, read_answer, signed_request};
-use crate::{Advice, AppId, Credentials, Fields, MchId, Nonce, OutTradeNo, Verdict};
+use crate::call_outcome::{needs_a_fix, read_answer};
+use crate::{Advice, AppId, CallOutcome, Credentials, Fields, MchId, Nonce, OutTradeNo};
 
 /// The path below the host.
 pub const PATH: &str = "/pay/closeorder";
@@ -24,20 +24,20 @@ pub fn request(close: &CloseOrder, by: &Credentials, nonce: &Nonce) -> Fields {
     fields.insert("out_trade_no", close.out_trade_no.as_str());
     fields.insert_some("sub_mch_id", close.sub_mch_id.as_ref());
     fields.insert_some("sub_appid", close.sub_appid.as_ref());
-    signed_request(fields, by, nonce)
+    by.sign_request(fields, nonce)
 }
 
-/// Reads the answer. *Yes* means closed; `ORDERCLOSED` is *no* with the advice [`Advice::Done`].
-pub fn read(body: &[u8], by: &Credentials) -> Verdict<()> {
+/// Reads the answer. *Yes* means closed; `ORDERCLOSED` is *no* with the advice [`Advice::AlreadyDone`].
+pub fn read(body: &[u8], by: &Credentials) -> CallOutcome<()> {
     read_answer(body, by, advice, |_| Ok(()))
 }
 
 /// The table of reference 2.4. A code that is not in it proves nothing about the order.
 fn advice(err_code: &str) -> Advice {
     match err_code {
-        "ORDERCLOSED" => Advice::Done,
-        "SYSTEMERROR" | "FREQUENCY_LIMITED" | "RATELIMIT_EXCEEDED" => Advice::Repeat,
-        code if is_our_fault(code) => Advice::Mend,
+        "ORDERCLOSED" => Advice::AlreadyDone,
+        "SYSTEMERROR" | "FREQUENCY_LIMITED" | "RATELIMIT_EXCEEDED" => Advice::Retry,
+        code if needs_a_fix(code) => Advice::FixRequest,
         _ => Advice::Query,
     }
 }

@@ -1,7 +1,7 @@
 //! WeChat Pay API v2 on the wire.
 //!
 //! What goes out is signed, what comes in is verified over every element that was received, and
-//! each answer becomes one [`Verdict`]: *yes*, *no* with the reason, or *unknown*. Nothing here
+//! each answer becomes one [`CallOutcome`]: *yes*, *no* with the reason, or *unknown*. Nothing here
 //! keeps state, reads a clock or opens a socket; the HTTP client stands behind the feature `client`.
 //!
 //! "Reference 4.3" in a comment means that section of the project's notes on the protocol.
@@ -25,6 +25,8 @@
 
 mod api_key;
 mod beijing_time;
+mod call_outcome;
+mod credentials;
 mod fen;
 mod fields;
 mod hex;
@@ -41,20 +43,20 @@ pub mod payment;
 pub mod payment_notification;
 pub mod refund_notification;
 pub mod unifiedorder;
-mod verdict;
 
 #[cfg(feature = "client")]
 pub mod client;
 
 pub use api_key::ApiKey;
 pub use beijing_time::BeijingTime;
+pub use call_outcome::{Advice, CallOutcome, Refused, Unknown};
+pub use credentials::Credentials;
 pub use fen::Fen;
 pub use fields::Fields;
 pub use ids::{AppId, FieldError, MchId, OpenId, OutTradeNo, PrepayId, TransactionId};
 pub use nonce::Nonce;
 pub use payment::{Coupon, Payment};
 pub use signature::{SignType, SignatureError, sign, verify};
-pub use verdict::{Advice, Credentials, Refused, Unknown, Verdict};
 pub use xml::{Limits, XmlError, parse_xml, write_xml};
 
 #[cfg(doctest)]

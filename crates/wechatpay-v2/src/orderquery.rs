@@ -1,8 +1,8 @@
 //! `POST /pay/orderquery`: what WeChat knows of an order (reference 2.3, 4.1).
 
-use crate::verdict::{is_our_fault, read_answer, signed_request};
+use crate::call_outcome::{needs_a_fix, read_answer};
 use crate::{Advice, AppId, Credentials, FieldError, Fields, MchId, Nonce, OutTradeNo, Payment};
-use crate::{Unknown, Verdict};
+use crate::{CallOutcome, Unknown};
 
 /// The path below the host.
 pub const PATH: &str = "/pay/orderquery";
@@ -42,7 +42,7 @@ pub enum TradeState {
 
 /// An authentic answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct OrderStatus {
     /// The state.
     pub trade_state: TradeState,
     /// WeChat's text for people.
@@ -57,17 +57,17 @@ pub fn request(query: &OrderQuery, by: &Credentials, nonce: &Nonce) -> Fields {
     fields.insert("out_trade_no", query.out_trade_no.as_str());
     fields.insert_some("sub_mch_id", query.sub_mch_id.as_ref());
     fields.insert_some("sub_appid", query.sub_appid.as_ref());
-    signed_request(fields, by, nonce)
+    by.sign_request(fields, nonce)
 }
 
 /// Reads the answer. One about another number is *unknown*; every other difference from the order
 /// is for the caller to judge, who knows the order.
-pub fn read(body: &[u8], by: &Credentials, query: &OrderQuery) -> Verdict<Found> {
+pub fn read(body: &[u8], by: &Credentials, query: &OrderQuery) -> CallOutcome<OrderStatus> {
     read_answer(body, by, advice, |fields| {
         if fields.get("out_trade_no") != Some(query.out_trade_no.as_str()) {
-            return Err(Unknown::Other("out_trade_no"));
+            return Err(Unknown::Mismatch("out_trade_no"));
         }
-        Ok(Found {
+        Ok(OrderStatus {
             trade_state: trade_state(fields)?,
             trade_state_desc: fields
                 .get("trade_state_desc")
@@ -100,8 +100,8 @@ fn trade_state(fields: &Fields) -> Result<TradeState, FieldError> {
 /// reference 2.3 proves nothing, and a question is safe to repeat.
 fn advice(err_code: &str) -> Advice {
     match err_code {
-        "INVALID_TRANSACTIONID" => Advice::Mend,
-        code if is_our_fault(code) => Advice::Mend,
-        _ => Advice::Repeat,
+        "INVALID_TRANSACTIONID" => Advice::FixRequest,
+        code if needs_a_fix(code) => Advice::FixRequest,
+        _ => Advice::Retry,
     }
 }

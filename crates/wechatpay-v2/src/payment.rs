@@ -116,7 +116,7 @@ impl Payment {
 /// `attach` and `device_info` as they were sent, so whoever sends them asks this first: an order
 /// whose true notification looks like a forgery is never known to be paid.
 #[must_use]
-pub fn can_be_given_back(field: &str, text: &str) -> bool {
+pub fn is_safe_to_echo(field: &str, text: &str) -> bool {
     // WeChat leaves `fee_type` out where it is CNY.
     let has = |name: &str| name != "fee_type";
     !holds_doctype(text) && hidden_in(field, text, has).is_none()

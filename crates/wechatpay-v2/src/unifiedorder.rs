@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::verdict::{is_our_fault, read_answer, signed_request};
+use crate::call_outcome::{needs_a_fix, read_answer};
 use crate::{Advice, AppId, BeijingTime, Credentials, Fen, FieldError, Fields, MchId, Nonce};
-use crate::{OpenId, OutTradeNo, PrepayId, Unknown, Verdict};
+use crate::{CallOutcome, OpenId, OutTradeNo, PrepayId, Unknown};
 
 /// The path below the host.
 pub const PATH: &str = "/pay/unifiedorder";
@@ -148,16 +148,16 @@ pub struct Prepay {
 /// Signs the stored parameters for one sending.
 #[must_use]
 pub fn request(parameters: Fields, by: &Credentials, nonce: &Nonce) -> Fields {
-    signed_request(parameters, by, nonce)
+    by.sign_request(parameters, nonce)
 }
 
 /// Reads the answer. `parameters` are the ones sent: an answer about another app or trade type is
 /// *unknown*.
-pub fn read(body: &[u8], by: &Credentials, parameters: &Fields) -> Verdict<Prepay> {
+pub fn read(body: &[u8], by: &Credentials, parameters: &Fields) -> CallOutcome<Prepay> {
     read_answer(body, by, advice, |fields| {
         for name in ["appid", "trade_type"] {
             if fields.get(name) != parameters.get(name) {
-                return Err(Unknown::Other(name));
+                return Err(Unknown::Mismatch(name));
             }
         }
         let trade_type = TradeType::parse(fields.get("trade_type").unwrap_or_default())?;
@@ -181,9 +181,9 @@ fn url(fields: &Fields, name: &'static str, needed: bool) -> Result<Option<Strin
 /// The table of reference 2.2. A code that is not in it proves nothing about the order.
 fn advice(err_code: &str) -> Advice {
     match err_code {
-        "SYSTEMERROR" | "FREQUENCY_LIMITED" | "RATELIMIT_EXCEEDED" => Advice::Repeat,
-        "ORDERCLOSED" => Advice::NumberIsDead,
-        code if is_our_fault(code) => Advice::Mend,
+        "SYSTEMERROR" | "FREQUENCY_LIMITED" | "RATELIMIT_EXCEEDED" => Advice::Retry,
+        "ORDERCLOSED" => Advice::NumberUnusable,
+        code if needs_a_fix(code) => Advice::FixRequest,
         _ => Advice::Query,
     }
 }

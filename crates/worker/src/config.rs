@@ -165,7 +165,7 @@ fn clients() -> Result<Option<Clients>, BadSetting> {
 ///
 /// # Errors
 /// When one of them cannot be used, or the second stands alone.
-pub fn clients_file() -> Result<Option<(PathBuf, Option<String>)>, BadSetting> {
+pub(crate) fn clients_file() -> Result<Option<(PathBuf, Option<String>)>, BadSetting> {
     let ingress_user = "WXPAY_INGRESS_USER";
     let user = optional(ingress_user)?;
     match (optional("WXPAY_CLIENTS_FILE")?, user) {
@@ -180,7 +180,7 @@ pub fn clients_file() -> Result<Option<(PathBuf, Option<String>)>, BadSetting> {
 ///
 /// # Errors
 /// When the file cannot be used.
-pub fn merchants() -> Result<Merchants, BadSetting> {
+pub(crate) fn merchants() -> Result<Merchants, BadSetting> {
     Merchants::load(&merchants_file()?)
         .map_err(|error| BadSetting::new("WXPAY_MERCHANTS_FILE", error))
 }
@@ -189,7 +189,7 @@ pub fn merchants() -> Result<Merchants, BadSetting> {
 ///
 /// # Errors
 /// When it is not UTF-8.
-pub fn merchants_file() -> Result<PathBuf, BadSetting> {
+pub(crate) fn merchants_file() -> Result<PathBuf, BadSetting> {
     variable("WXPAY_MERCHANTS_FILE", "merchants.toml").map(PathBuf::from)
 }
 
@@ -197,7 +197,7 @@ pub fn merchants_file() -> Result<PathBuf, BadSetting> {
 ///
 /// # Errors
 /// When it is neither of its two words.
-pub fn topology() -> Result<TopologyMode, BadSetting> {
+pub(crate) fn topology() -> Result<TopologyMode, BadSetting> {
     parsed("WXPAY_TOPOLOGY", "declare", TopologyMode::from_str)
 }
 
@@ -205,7 +205,7 @@ pub fn topology() -> Result<TopologyMode, BadSetting> {
 ///
 /// # Errors
 /// Those of [`DatabaseUrl::parse`].
-pub fn database_url() -> Result<DatabaseUrl, BadSetting> {
+pub(crate) fn database_url() -> Result<DatabaseUrl, BadSetting> {
     let default = "postgres://postgres@127.0.0.1:5432/wxpay";
     DatabaseUrl::parse(&variable("WXPAY_DATABASE_URL", default)?)
 }
@@ -214,7 +214,7 @@ pub fn database_url() -> Result<DatabaseUrl, BadSetting> {
 ///
 /// # Errors
 /// When one of them cannot be used.
-pub fn broker_settings() -> Result<(AmqpUrl, Namespace), BadSetting> {
+pub(crate) fn broker_settings() -> Result<(AmqpUrl, Namespace), BadSetting> {
     let default = "amqp://guest:guest@127.0.0.1:5672/%2f";
     Ok((
         parsed("WXPAY_AMQP_URL", default, AmqpUrl::parse)?,
@@ -226,7 +226,7 @@ pub fn broker_settings() -> Result<(AmqpUrl, Namespace), BadSetting> {
 ///
 /// # Errors
 /// When it is no socket address.
-pub fn ops_addr() -> Result<SocketAddr, BadSetting> {
+pub(crate) fn ops_addr() -> Result<SocketAddr, BadSetting> {
     parsed("WXPAY_OPS_ADDR", "127.0.0.1:8082", SocketAddr::from_str)
 }
 
@@ -234,7 +234,7 @@ pub fn ops_addr() -> Result<SocketAddr, BadSetting> {
 ///
 /// # Errors
 /// When it is not UTF-8.
-pub fn log_filter() -> Result<String, BadSetting> {
+pub(crate) fn log_filter() -> Result<String, BadSetting> {
     variable("WXPAY_LOG", "info")
 }
 
@@ -243,7 +243,7 @@ pub fn log_filter() -> Result<String, BadSetting> {
 ///
 /// # Errors
 /// When one of them is no plain base URL.
-pub fn gateway_settings() -> Result<(String, Option<String>), BadSetting> {
+pub(crate) fn gateway_settings() -> Result<(String, Option<String>), BadSetting> {
     let (primary, backup) = ("WXPAY_GATEWAY_URL", "WXPAY_GATEWAY_BACKUP_URL");
     let is_given = |name| std::env::var_os(name).is_some();
     let url = |name, default| {

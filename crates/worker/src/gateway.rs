@@ -1,35 +1,38 @@
-//! Calls to WeChat: each stands behind its merchant's limiter, is measured, and kept as evidence
-//! without secrets.
+//! Calls to WeChat. Each call passes its merchant's limiter, is counted, and is recorded without
+//! secrets.
 
 mod breaker;
+mod call_log;
 mod fair_semaphore;
 mod limits;
-mod measured;
 mod merchant_limiter;
 mod merchant_limiters;
 mod token_bucket;
 
 use orders::OrderKey;
+use tracing::{Instrument, info_span};
 use wechatpay_v2::client::{Client, ClientError};
 use wechatpay_v2::closeorder::CloseOrder;
-use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
+use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
 use wechatpay_v2::unifiedorder::Prepay;
-use wechatpay_v2::{Credentials, Fields, MchId, Unknown, Verdict};
+use wechatpay_v2::{CallOutcome, Credentials, Fields, MchId, OutTradeNo, Unknown};
 
 use crate::failpoint;
 use crate::merchants::Merchants;
 use crate::store::Store;
-pub(crate) use fair_semaphore::FairSemaphore;
-pub use limits::GatewayLimits;
-use measured::Measured;
-pub(crate) use merchant_limiter::Deferred;
+use call_log::{CallLog, CallTimer};
 use merchant_limiters::MerchantLimiters;
 
-/// The gateway. Cheap to clone.
+pub(crate) use fair_semaphore::FairSemaphore;
+pub use limits::GatewayLimits;
+pub(crate) use merchant_limiter::Deferred;
+
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Gateway {
     client: Client,
     limiters: MerchantLimiters,
+    call_log: CallLog,
 }
 
 impl Gateway {
@@ -37,75 +40,80 @@ impl Gateway {
         primary: &str,
         backup: Option<&str>,
         merchants: Merchants,
-        gateway_limits: &GatewayLimits,
+        limits: &GatewayLimits,
+        store: Store,
     ) -> Result<Self, ClientError> {
-        let client = Client::with_timeouts(primary, backup, gateway_limits.timeouts)?;
-        Ok(Self { client, limiters: MerchantLimiters::new(merchants, gateway_limits) })
+        Ok(Self {
+            client: Client::with_timeouts(primary, backup, limits.timeouts)?,
+            limiters: MerchantLimiters::new(merchants, limits),
+            call_log: CallLog::new(store),
+        })
     }
 
-    /// Creates or re-enters an order.
     pub(crate) async fn unifiedorder(
         &self,
-        store: &Store,
         key: &OrderKey,
-        by: &Credentials,
+        credentials: &Credentials,
         parameters: &Fields,
-    ) -> Result<Verdict<Prepay>, Deferred> {
-        let call = self.client.unifiedorder(by, parameters);
-        self.call("unifiedorder", store, key, by, call, |_| "prepay_id issued".to_owned()).await
+    ) -> Result<CallOutcome<Prepay>, Deferred> {
+        let call = self.client.unifiedorder(credentials, parameters);
+        let detail = |_: &Prepay| "prepay_id issued".to_owned();
+        self.call("unifiedorder", key, credentials, call, detail).await
     }
 
-    /// Asks what WeChat knows of an order.
     pub(crate) async fn orderquery(
         &self,
-        store: &Store,
-        by: &Credentials,
+        credentials: &Credentials,
         query: &OrderQuery,
-    ) -> Result<Verdict<Found>, Deferred> {
-        let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: query.out_trade_no.clone() };
-        let describe = |found: &Found| name(&found.trade_state).to_owned();
-        self.call("orderquery", store, &key, by, self.client.orderquery(by, query), describe).await
+    ) -> Result<CallOutcome<OrderStatus>, Deferred> {
+        let key = key_of(credentials, &query.out_trade_no);
+        let call = self.client.orderquery(credentials, query);
+        let detail = |found: &OrderStatus| state_name(&found.trade_state).to_owned();
+        self.call("orderquery", &key, credentials, call, detail).await
     }
 
-    /// Closes an order.
     pub(crate) async fn closeorder(
         &self,
-        store: &Store,
-        by: &Credentials,
+        credentials: &Credentials,
         close: &CloseOrder,
-    ) -> Result<Verdict<()>, Deferred> {
-        let key = OrderKey { mch_id: by.mch_id.clone(), out_trade_no: close.out_trade_no.clone() };
-        let call = self.client.closeorder(by, close);
-        self.call("closeorder", store, &key, by, call, |()| "closed".to_owned()).await
+    ) -> Result<CallOutcome<()>, Deferred> {
+        let key = key_of(credentials, &close.out_trade_no);
+        let call = self.client.closeorder(credentials, close);
+        let detail = |(): &()| "closed".to_owned();
+        self.call("closeorder", &key, credentials, call, detail).await
     }
 
-    /// How many orders of each merchant are worth looking at now.
+    /// For how many orders of each merchant a call could be made now.
     pub(crate) fn available_capacity(&self) -> Vec<(MchId, usize)> {
         self.limiters.available_capacity()
     }
 
+    /// Makes the call, or defers it. `detail` is the text that is recorded for a success.
     async fn call<T>(
         &self,
         api: &'static str,
-        store: &Store,
         key: &OrderKey,
-        by: &Credentials,
-        call: impl Future<Output = Verdict<T>>,
-        describe: impl FnOnce(&T) -> String,
-    ) -> Result<Verdict<T>, Deferred> {
-        let permit = self.limiters.acquire(by).await?;
-        let measured = Measured::begin(api);
-        let [sent, answered] = steps(api);
-        failpoint::reached(sent);
-        let mut verdict = call.await;
-        if failpoint::reached(answered) {
-            verdict = Verdict::Unknown(Unknown::Transport("the answer vanished".to_owned()));
-        }
-        // Before the evidence: the next call need not wait for our database.
-        permit.finish(&verdict);
-        self.update_host_counters();
-        measured.end(store, key, &verdict, describe).await;
-        Ok(verdict)
+        credentials: &Credentials,
+        call: impl Future<Output = CallOutcome<T>>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> Result<CallOutcome<T>, Deferred> {
+        let call_and_record = async {
+            let permit = self.limiters.acquire(credentials).await?;
+            let timer = CallTimer::start(api);
+            let [sent, answered] = failpoints(api);
+            failpoint::reached(sent);
+            let mut outcome = call.await;
+            if failpoint::reached(answered) {
+                outcome =
+                    CallOutcome::Unknown(Unknown::Transport("the answer vanished".to_owned()));
+            }
+            // Before the record: the next call does not wait for the database.
+            permit.finish(&outcome);
+            self.update_host_counters();
+            self.call_log.record(key, timer, &outcome, detail).await;
+            Ok(outcome)
+        };
+        call_and_record.instrument(info_span!("gateway_call", api)).await
     }
 
     fn update_host_counters(&self) {
@@ -120,8 +128,12 @@ impl Gateway {
     }
 }
 
-/// Where a test has a call break off.
-fn steps(api: &str) -> [&'static str; 2] {
+fn key_of(credentials: &Credentials, out_trade_no: &OutTradeNo) -> OrderKey {
+    OrderKey { mch_id: credentials.mch_id.clone(), out_trade_no: out_trade_no.clone() }
+}
+
+/// The steps at which a test interrupts a call.
+fn failpoints(api: &str) -> [&'static str; 2] {
     match api {
         "unifiedorder" => ["unifiedorder.sent", "unifiedorder.answered"],
         "orderquery" => ["orderquery.sent", "orderquery.answered"],
@@ -129,7 +141,7 @@ fn steps(api: &str) -> [&'static str; 2] {
     }
 }
 
-fn name(state: &TradeState) -> &str {
+fn state_name(state: &TradeState) -> &str {
     match state {
         TradeState::Success(_) => "SUCCESS",
         TradeState::Refund(_) => "REFUND",

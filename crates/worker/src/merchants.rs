@@ -304,3 +304,21 @@ fn read(path: &Path) -> Result<String, BadMerchants> {
     std::fs::read_to_string(path)
         .map_err(|error| BadMerchants::Unreadable { path: path.to_owned(), reason: error.kind() })
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A merchant whose key is `key`, 32 times.
+    pub(crate) fn merchant(mch_id: &str, key: &str, requests_per_second: u32) -> Merchant {
+        Merchant {
+            mch_id: MchId::parse(mch_id).unwrap(),
+            appids: vec![AppId::parse("wx8888888888888888").unwrap()],
+            sign_type: SignType::Md5,
+            notify_base_url: "https://pay.example.com".to_owned(),
+            key: ApiKey::parse(&key.repeat(32)).unwrap(),
+            previous_key: None,
+            requests_per_second,
+        }
+    }
+}

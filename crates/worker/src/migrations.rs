@@ -18,11 +18,11 @@ pub async fn migrate(database_url: &DatabaseUrl) -> Result<(), MigrateError> {
 
 /// How the migrations of a database stand to those of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MigrationStatus {
+pub(crate) struct MigrationStatus {
     /// Those of this version that were not applied.
-    pub missing: usize,
+    pub(crate) missing: usize,
     /// Those applied that this version does not know: it is the older one.
-    pub unknown: usize,
+    pub(crate) unknown: usize,
 }
 
 /// Whether every migration that this version knows has been applied. A database that is ahead of
@@ -30,7 +30,7 @@ pub struct MigrationStatus {
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn is_current(database_url: &DatabaseUrl) -> Result<bool, sqlx::Error> {
+pub(crate) async fn is_current(database_url: &DatabaseUrl) -> Result<bool, sqlx::Error> {
     Ok(migration_status(database_url).await?.missing == 0)
 }
 
@@ -38,7 +38,9 @@ pub async fn is_current(database_url: &DatabaseUrl) -> Result<bool, sqlx::Error>
 ///
 /// # Errors
 /// When the database cannot be asked.
-pub async fn migration_status(database_url: &DatabaseUrl) -> Result<MigrationStatus, sqlx::Error> {
+pub(crate) async fn migration_status(
+    database_url: &DatabaseUrl,
+) -> Result<MigrationStatus, sqlx::Error> {
     let mut connection = PgConnection::connect(database_url.expose()).await?;
     let table: Option<String> = sqlx::query_scalar("select to_regclass('_sqlx_migrations')::text")
         .fetch_one(&mut connection)

@@ -1,134 +1,134 @@
-//! The reconciler: turns "we do not know" into a fact, and what has ended into `closed`.
+//! The reconciler replaces unknown outcomes by facts and closes orders that have expired.
 //!
-//! It claims the orders whose `next_check_at` has come, each with its call lease, asks WeChat, and
-//! feeds the answer into the same machine as everybody else.
+//! It claims the orders whose `next_check_at` has passed, each with its call lease, queries WeChat,
+//! and applies the answer by the same state machine as commands and notifications.
 
 mod check;
+mod query_requests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use orders::OrderKey;
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span, info_span};
 use uuid::Uuid;
-use wechatpay_v2::{AppId, MchId};
+use wechatpay_v2::MchId;
 
 use crate::failpoint;
 use crate::gateway::FairSemaphore;
 use crate::order_service::OrderService;
+use crate::store::StoredOrder;
+use query_requests::QueryRequest;
 
-/// How often it looks for orders that are due.
+pub(crate) use query_requests::{QueryRequestReceiver, QueryRequests};
+
+/// How often it claims the orders that are due.
 const CLAIM_INTERVAL: Duration = Duration::from_millis(500);
-/// When a claim has left something behind, the next follows the first check that ends, after a
+/// When a claim has left orders behind, the next claim follows the first check that ends, after a
 /// moment in which others end, too.
-const CLAIM_SOON: Duration = Duration::from_millis(20);
+const NEXT_CLAIM_DELAY: Duration = Duration::from_millis(20);
 
-/// Questions about orders that are not ours, waiting for a permit; more are dropped.
-const QUERY_REQUESTS_MAX: usize = 64;
-
-/// Has WeChat requests about a number that is no order of ours. The answer is kept as evidence.
-#[derive(Clone, Debug)]
-pub(crate) struct QueryRequests(mpsc::Sender<(OrderKey, AppId)>);
-
-/// The other end of [`QueryRequests`].
-pub(crate) type QueryRequestReceiver = mpsc::Receiver<(OrderKey, AppId)>;
-
-impl QueryRequests {
-    pub(crate) fn channel() -> (Self, QueryRequestReceiver) {
-        let (sender, receiver) = mpsc::channel(QUERY_REQUESTS_MAX);
-        (Self(sender), receiver)
-    }
-
-    /// Never waits.
-    pub(crate) fn send(&self, key: OrderKey, appid: AppId) {
-        if self.0.try_send((key, appid)).is_err() {
-            metrics::counter!("wxpay_queries_over_budget_total").increment(1);
-        }
-    }
-}
-
-/// Reconciles until `stop`, then finishes the checks under way.
-pub(crate) async fn run(
-    service: OrderService,
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reconciler {
+    service: Arc<OrderService>,
     permits: FairSemaphore,
-    mut requests: QueryRequestReceiver,
-    stop: CancellationToken,
-) {
-    let service = Arc::new(service);
-    let checks = TaskTracker::new();
-    let mut tick = tokio::time::interval(CLAIM_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut more = false;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            _ = tick.tick() => more = claim(&service, &permits, &checks).await,
-            () = permits.released(), if more => {
-                tokio::time::sleep(CLAIM_SOON).await;
-                more = claim(&service, &permits, &checks).await;
-            }
-            Some((key, appid)) = requests.recv() => {
-                let merchants = service.merchants.all().len();
-                let Some(permit) = permits.try_acquire(&key.mch_id, merchants) else { continue };
-                let service = Arc::clone(&service);
-                checks.spawn(async move {
-                    check::query_only(&service, key, appid).await;
-                    drop(permit);
-                });
-            }
-        }
-    }
-    checks.close();
-    checks.wait().await;
+    checks: TaskTracker,
 }
 
-/// Claims as many orders as there are permits for them, and begins their checks. Whether more of
-/// them may be due.
-async fn claim(service: &Arc<OrderService>, permits: &FairSemaphore, checks: &TaskTracker) -> bool {
-    let holder = Uuid::now_v7();
-    let (available_capacity, free) = (available_capacity(service, permits), permits.available());
-    if free == 0 || available_capacity.is_empty() {
-        return true;
+impl Reconciler {
+    pub(crate) fn new(service: OrderService, concurrent_checks: usize) -> Self {
+        let permits = FairSemaphore::new(concurrent_checks, service.merchants.clone());
+        Self { service: Arc::new(service), permits, checks: TaskTracker::new() }
     }
-    let due = match service.store.claim_due(holder, &available_capacity, free as i64).await {
-        Ok(due) => due,
-        Err(error) => {
-            tracing::warn!(%error, "orders that are due cannot be claimed");
-            return false;
+
+    /// Runs until `stop`, then finishes the checks in progress.
+    pub(crate) async fn run(self, mut requests: QueryRequestReceiver, stop: CancellationToken) {
+        let mut interval = tokio::time::interval(CLAIM_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut more_are_due = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = interval.tick() => more_are_due = self.claim().await,
+                () = self.permits.released(), if more_are_due => {
+                    tokio::time::sleep(NEXT_CLAIM_DELAY).await;
+                    more_are_due = self.claim().await;
+                }
+                Some(request) = requests.recv() => self.spawn_query(request),
+            }
         }
-    };
-    let merchants = service.merchants.all().len();
-    let claimed = due.len();
-    for stored in due {
-        let (service, key) = (Arc::clone(service), stored.order.key());
-        // Nobody else takes permits, so the one that was counted on is there.
-        let permit = permits.try_acquire(&key.mch_id, merchants);
-        checks.spawn(async move {
+        self.checks.close();
+        self.checks.wait().await;
+    }
+
+    /// Claims as many due orders as there are permits, and starts their checks. Returns whether
+    /// more orders may be due.
+    async fn claim(&self) -> bool {
+        let holder = Uuid::now_v7();
+        let capacity = self.available_capacity();
+        let permits = self.permits.available_permits();
+        if permits == 0 || capacity.is_empty() {
+            return true;
+        }
+        let due = match self.service.store.claim_due(holder, &capacity, permits as i64).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "due orders could not be claimed; they are tried again");
+                return false;
+            }
+        };
+        let claimed = due.len();
+        for stored in due {
+            self.spawn_check(stored, holder);
+        }
+        claimed == permits
+            || capacity.iter().any(|(mch_id, _)| self.permits.available_capacity(mch_id) == 0)
+    }
+
+    fn spawn_check(&self, stored: StoredOrder, holder: Uuid) {
+        let key = stored.order.key();
+        // Only this loop acquires permits, so the one that was counted on is there.
+        let permit = self.permits.try_acquire(&key.mch_id);
+        let service = Arc::clone(&self.service);
+        let check = async move {
             failpoint::reached("reconcile.claimed");
             if let Err(error) = check::check(&service, &stored, holder).await {
-                tracing::warn!(%key, %error, "a check is left to the next claim");
+                tracing::warn!(%error, "a check failed; it is repeated when its lease has ended");
             }
             failpoint::reached("reconcile.settled");
             drop(permit);
-        });
+        };
+        self.checks.spawn(check.instrument(check_span(&key)));
     }
-    claimed == free
-        || available_capacity
-            .iter()
-            .any(|(mch_id, _)| permits.available_capacity(mch_id, merchants) == 0)
+
+    fn spawn_query(&self, request: QueryRequest) {
+        let QueryRequest { key, appid } = request;
+        let Some(permit) = self.permits.try_acquire(&key.mch_id) else { return };
+        let service = Arc::clone(&self.service);
+        let span = check_span(&key);
+        let query = async move {
+            check::query_unknown(&service, key, appid).await;
+            drop(permit);
+        };
+        self.checks.spawn(query.instrument(span));
+    }
+
+    /// How many orders of each merchant can be checked now: limited by the merchant's limiter and
+    /// by its share of the permits.
+    fn available_capacity(&self) -> Vec<(MchId, i64)> {
+        let capacity = self.service.gateway.available_capacity().into_iter();
+        let capacity = capacity.map(|(mch_id, calls)| {
+            let checks = self.permits.available_capacity(&mch_id).min(calls);
+            (mch_id, checks as i64)
+        });
+        capacity.filter(|(_, checks)| *checks > 0).collect()
+    }
 }
 
-/// How many orders of each merchant there is capacity for: as many as its guard would let call, and no
-/// more than its share of the permits.
-fn available_capacity(service: &OrderService, permits: &FairSemaphore) -> Vec<(MchId, i64)> {
-    let available_capacity = service.gateway.available_capacity();
-    let merchants = available_capacity.len();
-    let available_capacity = available_capacity.into_iter().map(|(mch_id, capacity)| {
-        let capacity = permits.available_capacity(&mch_id, merchants).min(capacity);
-        (mch_id, capacity as i64)
-    });
-    available_capacity.filter(|(_, capacity)| *capacity > 0).collect()
+fn check_span(key: &OrderKey) -> Span {
+    info_span!("check", mch_id = %key.mch_id, out_trade_no = %key.out_trade_no)
 }

@@ -1,63 +1,53 @@
-//! Today's code on a notification that was kept: after a key or a reader is mended, yesterday can
-//! be too.
+//! Evaluates a stored notification again, as after a key or the code was fixed.
 
 use broker::Delivery;
 use orders::{OrderKey, OrderView};
 use time::format_description::well_known::Rfc3339;
 
-use crate::Merchants;
+use crate::merchants::Merchants;
 use crate::notifications::{self, Reading};
 use crate::store::{
     NotificationStatus, OperatorAction, SettlementInput, Store, StoreError, StoredNotification,
 };
 
-/// Whether the decision counts.
 #[derive(Clone, Copy, Debug)]
-pub enum Mode<'a> {
-    /// It is made and taken back.
+pub(crate) enum Mode<'a> {
+    /// Decides, and rolls back.
     DryRun,
-    /// It is kept, with whoever wanted it.
+    /// Decides and stores, with the operator's action.
     Commit(&'a OperatorAction),
 }
 
-/// What a notification comes to.
 #[derive(Clone, Debug)]
-pub enum Replayed {
-    /// It was judged.
-    Judged(Box<Judged>),
-    /// It is about nobody we act for, or no notification; for what reason.
-    NotOurs(&'static str),
+pub(crate) enum Replayed {
+    Evaluated(Box<Evaluation>),
+    /// For a merchant that is not configured, or not a notification: the reason.
+    Skipped(&'static str),
 }
 
-/// A judgement.
 #[derive(Clone, Debug)]
-pub struct Judged {
-    /// The status of today.
-    pub status: NotificationStatus,
-    /// Why, in words without values.
-    pub detail: Option<String>,
-    /// The order it speaks of, where it is authentic.
-    pub key: Option<OrderKey>,
-    /// That order before, where we know it.
-    pub before: Option<OrderView>,
-    /// That order after, where we know it.
-    pub after: Option<OrderView>,
+pub(crate) struct Evaluation {
+    pub(crate) status: NotificationStatus,
+    /// The reason of the status, in words without values.
+    pub(crate) detail: Option<String>,
+    /// The order of an authentic notification.
+    pub(crate) key: Option<OrderKey>,
+    /// The order before, if it exists.
+    pub(crate) before: Option<OrderView>,
+    pub(crate) after: Option<OrderView>,
 }
 
-/// Reads a notification as the handler of the queue does, and decides as it does.
-///
-/// # Errors
-/// When the store cannot; nothing is written then.
-pub async fn notification(
+/// Reads and decides as the handler of the queue does.
+pub(crate) async fn notification(
     store: &Store,
     merchants: &Merchants,
-    kept: &StoredNotification,
+    stored: &StoredNotification,
     mode: Mode<'_>,
 ) -> Result<Replayed, StoreError> {
-    let input = match notifications::read(merchants, &delivery_of(kept)) {
-        Reading::Keep { input, .. } => *input,
+    let input = match notifications::read(merchants, &delivery_of(stored)) {
+        Reading::Authentic { input, .. } => *input,
         Reading::Unverified { evidence, .. } => SettlementInput::Evidence(*evidence),
-        Reading::Count(why) | Reading::Park(why) => return Ok(Replayed::NotOurs(why)),
+        Reading::Ignored(why) | Reading::Parked(why) => return Ok(Replayed::Skipped(why)),
     };
     let key = input.observed_fact().map(|observed| observed.key.clone());
     let before = match &key {
@@ -71,7 +61,8 @@ pub async fn notification(
     let evidence = input.evidence();
     let status = settled.as_ref().map(|settled| settled.status);
     let status = status.or(evidence.map(|evidence| evidence.status));
-    let status = status.ok_or_else(|| StoreError::Fault("a notification unjudged".to_owned()))?;
+    let status =
+        status.ok_or_else(|| StoreError::Fault("a notification without a status".to_owned()))?;
     if let (
         Mode::Commit(_),
         NotificationStatus::Exception | NotificationStatus::Refused,
@@ -81,7 +72,7 @@ pub async fn notification(
         // As after any payment that does not fit: the query proves what the notification cannot.
         store.schedule_check(key).await?;
     }
-    Ok(Replayed::Judged(Box::new(Judged {
+    Ok(Replayed::Evaluated(Box::new(Evaluation {
         status,
         detail: evidence.and_then(|evidence| evidence.detail.clone()),
         key,
@@ -90,11 +81,11 @@ pub async fn notification(
     })))
 }
 
-/// The delivery that once brought it.
-fn delivery_of(kept: &StoredNotification) -> Delivery {
-    let mut delivery = Delivery::new(kept.kind.clone(), kept.raw.clone());
-    let received_at = kept.received_at.format(&Rfc3339).unwrap_or_default();
+/// The delivery as the ingress published it.
+fn delivery_of(stored: &StoredNotification) -> Delivery {
+    let mut delivery = Delivery::new(stored.kind.clone(), stored.raw.clone());
+    let received_at = stored.received_at.format(&Rfc3339).unwrap_or_default();
     delivery.headers =
-        vec![("mch_id".to_owned(), kept.mch_id.clone()), ("received_at".to_owned(), received_at)];
+        vec![("mch_id".to_owned(), stored.mch_id.clone()), ("received_at".to_owned(), received_at)];
     delivery
 }

@@ -11,15 +11,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::Commands;
+use crate::commands::{CommandContext, Commands};
 use crate::gateway::{FairSemaphore, Gateway};
 use crate::notifications::Notifications;
 use crate::ops::Probe;
 use crate::order_service::OrderService;
-use crate::reconcile::QueryRequests;
+use crate::reconcile::{QueryRequests, Reconciler};
 use crate::relay;
 use crate::store::{OutboxNotifier, Store};
-use crate::{Config, gauges, migrations, ops, reconcile, telemetry};
+use crate::{Config, gauges, migrations, ops, telemetry};
 
 /// A little more than is in flight, so that a finished call finds the next order waiting.
 const ORDERS_PREFETCH: u16 = 320;
@@ -50,16 +50,17 @@ const SCHEMA_EVERY: Duration = Duration::from_secs(1);
 /// the worker says "not ready" and waits for them.
 pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::metrics();
+    let (outbox, committed) = OutboxNotifier::channel();
+    let store = Store::open(config.database_url.expose(), outbox, config.schedule.clone())
+        .context("the database URL cannot be used")?;
     let gateway = Gateway::new(
         &config.gateway_url,
         config.gateway_backup_url.as_deref(),
         config.merchants.clone(),
         &config.gateway_limits,
+        store.clone(),
     )
     .context("the gateway client cannot be made")?;
-    let (outbox, committed) = OutboxNotifier::channel();
-    let store = Store::open(config.database_url.expose(), outbox, config.schedule.clone())
-        .context("the database URL cannot be used")?;
     let service = OrderService {
         store: store.clone(),
         merchants: config.merchants.clone(),
@@ -99,12 +100,8 @@ pub async fn run(config: Config, ops: TcpListener, stop: CancellationToken) -> a
         tokio::spawn(send_back_unrouted(publishing.clone(), stop.clone()));
         tokio::spawn(gauges::run(store.clone(), publishing.clone(), stop.clone()));
         let (query_requests, query_request_receiver) = QueryRequests::channel();
-        let reconciler = tokio::spawn(reconcile::run(
-            service.clone(),
-            FairSemaphore::new(config.gateway_limits.concurrent_checks),
-            query_request_receiver,
-            stop.clone(),
-        ));
+        let reconciler = Reconciler::new(service.clone(), config.gateway_limits.concurrent_checks);
+        let reconciler = tokio::spawn(reconciler.run(query_request_receiver, stop.clone()));
         let wires = (&consuming, &publishing, &copies);
         let consumers = consume(&config, &service, query_requests, wires, &stop);
         consumers_run.cancel();
@@ -154,13 +151,14 @@ fn consume(
     (consuming, publishing, copies): (&Connection, &Connection, &Publisher),
     stop: &CancellationToken,
 ) -> Vec<ConsumerHandle> {
-    let commands = Arc::new(Commands {
+    let creates = config.gateway_limits.concurrent_creates;
+    let commands = Arc::new(Commands::new(CommandContext {
         service: service.clone(),
-        permits: FairSemaphore::new(config.gateway_limits.concurrent_creates),
+        create_permits: FairSemaphore::new(creates, config.merchants.clone()),
         replier: Replier::start(publishing.clone()),
         namespace: config.namespace.clone(),
         clients: config.clients.clone(),
-    });
+    }));
     let notifications = Arc::new(Notifications::new(service.clone(), query_requests));
     let limits = |prefetch, batch_max, batches_in_flight| ConsumerLimits {
         prefetch,

@@ -31,21 +31,20 @@ mod settlement_input;
 mod transitions;
 mod unknown_outcomes;
 
-pub use self::metrics::{Gauges, OpenOrders};
-pub use self::orders::StoredOrder;
-pub use accept::{Acceptance, Accepted};
-pub use exceptions::{ExceptionId, ExceptionLine, Resolution};
-pub use gateway_calls::{CallLine, GatewayCall};
-pub use history::{OrderHistory, TimelineEntry, TimelineEvent};
-pub use notifications::{
+pub(crate) use self::metrics::{Gauges, OpenOrders};
+pub(crate) use self::orders::StoredOrder;
+pub(crate) use accept::{Acceptance, Accepted};
+pub(crate) use exceptions::{ExceptionId, ExceptionLine, Resolution};
+pub(crate) use gateway_calls::{CallLine, GatewayCall};
+pub(crate) use history::{OrderHistory, TimelineEntry, TimelineEvent};
+pub(crate) use notifications::{
     DigestPrefix, Evidence, NotificationStatus, NotificationSummary, StoredNotification,
 };
-pub use operator_actions::OperatorAction;
-pub use outbox::{Depth, Due, OutboxNotifier, OutboxReceiver, Outgoing};
-pub use resend::Resent;
-pub use schedule_checks::CheckScope;
-pub use settlement_batch::Settled;
-pub use settlement_input::{ExceptionNotice, ObservedFact, SettlementInput};
+pub(crate) use operator_actions::OperatorAction;
+pub(crate) use outbox::{Depth, Due, OutboxNotifier, OutboxReceiver, Outgoing};
+pub(crate) use schedule_checks::CheckScope;
+pub(crate) use settlement_batch::Settled;
+pub(crate) use settlement_input::{ObservedFact, SettlementInput};
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -73,7 +72,7 @@ const LINES_MAX: i64 = 500;
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     pool: PgPool,
     outbox: OutboxNotifier,
     schedule: CheckSchedule,
@@ -81,7 +80,7 @@ pub struct Store {
 
 /// The error of every method of [`Store`]. Nothing was written, unless the method says otherwise.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// Postgres cannot be reached, or gave up on a lock: the same may succeed later.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
@@ -100,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     /// When `database_url` is no Postgres URL.
-    pub fn open(
+    pub(crate) fn open(
         database_url: &str,
         outbox: OutboxNotifier,
         schedule: CheckSchedule,
@@ -120,17 +119,17 @@ impl Store {
         Ok(Self { pool, outbox, schedule })
     }
 
-    pub async fn ping(&self) -> bool {
+    pub(crate) async fn ping(&self) -> bool {
         sqlx::query("select 1").execute(&self.pool).await.is_ok()
     }
 
     /// The time of the server.
-    pub async fn clock(&self) -> Result<OffsetDateTime, StoreError> {
+    pub(crate) async fn clock(&self) -> Result<OffsetDateTime, StoreError> {
         let now = sqlx::query_scalar!(r#"/* clock */ select clock_timestamp() as "now!""#);
         Ok(now.fetch_one(&self.pool).await?)
     }
 
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
 }

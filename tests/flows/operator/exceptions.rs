@@ -42,7 +42,7 @@ async fn exception_is_listed_shown_and_resolved_once() {
     assert!(ids.iter().all(|id| several.contains(id)), "{several}");
     let one = [&resolve[..], &reason, &["--transaction-id", ids[0]]].concat();
     let done = program.run_ok(&world, &one).await;
-    assert!(done.contains("is asked about the order again"), "{done}");
+    assert!(done.contains("is queried about the order again"), "{done}");
     let twice = program.run_expecting_failure(&world, &one).await;
     assert!(twice.contains("a test of the cash desk"), "{twice}");
     let no_reason = program.run(&world, &[&resolve[..], &["--reason", ""]].concat()).await;

@@ -38,10 +38,10 @@ async fn requery_closed_finds_late_payments() {
     let verb = ["order", "requery-closed", "--since"];
     let hour = since(ago(1)).await;
     let output = program.run_ok(&world, &[&verb[..], &[&hour]].concat()).await;
-    assert_eq!(output, "WeChat is asked about 0 closed orders now\n");
+    assert_eq!(output, "WeChat is queried about 0 closed orders now\n");
     let day = since(ago(24)).await;
     let output = program.run_ok(&world, &[&verb[..], &[&day]].concat()).await;
-    assert_eq!(output, "WeChat is asked about 2 closed orders now\n");
+    assert_eq!(output, "WeChat is queried about 2 closed orders now\n");
     world.wait_for_state(&shop, &paid, "paid").await;
     assert_eq!(world.exception_kinds(&paid).await, ["late_payment"]);
     assert_eq!(world.order_state(&shop, &left).await.unwrap(), "closed");

@@ -42,7 +42,7 @@ async fn parked_message_is_listed_shown_replayed_discarded() {
     // Nothing was mended: it comes back.
     let first = amqp.peek_all(&amqp.qualified_name("orders.parked")).await;
     let output = program.run_ok(&world, &["parked", "replay", "orders", &broken]).await;
-    assert_eq!(output, "1 sent on their way again\n");
+    assert_eq!(output, "1 message sent again\n");
     let parked_at =
         |found: &[lapin::message::Delivery]| harness::amqp::header(&found[0], "parked_at").unwrap();
     eventually("it to be parked again", async || {
@@ -53,7 +53,7 @@ async fn parked_message_is_listed_shown_replayed_discarded() {
     let mch = format!("?/{number}");
     let discard = ["parked", "discard", "orders", "#1", "--reason", "the shop has mended it"];
     let output = program.run_ok(&world, &discard).await;
-    assert!(output.starts_with("thrown away:") && output.contains(&mch), "{output}");
+    assert!(output.starts_with("discarded:") && output.contains(&mch), "{output}");
     waits(&amqp, "orders.parked", 0).await;
     let done = actions(&world, "parked discard").await;
     assert_eq!(done.len(), 1, "{done:?}");
@@ -80,7 +80,7 @@ async fn replayed_parked_order_is_processed() {
     waits(&amqp, "orders.parked", 3).await;
     assert_eq!(world.ledger_rows().await, [""; 0]);
     let output = program.run_ok(&world, &["parked", "replay", "orders", "--all"]).await;
-    assert_eq!(output, "3 sent on their way again\n");
+    assert_eq!(output, "3 messages sent again\n");
     for number in &numbers {
         world.wait_for_state(&shop, number, "payable").await;
     }

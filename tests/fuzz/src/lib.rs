@@ -21,8 +21,8 @@ static ALLOCATOR: Cap<System> = Cap::new(System, ALLOCATED_BYTES_MAX);
 /// Both algorithms.
 pub const SIGN_TYPES: [SignType; 2] = [SignType::Md5, SignType::HmacSha256];
 
-/// The merchant of the samples.
-pub const MCH_ID: &str = "1699000001";
+/// The sample order.
+pub use orders::testing::{APPID, MCH_ID, OUT_TRADE_NO};
 
 /// The key of every sample, in text.
 pub const KEY: &str = "OrderWorkerDemoKeyV2Only00000002";

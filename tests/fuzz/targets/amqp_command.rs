@@ -8,8 +8,8 @@ use fuzz::split;
 use libfuzzer_sys::fuzz_target;
 use orders::{InvalidOrder, OrderKey, OrderRequest, Reply};
 
-#[path = "../../../crates/ingress/src/answer.rs"]
-mod answer;
+#[path = "../../../crates/ingress/src/worker_reply.rs"]
+mod worker_reply;
 #[path = "../../../crates/worker/src/commands/identity.rs"]
 mod identity;
 #[path = "../../../crates/worker/src/trace.rs"]
@@ -17,7 +17,8 @@ mod trace;
 
 fuzz_target!(|input: &[u8]| {
     let (body, mut choices) = split(input);
-    let routing_key = [topology::ORDER_CREATE, topology::ORDER_CLOSE, topology::ORDER_QUERY][choices.below(3)];
+    let routing_key =
+        [topology::ORDER_CREATE, topology::ORDER_CLOSE, topology::ORDER_QUERY][choices.below(3)];
     let Some(delivery) = Delivery::decode(routing_key, choices.rest(), body.to_vec()) else {
         return;
     };
@@ -52,6 +53,6 @@ fn refused(invalid: InvalidOrder) {
     let json = serde_json::to_vec(&reply).expect("a reply is written as JSON");
     assert!(json.len() <= 32 * 1024);
     assert_eq!(serde_json::from_slice::<Reply>(&json).ok(), Some(reply));
-    let answer = answer::Answer::parse(&json).expect("the ingress reads it");
+    let answer = worker_reply::WorkerReply::parse(&json).expect("the ingress reads it");
     assert!(answer.is_problem && answer.body.is_object() && answer.status >= 400);
 }

@@ -3,11 +3,11 @@
 
 #![no_main]
 
-use fuzz::{MCH_ID, SIGN_TYPES, credentials, is_a_sample, signed, split};
+use fuzz::{APPID, MCH_ID, OUT_TRADE_NO, SIGN_TYPES, credentials, is_a_sample, signed, split};
 use libfuzzer_sys::fuzz_target;
-use wechatpay_v2::orderquery::{Found, OrderQuery, TradeState};
+use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
 use wechatpay_v2::{
-    AppId, Credentials, Fields, Limits, OutTradeNo, Unknown, Verdict, closeorder, orderquery,
+    AppId, CallOutcome, Credentials, Fields, Limits, OutTradeNo, Unknown, closeorder, orderquery,
     parse_xml, unifiedorder, write_xml,
 };
 
@@ -42,7 +42,10 @@ fuzz_target!(|input: &[u8]| {
     let other = SIGN_TYPES.into_iter().find(|other| *other != sign_type).unwrap_or_default();
     let other_algorithm = closeorder::read(body.as_bytes(), &credentials(other));
     // Too large for the limits, once it is escaped and signed, or the wrong algorithm.
-    assert!(matches!(other_algorithm, Verdict::Unknown(Unknown::OtherAlgorithm | Unknown::Xml(_))));
+    assert!(matches!(
+        other_algorithm,
+        CallOutcome::Unknown(Unknown::SignTypeMismatch | Unknown::Xml(_))
+    ));
 });
 
 #[derive(Clone, Copy, PartialEq)]
@@ -54,16 +57,17 @@ enum Said {
 
 /// The body as the answer to each call.
 fn ask(body: &[u8], by: &Credentials) -> [Said; 3] {
-    let appid = AppId::parse("wx5f0c2e7a91d34b68").expect("the samples' app");
-    let out_trade_no = OutTradeNo::parse("SO20260721A0001").expect("the samples' order");
+    let appid = AppId::parse(APPID).expect("the samples' app");
+    let out_trade_no = OutTradeNo::parse(OUT_TRADE_NO).expect("the samples' order");
     let asked = OrderQuery { appid, out_trade_no, sub_mch_id: None, sub_appid: None };
     let sent: Fields =
         [("appid", asked.appid.as_str()), ("trade_type", "JSAPI")].into_iter().collect();
     let prepay = said(unifiedorder::read(body, by, &sent), |prepay| {
         assert!((1..=64).contains(&prepay.prepay_id.as_str().len()));
     });
-    let found =
-        said(orderquery::read(body, by, &asked), |Found { trade_state, trade_state_desc }| {
+    let found = said(
+        orderquery::read(body, by, &asked),
+        |OrderStatus { trade_state, trade_state_desc }| {
             assert!(trade_state_desc.chars().count() <= 256);
             match trade_state {
                 TradeState::Success(payment) | TradeState::Refund(payment) => {
@@ -72,22 +76,23 @@ fn ask(body: &[u8], by: &Credentials) -> [Said; 3] {
                 TradeState::Other(name) => assert!(name.chars().count() <= 32),
                 _ => {}
             }
-        });
+        },
+    );
     [prepay, found, said(closeorder::read(body, by), |()| ())]
 }
 
-fn said<T>(verdict: Verdict<T>, check: impl FnOnce(T)) -> Said {
+fn said<T>(verdict: CallOutcome<T>, check: impl FnOnce(T)) -> Said {
     match verdict {
-        Verdict::Yes(value) => {
+        CallOutcome::Success(value) => {
             check(value);
             Said::Yes
         }
-        Verdict::No(refused) => {
+        CallOutcome::Refused(refused) => {
             assert!(refused.err_code.chars().count() <= 128);
             assert!(refused.err_code_des.chars().count() <= 128);
             Said::No
         }
-        Verdict::Unknown(unknown) => {
+        CallOutcome::Unknown(unknown) => {
             assert!(unknown.to_string().chars().count() <= 256, "fit for a log");
             Said::Nothing
         }

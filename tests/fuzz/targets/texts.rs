@@ -6,14 +6,13 @@ use axum::http::{HeaderMap, HeaderValue};
 use broker::Delivery;
 use fuzz as _;
 use libfuzzer_sys::fuzz_target;
+use service::traceparent;
 use wechatpay_v2::{BeijingTime, Fen, SignType};
 
-#[path = "../../../crates/ingress/src/prefer.rs"]
+#[path = "../../../crates/ingress/src/routes/prefer.rs"]
 mod prefer;
 #[path = "../../../crates/worker/src/trace.rs"]
 mod trace;
-#[path = "../../../crates/ingress/src/traceparent.rs"]
-mod traceparent;
 
 fuzz_target!(|input: &[u8]| {
     let lines: Vec<_> = input.split(|byte| *byte == b'\n').collect();
@@ -43,12 +42,12 @@ fn headers(lines: &[&[u8]]) {
     let mut headers = HeaderMap::new();
     for value in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
         headers.append("prefer", value.clone());
-        headers.append("traceparent", value);
         if let Ok(Some(wait)) = prefer::wait(&headers) {
             assert!((1..=30).contains(&wait.as_secs()));
         }
-        // What the ingress sends on, the worker takes.
-        let carried = traceparent::of(&headers);
+        // The worker accepts what the ingress passes on.
+        let given = value.to_str().ok().filter(|text| traceparent::is_valid(text));
+        let carried = given.map_or_else(traceparent::generate, str::to_owned);
         let mut delivery = Delivery::new("order.create", Vec::new());
         delivery.headers.push((traceparent::TRACEPARENT.to_owned(), carried.clone()));
         assert_eq!(trace::of(&delivery), Some(carried));

@@ -1,30 +1,38 @@
-//! A channel on which messages of one queue are held unacknowledged.
+//! A channel on which messages of one parked queue stay unacknowledged.
 
 use bytes::Bytes;
-use lapin::{
-    Acker, BasicProperties, Channel, Confirmation,
-    options::{
-        BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
-        ConfirmSelectOptions,
-    },
-    types::ShortString,
-};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions};
+use lapin::types::ShortString;
+use lapin::{Acker, BasicProperties, Channel, Confirmation};
 
-use super::{ParkedMessage, ParkedQueue};
-use crate::{
-    BrokerError, Delivery, Exchange, Namespace, Queue, consumer::copy, error::bounded,
-    exchange_name, outgoing::Outgoing, sender::Us, topology::apply::close,
-};
+use crate::amqp_channel;
+use crate::consume::delivery::Delivery;
+use crate::consume::republish;
+use crate::error::{BrokerError, bounded};
+use crate::namespace::Namespace;
+use crate::parked::queue::ParkedQueue;
+use crate::publish::outgoing::Outgoing;
+use crate::topology::{Exchange, Queue, exchange_name};
+use crate::user::BrokerUser;
+
+/// A message that waits for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedMessage {
+    /// 1 for the oldest. Valid until an older message is removed.
+    pub position: usize,
+    pub delivery: Delivery,
+    /// Whether a queue is bound for it at its exchange, so that it can be published again.
+    pub is_replayable: bool,
+}
 
 pub(crate) struct ParkedChannel {
     channel: Channel,
     namespace: Namespace,
     queue: ParkedQueue,
     queue_name: String,
-    us: Us,
+    user: BrokerUser,
 }
 
-/// A message that the broker waits to hear about.
 pub(crate) struct UnackedMessage {
     pub(crate) message: ParkedMessage,
     origin_exchange: Option<Exchange>,
@@ -36,32 +44,29 @@ pub(crate) struct UnackedMessage {
 
 impl ParkedChannel {
     pub(crate) async fn open(
-        connection: &lapin::Connection,
+        amqp: &lapin::Connection,
         namespace: &Namespace,
         queue: ParkedQueue,
-        us: Us,
+        user: BrokerUser,
     ) -> Result<Self, BrokerError> {
-        let channel = bounded("opening a channel", connection.create_channel()).await?;
-        let select = channel.confirm_select(ConfirmSelectOptions::default());
-        bounded("turning confirms on", select).await?;
         Ok(Self {
-            channel,
+            channel: amqp_channel::open_with_confirms(amqp).await?,
             namespace: namespace.clone(),
             queue,
             queue_name: queue.full_name(namespace),
-            us,
+            user,
         })
     }
 
-    /// The next message, and how many are left behind it.
+    /// The next message, and how many remain behind it.
     pub(crate) async fn take(&self) -> Result<Option<(UnackedMessage, u32)>, BrokerError> {
         let name = self.queue_name.as_str();
         let get = self.channel.basic_get(name.into(), BasicGetOptions::default());
         let got = bounded(format!("reading the queue {name}"), get).await?;
-        Ok(got.map(|got| (self.held(got.delivery), got.message_count)))
+        Ok(got.map(|got| (self.received(got.delivery), got.message_count)))
     }
 
-    fn held(&self, raw: lapin::message::Delivery) -> UnackedMessage {
+    fn received(&self, raw: lapin::message::Delivery) -> UnackedMessage {
         let lapin::message::Delivery {
             delivery_tag: tag,
             exchange,
@@ -73,7 +78,7 @@ impl ParkedChannel {
             ..
         } = raw;
         let body = Bytes::from(data);
-        let delivery = Delivery::received(&routing_key, redelivered, &properties, body, &self.us);
+        let delivery = Delivery::received(&routing_key, redelivered, &properties, body, &self.user);
         let origin_exchange =
             origin_exchange(&self.namespace, self.queue, exchange.as_str(), routing_key.as_str());
         UnackedMessage {
@@ -90,66 +95,61 @@ impl ParkedChannel {
         }
     }
 
-    /// Publishes a copy to where the message came from, and waits for the broker to have it.
-    /// `false` when nothing is bound for it there.
+    /// Publishes a copy to where the message came from, and waits for the broker's confirm. `false`
+    /// when no queue is bound for it there.
     ///
-    /// One at a time and by one task, so that no confirm can be taken for another's (engineering,
-    /// finding 1).
-    pub(crate) async fn publish(&self, held: &UnackedMessage) -> Result<bool, BrokerError> {
-        let Some(origin_exchange) = held.origin_exchange else {
+    /// One message at a time and by one task, so that no confirm is attributed to another message.
+    pub(crate) async fn publish(&self, unacked: &UnackedMessage) -> Result<bool, BrokerError> {
+        let Some(origin_exchange) = unacked.origin_exchange else {
             return Ok(false);
         };
-        let to = exchange_name(&self.namespace, origin_exchange);
-        let what = format!("publishing to the exchange {to}");
-        let (key, properties) = (held.routing_key.clone(), copy::anew(&held.properties, &self.us));
-        let copy = Outgoing::copy(to, key, properties, held.message.delivery.body.clone());
-        let confirmation = async {
-            let options = BasicPublishOptions::default();
+        let exchange = exchange_name(&self.namespace, origin_exchange);
+        let action = format!("publishing to the exchange {exchange}");
+        let routing_key = unacked.routing_key.clone();
+        let properties = republish::replayed(&unacked.properties, &self.user);
+        let body = unacked.message.delivery.body.clone();
+        let Outgoing { exchange, routing_key, properties, body } =
+            Outgoing::copy(exchange, routing_key, properties, body);
+        let options = BasicPublishOptions::default();
+        let publish = async {
             self.channel
-                .basic_publish(
-                    copy.exchange,
-                    copy.routing_key,
-                    options,
-                    &copy.body,
-                    copy.properties,
-                )
+                .basic_publish(exchange, routing_key, options, &body, properties)
                 .await?
                 .await
         };
-        match bounded(what.clone(), confirmation).await? {
+        match bounded(action.clone(), publish).await? {
             Confirmation::Ack(None) => Ok(true),
-            _ => Err(BrokerError::refused(what)),
+            _ => Err(BrokerError::refused(action)),
         }
     }
 
-    pub(crate) async fn ack(&self, held: UnackedMessage) -> Result<(), BrokerError> {
-        let what = format!("acknowledging a message of the queue {}", self.queue_name);
-        let acked = bounded(what.clone(), held.acker.ack(BasicAckOptions::default())).await?;
-        match acked {
-            true => Ok(()),
-            false => Err(BrokerError::gone(what)),
-        }
+    pub(crate) async fn ack(&self, unacked: UnackedMessage) -> Result<(), BrokerError> {
+        let action = format!("acknowledging a message of the queue {}", self.queue_name);
+        let ack = unacked.acker.ack(BasicAckOptions::default());
+        let written = bounded(action.clone(), ack).await?;
+        if written { Ok(()) } else { Err(BrokerError::connection_lost(action)) }
     }
 
-    /// Gives everything that is still held back to the queue, and closes the channel, which does
-    /// the same if this cannot be done. Only the one of `rest` that was taken last counts.
+    /// Returns everything that is still unacknowledged to the queue and closes the channel, which
+    /// has the same effect if the nack fails. Only the message of `rest` that was taken last counts.
     ///
-    /// They are not rejected, because that counts towards the delivery limit everywhere, and being
-    /// looked at is no failure of theirs.
-    pub(crate) async fn requeue(&self, rest: impl Iterator<Item = UnackedMessage>) {
-        if let Some(last) = rest.max_by_key(|held| held.tag) {
+    /// A nack and not a reject: a reject counts towards the delivery limit on every version, and
+    /// reading a message is no failure of it.
+    pub(crate) async fn requeue_and_close(&self, rest: impl Iterator<Item = UnackedMessage>) {
+        if let Some(last) = rest.max_by_key(|unacked| unacked.tag) {
             let all = BasicNackOptions { multiple: true, requeue: true };
-            let _ = bounded("giving messages back", last.acker.nack(all)).await;
+            let _ = bounded("returning messages", last.acker.nack(all)).await;
         }
-        close(&self.channel).await;
+        amqp_channel::close(&self.channel).await;
     }
 }
 
-/// Where a message of this queue was published to, if a queue of ours takes its routing key there.
+/// The exchange that a message of this queue was published to, if a queue is bound to it there with
+/// its routing key.
 ///
-/// A parked copy passed through our own fanout exchange, so that the queue tells. What is unrouted
-/// still names its exchange, and must return to that one: whoever may publish to one of them may
-/// not reach the other by way of a lost message.
+/// A parked message passed through a fanout exchange, so the queue decides. An unrouted message still
+/// names its exchange and must return to that one: a sender who may publish to one exchange must not
+/// reach the other through an unroutable message.
 fn origin_exchange(
     namespace: &Namespace,
     queue: ParkedQueue,
@@ -174,22 +174,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_goes_back_to_where_it_came_from() {
+    fn message_returns_to_the_exchange_it_came_from() {
         let namespace = Namespace::parse("wxpay").unwrap();
-        let origin_exchange =
-            |queue, exchange, key| origin_exchange(&namespace, queue, exchange, key);
-        let (orders, unrouted) = (ParkedQueue::Orders, ParkedQueue::Unrouted);
+        let origin = |queue, exchange, key| origin_exchange(&namespace, queue, exchange, key);
+        let orders = ParkedQueue::Orders;
+        let unrouted = ParkedQueue::Unrouted;
         let fanout = "wxpay.orders.parked";
-        assert_eq!(origin_exchange(orders, fanout, "order.create"), Some(Exchange::Commands));
-        assert_eq!(origin_exchange(orders, fanout, "payment"), None);
-        assert_eq!(origin_exchange(orders, fanout, "wxpay.orders"), None);
-        assert_eq!(origin_exchange(unrouted, "wxpay.notify", "payment"), Some(Exchange::Notify));
-        assert_eq!(
-            origin_exchange(unrouted, "wxpay.commands", "order.query"),
-            Some(Exchange::Commands)
-        );
-        assert_eq!(origin_exchange(unrouted, "wxpay.commands", "payment"), None);
-        assert_eq!(origin_exchange(unrouted, "wxpay.unrouted", "payment"), None);
-        assert_eq!(origin_exchange(unrouted, "", "order.create"), None);
+        assert_eq!(origin(orders, fanout, "order.create"), Some(Exchange::Commands));
+        assert_eq!(origin(orders, fanout, "payment"), None);
+        assert_eq!(origin(orders, fanout, "wxpay.orders"), None);
+        assert_eq!(origin(unrouted, "wxpay.notify", "payment"), Some(Exchange::Notify));
+        assert_eq!(origin(unrouted, "wxpay.commands", "order.query"), Some(Exchange::Commands));
+        assert_eq!(origin(unrouted, "wxpay.commands", "payment"), None);
+        assert_eq!(origin(unrouted, "wxpay.unrouted", "payment"), None);
+        assert_eq!(origin(unrouted, "", "order.create"), None);
     }
 }

@@ -1,47 +1,50 @@
-//! What each exchange and queue is like, in an order in which they can be declared.
+//! The arguments and bindings of each exchange and queue, in an order in which they can be declared.
 
 use std::time::Duration;
 
-use lapin::{
-    ExchangeKind,
-    types::{AMQPValue, FieldTable},
-};
+use lapin::ExchangeKind;
+use lapin::types::{AMQPValue, FieldTable};
 
-use super::{
-    Exchange, LADDER, Queue, Step, delay_name, exchange_name, parked_name, queue_name,
+use crate::namespace::Namespace;
+use crate::topology::{
+    DelayStep, Exchange, Queue, RETRY_DELAYS, delay_name, exchange_name, parked_name, queue_name,
     unrouted_name,
 };
-use crate::Namespace;
 
-/// A delivery that has killed the worker this often is taken to be its fault and parked by the
-/// broker itself. RabbitMQ before 4.0 has no limit of its own.
+/// A delivery during which the worker died this often is assumed to be the cause, and the broker
+/// parks it. RabbitMQ before 4.0 has no limit of its own.
 const DELIVERY_LIMIT: i64 = 20;
-/// Practically none, for queues that send dead letters nowhere. Whoever looks at a message returns
-/// it, and from RabbitMQ 4.0 on a queue that says nothing drops what was returned 20 times. Before
-/// 4.0 the broker refuses -1.
-const LOOKS_MAX: i64 = i32::MAX as i64;
-/// A question nobody waits for any more is dropped.
+/// No limit in practice, for the queues without a dead-letter exchange: reading a message returns it
+/// to the queue, and RabbitMQ from 4.0 on drops what was returned 20 times unless the queue says
+/// otherwise. Before 4.0 the broker refuses -1.
+const UNLIMITED_DELIVERIES: i64 = i32::MAX as i64;
+/// By then the sender of a query has stopped waiting.
 const QUERY_TTL: Duration = Duration::from_secs(5);
 const QUERIES_MAX: i64 = 10_000;
 
 pub(super) const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
-/// An exchange to be: durable, with these arguments.
+/// A durable exchange.
 pub(crate) struct ExchangeSpec {
     pub(crate) name: String,
     pub(crate) kind: ExchangeKind,
     pub(crate) arguments: FieldTable,
 }
 
-/// A queue to be: durable, with these arguments, bound to these (exchange, routing key) pairs.
+/// A durable queue.
 pub(crate) struct QueueSpec {
     pub(crate) name: String,
     pub(crate) arguments: FieldTable,
-    pub(crate) bindings: Vec<(String, &'static str)>,
+    pub(crate) bindings: Vec<Binding>,
 }
 
-/// Everything in an order in which it can be declared: whatever takes dead letters stands before
-/// whatever sends them, or at-least-once dead-lettering would have nowhere to go.
+pub(crate) struct Binding {
+    pub(crate) exchange: String,
+    pub(crate) routing_key: &'static str,
+}
+
+/// A dead-letter target stands before the queues that send to it, so that no dead letter is lost
+/// while the topology is being declared.
 pub(crate) struct Topology {
     pub(crate) exchanges: Vec<ExchangeSpec>,
     pub(crate) queues: Vec<QueueSpec>,
@@ -52,8 +55,8 @@ impl Topology {
         let work = [Queue::Orders, Queue::Notifications];
         let parked = || work.map(|queue| parked_name(namespace, queue));
         let delays = || {
-            let rungs = |queue| LADDER.map(|step| (queue, step));
-            work.into_iter().flat_map(rungs)
+            let steps = |queue| RETRY_DELAYS.map(|step| (queue, step));
+            work.into_iter().flat_map(steps)
         };
 
         let internal = parked()
@@ -64,15 +67,15 @@ impl Topology {
         exchanges.extend(Self::public_exchanges(namespace));
         exchanges.extend(internal);
 
-        let mut queues = vec![kept_queue(unrouted_name(namespace))];
-        queues.extend(parked().map(kept_queue));
+        let mut queues = vec![parked_queue(unrouted_name(namespace))];
+        queues.extend(parked().map(parked_queue));
         queues.extend(work.map(|queue| work_queue(namespace, queue)));
         queues.push(queries(namespace));
         queues.extend(delays().map(|(queue, step)| delay_queue(namespace, queue, step)));
         Self { exchanges, queues }
     }
 
-    /// What the ingress may do nothing to but publish: the two it publishes to.
+    /// The two exchanges that the ingress publishes to.
     pub(crate) fn published_by_ingress(namespace: &Namespace) -> Self {
         let names = [Exchange::Commands, Exchange::Notify].map(|it| exchange_name(namespace, it));
         let mut exchanges = Self::public_exchanges(namespace);
@@ -90,22 +93,22 @@ impl Topology {
         vec![
             spec(Exchange::Commands, ExchangeKind::Direct, or_unrouted()),
             spec(Exchange::Notify, ExchangeKind::Direct, or_unrouted()),
-            // Unbound events are dropped on purpose: they can be replayed from the database.
+            // Events without a bound queue are dropped on purpose: they can be replayed from the
+            // database.
             spec(Exchange::Events, ExchangeKind::Topic, FieldTable::default()),
         ]
     }
 }
 
-/// Keeps the routing key of whatever passes, so that a message which went through a delay queue
-/// or was parked still says what it is.
+/// Fanout, so that a message keeps its routing key, which decides what it is, through delay and
+/// parked queues.
 fn fanout(name: String, arguments: FieldTable) -> ExchangeSpec {
-    let kind = ExchangeKind::Fanout;
-    ExchangeSpec { name, kind, arguments }
+    ExchangeSpec { name, kind: ExchangeKind::Fanout, arguments }
 }
 
-/// An alternate exchange instead of `mandatory`, which the client library attributes to the wrong
-/// message when confirms are pipelined (engineering, finding 2). On the internal exchanges too:
-/// if somebody deleted a delay queue, its copies would be confirmed and gone.
+/// An alternate exchange instead of `mandatory`: with pipelined confirms the client library
+/// attributes returned messages to the wrong publish. On the internal exchanges too: without it, the
+/// copies for a deleted delay queue would be confirmed and lost.
 fn or_unrouted(namespace: &Namespace) -> FieldTable {
     table([(ALTERNATE_EXCHANGE, text(unrouted_name(namespace)))])
 }
@@ -115,13 +118,13 @@ fn behind_fanout<const N: usize>(
     name: String,
     arguments: [(&'static str, AMQPValue); N],
 ) -> QueueSpec {
-    let bindings = vec![(name.clone(), "")];
+    let bindings = vec![Binding { exchange: name.clone(), routing_key: "" }];
     QueueSpec { name, arguments: quorum(arguments), bindings }
 }
 
-/// Where messages wait for a human.
-fn kept_queue(name: String) -> QueueSpec {
-    let limit = ("x-delivery-limit", AMQPValue::LongLongInt(LOOKS_MAX));
+/// Where messages wait for an operator.
+fn parked_queue(name: String) -> QueueSpec {
+    let limit = ("x-delivery-limit", AMQPValue::LongLongInt(UNLIMITED_DELIVERIES));
     behind_fanout(name, [limit])
 }
 
@@ -130,7 +133,7 @@ fn work_queue(namespace: &Namespace, queue: Queue) -> QueueSpec {
         ("x-delivery-limit", AMQPValue::LongLongInt(DELIVERY_LIMIT)),
         ("x-dead-letter-exchange", text(parked_name(namespace, queue))),
         ("x-dead-letter-strategy", text("at-least-once")),
-        // Also what at-least-once needs, and what makes a full queue say no to its publisher.
+        // Required by at-least-once; a full queue refuses the publish.
         ("x-overflow", text("reject-publish")),
     ]);
     QueueSpec {
@@ -140,7 +143,7 @@ fn work_queue(namespace: &Namespace, queue: Queue) -> QueueSpec {
     }
 }
 
-fn delay_queue(namespace: &Namespace, queue: Queue, step: Step) -> QueueSpec {
+fn delay_queue(namespace: &Namespace, queue: Queue, step: DelayStep) -> QueueSpec {
     let (source, _) = queue.source();
     let arguments = [
         ("x-message-ttl", milliseconds(step.delay)),
@@ -163,9 +166,10 @@ fn queries(namespace: &Namespace) -> QueueSpec {
     QueueSpec { name, arguments, bindings: bindings(namespace, Queue::Queries) }
 }
 
-fn bindings(namespace: &Namespace, queue: Queue) -> Vec<(String, &'static str)> {
+fn bindings(namespace: &Namespace, queue: Queue) -> Vec<Binding> {
     let (source, keys) = queue.source();
-    keys.iter().map(|key| (exchange_name(namespace, source), *key)).collect()
+    let exchange = exchange_name(namespace, source);
+    keys.iter().map(|routing_key| Binding { exchange: exchange.clone(), routing_key }).collect()
 }
 
 fn quorum<const N: usize>(arguments: [(&'static str, AMQPValue); N]) -> FieldTable {

@@ -1,92 +1,92 @@
-//! Looks at what stands on the broker, and changes nothing there.
+//! Compares the topology on the broker with what it should be, and changes nothing there.
 
 use futures_util::future::join_all;
-use lapin::{
-    options::{ExchangeDeclareOptions, QueueDeclareOptions},
-    protocol::AMQPSoftError,
-    types::{AMQPValue, FieldTable},
-};
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::protocol::AMQPSoftError;
+use lapin::types::{AMQPValue, FieldTable};
 
-use super::{
-    Topology,
-    apply::{self, QueueDepth},
-    spec::{ALTERNATE_EXCHANGE, ExchangeSpec, QueueSpec},
-};
-use crate::{BrokerConfig, BrokerError, dial::Wire, error::bounded};
+use crate::amqp_channel;
+use crate::config::BrokerConfig;
+use crate::connection::connect::AmqpConnection;
+use crate::error::BrokerError;
+use crate::topology::declare::{check_queue, declare_exchange, declare_queue};
+use crate::topology::depths::QueueDepth;
+use crate::topology::spec::{ALTERNATE_EXCHANGE, ExchangeSpec, QueueSpec, Topology};
 
-/// An argument that no queue of ours can have, with a value that no queue at all can have. The
-/// broker refuses to make a queue with it, and does not compare it where there is one.
-const IMPOSSIBLE: (&str, &str) = ("x-max-age", "never");
+/// An argument that no queue of this system has, with a value that is invalid for every queue. The
+/// broker refuses to create a queue with it, and ignores it when it compares an existing one.
+const INVALID_ARGUMENT: &str = "x-max-age";
+const INVALID_VALUE: &str = "never";
 
-/// How the topology stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// How many exchanges and queues there should be.
     pub parts: usize,
-    /// What is not as it should be, exchanges first.
+    /// Exchanges first.
     pub drifts: Vec<TopologyDrift>,
-    /// How many are there, but could not be compared: our user may not, or this broker's answer is
-    /// not understood.
+    /// How many parts exist but could not be compared: the user lacks the permission, or the
+    /// broker's answer is not understood.
     pub uncompared: usize,
-    /// How full the queues are that are there.
+    /// Of the queues that exist.
     pub depths: Vec<QueueDepth>,
 }
 
 /// A part of the topology that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopologyDrift {
-    /// `queue wxpay.orders`.
+    /// As `queue wxpay.orders`.
     pub part: String,
-    /// What is the matter with it.
     pub kind: DriftKind,
 }
 
-/// What can be the matter with a part of the topology.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DriftKind {
-    /// It is not there.
     Missing,
-    /// It is there, with another value of this attribute or argument.
+    /// It has another value of this attribute or argument.
     Differs(String),
 }
 
 /// Compares every exchange and queue with what it should be, and measures the queues, on a
-/// connection of its own. Bindings cannot be seen: AMQP has no question for them.
+/// connection of its own. Bindings are not compared: AMQP has no method that reads them.
 ///
 /// Fails when the broker cannot be reached or stops answering.
 pub async fn survey(config: &BrokerConfig) -> Result<Survey, BrokerError> {
-    let wire = Wire::dial(config).await?;
-    let survey = look(wire.connection(), Topology::of(&config.namespace)).await;
-    wire.hang_up().await;
+    let connection = AmqpConnection::connect(config).await?;
+    let survey = compare(connection.amqp(), Topology::of(&config.namespace)).await;
+    connection.close().await;
     survey
 }
 
-async fn look(connection: &lapin::Connection, topology: Topology) -> Result<Survey, BrokerError> {
+async fn compare(amqp: &lapin::Connection, topology: Topology) -> Result<Survey, BrokerError> {
     let Topology { exchanges, queues } = topology;
     let mut survey = Survey { parts: exchanges.len() + queues.len(), ..Survey::default() };
-    let seen = join_all(exchanges.iter().map(|spec| exchange(connection, spec))).await;
-    for (spec, seen) in exchanges.iter().zip(seen) {
-        survey.add(format!("exchange {}", spec.name), seen?);
+    let compared = join_all(exchanges.iter().map(|spec| compare_exchange(amqp, spec))).await;
+    for (spec, comparison) in exchanges.iter().zip(compared) {
+        survey.add(format!("exchange {}", spec.name), comparison?);
     }
-    let seen = join_all(queues.iter().map(|spec| queue(connection, spec))).await;
-    for (spec, seen) in queues.iter().zip(seen) {
-        let (likeness, depth) = seen?;
-        survey.add(format!("queue {}", spec.name), likeness);
+    let compared = join_all(queues.iter().map(|spec| compare_queue(amqp, spec))).await;
+    for (spec, compared) in queues.iter().zip(compared) {
+        let ComparedQueue { comparison, depth } = compared?;
+        survey.add(format!("queue {}", spec.name), comparison);
         survey.depths.extend(depth);
     }
     Ok(survey)
 }
 
-/// How a part compares with what it should be.
 enum Comparison {
     Same,
     Drifted(DriftKind),
     Uncompared,
 }
 
+struct ComparedQueue {
+    comparison: Comparison,
+    depth: Option<QueueDepth>,
+}
+
 impl Survey {
-    fn add(&mut self, part: String, likeness: Comparison) {
-        match likeness {
+    fn add(&mut self, part: String, comparison: Comparison) {
+        match comparison {
             Comparison::Same => {}
             Comparison::Drifted(kind) => self.drifts.push(TopologyDrift { part, kind }),
             Comparison::Uncompared => self.uncompared += 1,
@@ -94,98 +94,102 @@ impl Survey {
     }
 }
 
-/// Whether it is there is asked first. Then it is declared with an alternate exchange that is no
-/// name: where the exchange were gone by now, none would be made of that, and where it is there,
-/// the broker's complaint is about the first thing that differs, and says what stands there.
-async fn exchange(
-    connection: &lapin::Connection,
+/// First checks that the exchange exists. Then declares it with an invalid alternate exchange: if
+/// it has been deleted meanwhile, none is created, and if it exists, the broker's error names the
+/// first attribute that differs, with its current value.
+async fn compare_exchange(
+    amqp: &lapin::Connection,
     spec: &ExchangeSpec,
 ) -> Result<Comparison, BrokerError> {
-    let channel = bounded("opening a channel", connection.create_channel()).await?;
+    let channel = amqp_channel::open(amqp).await?;
     let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
-    match apply::declare_exchange(&channel, spec, "checking", passive).await {
+    match declare_exchange(&channel, spec, "checking", passive).await {
         Ok(()) => {}
         Err(error) if error.is_not_found() => return Ok(Comparison::Drifted(DriftKind::Missing)),
         Err(error) => return Err(error),
     }
-    let mut impossible = FieldTable::default();
-    impossible.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongInt(0));
-    let impossible =
-        ExchangeSpec { name: spec.name.clone(), kind: spec.kind.clone(), arguments: impossible };
+    let mut arguments = FieldTable::default();
+    arguments.insert(ALTERNATE_EXCHANGE.into(), AMQPValue::LongInt(0));
+    let invalid = ExchangeSpec { name: spec.name.clone(), kind: spec.kind.clone(), arguments };
     let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    match apply::declare_exchange(&channel, &impossible, "comparing", durable).await {
+    match declare_exchange(&channel, &invalid, "comparing", durable).await {
         Ok(()) => {
-            apply::close(&channel).await;
+            amqp_channel::close(&channel).await;
             Ok(Comparison::Uncompared)
         }
-        Err(error) => read(&error, |argument, text| {
-            if argument != ALTERNATE_EXCHANGE {
-                return Comparison::Drifted(DriftKind::Differs(argument.to_owned()));
-            }
-            let Some((_, current)) = text.split_once("but current is ") else {
-                return Comparison::Uncompared;
-            };
-            let is_same = match spec.arguments.inner().get(ALTERNATE_EXCHANGE) {
-                Some(AMQPValue::LongString(name)) => current.contains(&format!("'{name}'")),
-                _ => current == "none",
-            };
-            match is_same {
-                true => Comparison::Same,
-                false => Comparison::Drifted(DriftKind::Differs(argument.to_owned())),
+        Err(error) => parse_refusal(&error, |argument, text| {
+            if argument == ALTERNATE_EXCHANGE {
+                compare_alternate_exchange(spec, text)
+            } else {
+                Comparison::Drifted(DriftKind::Differs(argument.to_owned()))
             }
         }),
     }
 }
 
-/// The same for a queue, with an argument that is not compared.
-async fn queue(
-    connection: &lapin::Connection,
+fn compare_alternate_exchange(spec: &ExchangeSpec, text: &str) -> Comparison {
+    let Some((_, current)) = text.split_once("but current is ") else {
+        return Comparison::Uncompared;
+    };
+    let is_same = match spec.arguments.inner().get(ALTERNATE_EXCHANGE) {
+        Some(AMQPValue::LongString(name)) => current.contains(&format!("'{name}'")),
+        _ => current == "none",
+    };
+    if is_same {
+        Comparison::Same
+    } else {
+        Comparison::Drifted(DriftKind::Differs(ALTERNATE_EXCHANGE.to_owned()))
+    }
+}
+
+/// As [`compare_exchange`], with an invalid argument that the broker does not compare.
+async fn compare_queue(
+    amqp: &lapin::Connection,
     spec: &QueueSpec,
-) -> Result<(Comparison, Option<QueueDepth>), BrokerError> {
-    let channel = bounded("opening a channel", connection.create_channel()).await?;
-    let state = match apply::check_queue(&channel, spec).await {
+) -> Result<ComparedQueue, BrokerError> {
+    let channel = amqp_channel::open(amqp).await?;
+    let state = match check_queue(&channel, spec).await {
         Ok(state) => state,
         Err(error) if error.is_not_found() => {
-            return Ok((Comparison::Drifted(DriftKind::Missing), None));
+            let comparison = Comparison::Drifted(DriftKind::Missing);
+            return Ok(ComparedQueue { comparison, depth: None });
         }
         Err(error) => return Err(error),
     };
-    let depth = QueueDepth {
-        queue: spec.name.clone(),
-        messages: state.message_count(),
-        consumers: state.consumer_count(),
-    };
-    let (impossible, value) = IMPOSSIBLE;
     let mut arguments = spec.arguments.clone();
-    arguments.insert(impossible.into(), AMQPValue::LongString(value.into()));
-    let compared = QueueSpec { name: spec.name.clone(), arguments, bindings: Vec::new() };
+    arguments.insert(INVALID_ARGUMENT.into(), AMQPValue::LongString(INVALID_VALUE.into()));
+    let invalid = QueueSpec { name: spec.name.clone(), arguments, bindings: Vec::new() };
     let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-    let likeness = match apply::declare_queue(&channel, &compared, "comparing", durable).await {
+    let comparison = match declare_queue(&channel, &invalid, "comparing", durable).await {
         Ok(_) => {
-            apply::close(&channel).await;
+            amqp_channel::close(&channel).await;
             Comparison::Same
         }
-        Err(error) => read(&error, |argument, _| match argument == impossible {
-            true => Comparison::Uncompared,
-            false => Comparison::Drifted(DriftKind::Differs(argument.to_owned())),
+        Err(error) => parse_refusal(&error, |argument, _| {
+            if argument == INVALID_ARGUMENT {
+                Comparison::Uncompared
+            } else {
+                Comparison::Drifted(DriftKind::Differs(argument.to_owned()))
+            }
         })?,
     };
-    Ok((likeness, Some(depth)))
+    let depth = QueueDepth::new(spec.name.clone(), &state);
+    Ok(ComparedQueue { comparison, depth: Some(depth) })
 }
 
-/// What the broker's complaint means: `differs` judges the argument that it found to differ.
-fn read(
+/// Reads the broker's refusal of a declaration; `compare` judges the argument that it names.
+fn parse_refusal(
     error: &BrokerError,
-    differs: impl FnOnce(&str, &str) -> Comparison,
+    compare: impl FnOnce(&str, &str) -> Comparison,
 ) -> Result<Comparison, BrokerError> {
-    let Some((kind, text)) = error.objection() else {
+    let Some((code, text)) = error.channel_close() else {
         return Err(error.clone());
     };
     let argument =
         text.split_once("inequivalent arg '").and_then(|(_, rest)| rest.split_once('\''));
-    Ok(match (kind, argument) {
-        (AMQPSoftError::PRECONDITIONFAILED, Some((argument, _))) => differs(argument, text),
-        // Gone since it was asked for: there is none to compare with, and none was made.
+    Ok(match (code, argument) {
+        (AMQPSoftError::PRECONDITIONFAILED, Some((argument, _))) => compare(argument, text),
+        // Deleted since the check: there is nothing to compare, and nothing was created.
         (AMQPSoftError::PRECONDITIONFAILED, None) if text.contains("invalid ") => {
             Comparison::Drifted(DriftKind::Missing)
         }

@@ -1,55 +1,54 @@
-//! Taking deliveries: batches, bounds, stopping, and what a bad handler can do.
+//! Consuming: batches, bounds, stopping, and a faulty handler.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::support::{CONSUMER, SHORT, eventually, on_site, recorder::Recorder, to};
 use broker::{ConsumerLimits, Delivery, Exchange, Handler, Outcome, Queue, topology};
-use tokio::{sync::Semaphore, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use crate::support::recorder::Recorder;
+use crate::support::{CONSUMER, DEADLINE, RawClient, SHORT, eventually, in_namespace, message_to};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_done_is_gone() {
-    on_site(|site| async move {
-        let publisher = site.publisher().await;
+async fn handled_deliveries_are_acknowledged() {
+    in_namespace(|namespace| async move {
+        let publisher = namespace.publisher().await;
         for number in 0..300 {
-            let mut message = to(Exchange::Commands, topology::ORDER_CREATE);
+            let mut message = message_to(Exchange::Commands, topology::ORDER_CREATE);
             message.body = number.to_string().into();
             message.headers = vec![("mch_id".into(), "1900000109".into())];
             publisher.publish(message, SHORT).await.unwrap();
         }
-        let (handler, stop) = (Recorder::new(|_| Outcome::Done), CancellationToken::new());
-        let consumer = site.consume(Queue::Orders, CONSUMER, &handler, &stop).await;
+        let handler = Recorder::new(|_| Outcome::Done);
+        let consumer = namespace.consume(Queue::Orders, CONSUMER, &handler).await;
         eventually("all are handled", || handler.count() == 300).await;
-        stop.cancel();
-        consumer.drained().await;
+        consumer.stop().await;
 
-        assert_eq!(handler.distinct().len(), 300);
+        assert_eq!(handler.distinct_bodies().len(), 300);
         assert!(handler.largest_batch() > 1 && handler.largest_batch() <= CONSUMER.batch_max);
-        let first = &handler.seen()[0];
-        assert_eq!((first.routing_key.as_str(), first.attempt), ("order.create", 1));
+        let first = &handler.deliveries()[0];
+        assert_eq!(first.routing_key, "order.create");
+        assert_eq!(first.attempt, 1);
         assert_eq!(first.header("mch_id"), Some("1900000109"));
         assert_eq!(first.message_id.unwrap().to_string(), first.message_id_text.clone().unwrap());
         assert_eq!(first.content_type.as_deref(), Some("application/json"));
         assert_eq!(first.kind.as_deref(), Some("order.create"));
         assert!(!first.redelivered && first.timestamp_seconds.is_some());
-        site.eyes().await.reaches_count(&site.name("orders"), 0).await;
+        namespace.raw_client().await.wait_for_count(&namespace.name("orders"), 0).await;
     })
     .await;
 }
 
 /// Panics on one body, and answers with too few outcomes on another.
 #[derive(Default)]
-struct Moody {
+struct FaultyHandler {
     done: Mutex<Vec<String>>,
 }
 
-impl Handler for Moody {
+impl Handler for FaultyHandler {
     async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
         let bodies: Vec<_> =
             batch.iter().map(|it| String::from_utf8(it.body.to_vec()).unwrap()).collect();
@@ -64,24 +63,24 @@ impl Handler for Moody {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_panic_parks_its_cause_and_spares_the_neighbours() {
-    on_site(|site| async move {
-        let publisher = site.publisher().await;
+async fn panic_parks_its_delivery_and_spares_the_others() {
+    in_namespace(|namespace| async move {
+        let publisher = namespace.publisher().await;
         for body in ["a", "b", "poison", "c", "confusing", "d"] {
-            let mut message = to(Exchange::Commands, topology::ORDER_CREATE);
+            let mut message = message_to(Exchange::Commands, topology::ORDER_CREATE);
             message.body = body.into();
             publisher.publish(message, SHORT).await.unwrap();
         }
-        let (handler, stop) = (Arc::new(Moody::default()), CancellationToken::new());
+        let handler = Arc::new(FaultyHandler::default());
         // One attempt only: a retry would take five seconds.
         let limits = ConsumerLimits { attempts_max: 1, ..CONSUMER };
-        let consumer = site.consume(Queue::Orders, limits, &handler, &stop).await;
+        let consumer = namespace.consume(Queue::Orders, limits, &handler).await;
 
-        let mut eyes = site.eyes().await;
-        eyes.reaches_count(&site.name("orders.parked"), 2).await;
+        let mut raw = namespace.raw_client().await;
+        raw.wait_for_count(&namespace.name("orders.parked"), 2).await;
         let mut reasons = Vec::new();
         for _ in 0..2 {
-            let parked = eyes.take(&site.name("orders.parked")).await;
+            let parked = raw.next_message(&namespace.name("orders.parked")).await;
             let body = String::from_utf8(parked.body.clone()).unwrap();
             reasons.push((body, parked.text_header("parked_reason")));
         }
@@ -89,120 +88,119 @@ async fn a_panic_parks_its_cause_and_spares_the_neighbours() {
         assert_eq!(reasons[0].0, "confusing");
         assert_eq!(reasons[0].1, "handler answered with a wrong number of outcomes");
         assert_eq!(reasons[1], ("poison".into(), "handler panicked".into()));
-        eventually("the others are done", || handler.done.lock().unwrap().len() == 4).await;
-        stop.cancel();
-        consumer.drained().await;
+        eventually("the others are handled", || handler.done.lock().unwrap().len() == 4).await;
+        consumer.stop().await;
         handler.done.lock().unwrap().sort();
         assert_eq!(*handler.done.lock().unwrap(), ["a", "b", "c", "d"]);
-        eyes.reaches_count(&site.name("orders"), 0).await;
+        raw.wait_for_count(&namespace.name("orders"), 0).await;
     })
     .await;
 }
 
-/// Holds every batch until it is let go.
-struct Gate {
-    open: Semaphore,
-    inside: AtomicUsize,
-    most_inside: AtomicUsize,
+/// Blocks every batch until it gets a permit.
+struct BlockingHandler {
+    permits: Semaphore,
+    running: AtomicUsize,
+    most_running: AtomicUsize,
     done: AtomicUsize,
 }
 
-impl Gate {
-    fn closed() -> Arc<Self> {
+impl BlockingHandler {
+    fn new() -> Arc<Self> {
         Arc::new(Self {
-            open: Semaphore::new(0),
-            inside: AtomicUsize::new(0),
-            most_inside: AtomicUsize::new(0),
+            permits: Semaphore::new(0),
+            running: AtomicUsize::new(0),
+            most_running: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
         })
     }
 }
 
-impl Handler for Gate {
+impl Handler for BlockingHandler {
     async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
-        let now = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_inside.fetch_max(now, Ordering::SeqCst);
-        self.open.acquire().await.unwrap().forget();
-        self.inside.fetch_sub(1, Ordering::SeqCst);
+        let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_running.fetch_max(now, Ordering::SeqCst);
+        self.permits.acquire().await.unwrap().forget();
+        self.running.fetch_sub(1, Ordering::SeqCst);
         self.done.fetch_add(batch.len(), Ordering::SeqCst);
         vec![Outcome::Done; batch.len()]
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_finishes_what_is_in_hand_and_gives_back_the_rest() {
-    on_site(|site| async move {
-        let publisher = site.publisher().await;
+async fn stop_finishes_running_batches_and_requeues_the_rest() {
+    in_namespace(|namespace| async move {
+        let publisher = namespace.publisher().await;
         for _ in 0..50 {
-            publisher.publish(to(Exchange::Notify, topology::PAYMENT), SHORT).await.unwrap();
+            publisher
+                .publish(message_to(Exchange::Notify, topology::PAYMENT), SHORT)
+                .await
+                .unwrap();
         }
-        let (handler, stop) = (Gate::closed(), CancellationToken::new());
+        let handler = BlockingHandler::new();
         let limits = ConsumerLimits { prefetch: 30, batch_max: 5, ..CONSUMER };
-        let consumer = site.consume(Queue::Notifications, limits, &handler, &stop).await;
-        eventually("both batches are in hand", || handler.inside.load(Ordering::SeqCst) == 2).await;
-        let mut eyes = site.eyes().await;
-        eyes.reaches_count(&site.name("notifications"), 20).await; // 30 are on our side
+        let consumer = namespace.consume(Queue::Notifications, limits, &handler).await;
+        eventually("both batches are running", || handler.running.load(Ordering::SeqCst) == 2)
+            .await;
+        let mut raw = namespace.raw_client().await;
+        raw.wait_for_count(&namespace.name("notifications"), 20).await; // 30 are prefetched
 
-        stop.cancel();
-        let draining = tokio::spawn(consumer.drained());
-        let back = eyes_count(&mut eyes, &site.name("notifications"), 40..=48).await;
-        assert!(!draining.is_finished(), "two batches are still in hand");
-        handler.open.add_permits(100);
+        consumer.stop.cancel();
+        let draining = tokio::spawn(consumer.handle.drained());
+        let requeued = wait_for_count_in(&mut raw, &namespace.name("notifications"), 40..=48).await;
+        assert!(!draining.is_finished(), "two batches are still running");
+        handler.permits.add_permits(100);
         draining.await.unwrap();
 
         let done = handler.done.load(Ordering::SeqCst);
-        assert_eq!(u32::try_from(done).unwrap() + back, 50, "nothing new was taken meanwhile");
-        assert_eq!(handler.most_inside.load(Ordering::SeqCst), limits.batches_in_flight);
-        // Nothing unacked: once the channel is closed that would be back, too.
-        eyes.reaches_count(&site.name("notifications"), back).await;
+        assert_eq!(u32::try_from(done).unwrap() + requeued, 50, "nothing new was taken meanwhile");
+        assert_eq!(handler.most_running.load(Ordering::SeqCst), limits.batches_in_flight);
+        // Nothing was left unacknowledged: closing the channel would have requeued that too.
+        raw.wait_for_count(&namespace.name("notifications"), requeued).await;
     })
     .await;
 }
 
-async fn eyes_count(
-    eyes: &mut crate::support::Eyes,
-    queue: &str,
-    range: std::ops::RangeInclusive<u32>,
-) -> u32 {
-    let deadline = Instant::now() + crate::support::PATIENCE;
+async fn wait_for_count_in(raw: &mut RawClient, queue: &str, range: RangeInclusive<u32>) -> u32 {
+    let deadline = Instant::now() + DEADLINE;
     loop {
-        let count = eyes.count(queue).await.unwrap();
+        let count = raw.count(queue).await.unwrap();
         if range.contains(&count) {
             return count;
         }
         assert!(Instant::now() < deadline, "{queue} holds {count}, not {range:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// A stream that ends is no shutdown: the queue is declared again and consumed again.
+/// The end of the delivery stream is no shutdown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_queue_is_declared_and_consumed_again() {
-    on_site(|site| async move {
-        let (handler, stop) = (Recorder::new(|_| Outcome::Done), CancellationToken::new());
-        let consumer = site.consume(Queue::Notifications, CONSUMER, &handler, &stop).await;
-        let publisher = site.publisher().await;
-        publisher.publish(to(Exchange::Notify, topology::PAYMENT), SHORT).await.unwrap();
+async fn deleted_queue_is_declared_and_consumed_again() {
+    in_namespace(|namespace| async move {
+        let handler = Recorder::new(|_| Outcome::Done);
+        let consumer = namespace.consume(Queue::Notifications, CONSUMER, &handler).await;
+        let publisher = namespace.publisher().await;
+        publisher.publish(message_to(Exchange::Notify, topology::PAYMENT), SHORT).await.unwrap();
         eventually("the first is handled", || handler.count() == 1).await;
 
-        let mut eyes = site.eyes().await;
-        let queue = site.name("notifications");
-        eyes.channel.queue_delete(queue.as_str().into(), Default::default()).await.unwrap();
-        let deadline = Instant::now() + crate::support::PATIENCE;
-        while eyes.count(&queue).await.is_none() {
+        let mut raw = namespace.raw_client().await;
+        let queue = namespace.name("notifications");
+        raw.channel.queue_delete(queue.as_str().into(), Default::default()).await.unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        while raw.count(&queue).await.is_none() {
             assert!(Instant::now() < deadline, "the queue was not declared again");
+            sleep(Duration::from_millis(20)).await;
         }
-        eventually("what comes is handled again", || {
+        eventually("messages are handled again", || {
             let publisher = publisher.clone();
             tokio::spawn(async move {
-                let message = to(Exchange::Notify, topology::PAYMENT);
+                let message = message_to(Exchange::Notify, topology::PAYMENT);
                 let _ = publisher.publish(message, SHORT).await;
             });
             handler.count() > 1
         })
         .await;
-        stop.cancel();
-        consumer.drained().await;
+        consumer.stop().await;
     })
     .await;
 }

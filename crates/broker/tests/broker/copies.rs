@@ -1,100 +1,101 @@
-//! Copies of deliveries, when the publisher is away.
+//! Copies of deliveries while their publisher is down.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use crate::support::{
-    CONSUMER, LIMITS, SHORT, eventually, on_site,
-    proxy::{Mode, Proxy},
-    reaches,
-    recorder::Recorder,
-    to,
-};
-use broker::{ConnectionState, Consumer, Exchange, Outcome, Publisher, Queue, Setup, topology};
+use broker::{ConnectionState, Exchange, Outcome, Publisher, Queue, Setup, topology};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-/// Parking needs the publisher: while that is away the delivery is kept, and parked once.
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::recorder::Recorder;
+use crate::support::{CONSUMER, LIMITS, SHORT, consume_on, eventually, in_namespace};
+use crate::support::{message_to, wait_for_state};
+
+/// Parking needs the publisher: until it reconnects the delivery stays unacknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_waits_for_its_publisher() {
-    on_site(|site| async move {
+async fn copy_waits_for_its_publisher() {
+    in_namespace(|namespace| async move {
         let proxy = Proxy::start(Mode::Pass).await;
         let publish_connection =
-            site.connection_as(site.config_at(proxy.port), Setup::Declare).await;
-        let copies = Publisher::start(publish_connection.clone(), LIMITS);
-        let (handler, stop) =
-            (Recorder::new(|_| Outcome::Park { reason: "r".into() }), CancellationToken::new());
-        let consumer = Consumer::start(
-            site.connection().await,
-            copies,
+            namespace.connection_as(namespace.config_at(proxy.port), Setup::Declare).await;
+        let copy_publisher = Publisher::start(publish_connection.clone(), LIMITS);
+        let handler = Recorder::new(|_| Outcome::Park { reason: "r".into() });
+        let consumer = consume_on(
+            namespace.connection().await,
+            copy_publisher,
             Queue::Orders,
             CONSUMER,
-            Arc::clone(&handler),
-            stop.clone(),
+            &handler,
         );
         proxy.switch(Mode::Refuse);
         proxy.cut();
-        reaches(&publish_connection, ConnectionState::Down).await;
-        let publisher = site.publisher().await;
-        publisher.publish(to(Exchange::Commands, topology::ORDER_CREATE), SHORT).await.unwrap();
+        wait_for_state(&publish_connection, ConnectionState::Down).await;
+        let publisher = namespace.publisher().await;
+        publisher
+            .publish(message_to(Exchange::Commands, topology::ORDER_CREATE), SHORT)
+            .await
+            .unwrap();
         eventually("it is handled", || handler.count() == 1).await;
-        let mut eyes = site.eyes().await;
-        assert_eq!(eyes.count(&site.name("orders.parked")).await, Some(0));
+        let mut raw = namespace.raw_client().await;
+        assert_eq!(raw.count(&namespace.name("orders.parked")).await, Some(0));
 
         proxy.switch(Mode::Pass);
-        eyes.reaches_count(&site.name("orders.parked"), 1).await;
-        stop.cancel();
-        consumer.drained().await;
-        eyes.reaches_count(&site.name("orders"), 0).await;
-        assert_eq!(eyes.count(&site.name("orders.parked")).await, Some(1));
+        raw.wait_for_count(&namespace.name("orders.parked"), 1).await;
+        consumer.stop().await;
+        raw.wait_for_count(&namespace.name("orders"), 0).await;
+        assert_eq!(raw.count(&namespace.name("orders.parked")).await, Some(1));
         assert_eq!(handler.count(), 1);
     })
     .await;
 }
 
-/// And if it does not come back before we are stopped, the delivery goes back to its queue.
+/// If the publisher does not reconnect before the stop, the delivery goes back to its queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_copy_the_original_goes_back() {
-    on_site(|site| async move {
+async fn original_is_requeued_without_a_copy() {
+    in_namespace(|namespace| async move {
         let proxy = Proxy::start(Mode::Refuse).await;
-        let nowhere = site.start_connection(site.config_at(proxy.port), Setup::Check);
-        let (handler, stop) = (Recorder::new(|_| Outcome::Snooze(SHORT)), CancellationToken::new());
-        let consumer = Consumer::start(
-            site.connection().await,
-            Publisher::start(nowhere, LIMITS),
+        let unreachable = namespace.start_connection(namespace.config_at(proxy.port), Setup::Check);
+        let handler = Recorder::new(|_| Outcome::Snooze(Duration::from_secs(5)));
+        let consumer = consume_on(
+            namespace.connection().await,
+            Publisher::start(unreachable, LIMITS),
             Queue::Orders,
             CONSUMER,
-            Arc::clone(&handler),
-            stop.clone(),
+            &handler,
         );
-        let publisher = site.publisher().await;
-        publisher.publish(to(Exchange::Commands, topology::ORDER_CREATE), SHORT).await.unwrap();
+        let publisher = namespace.publisher().await;
+        publisher
+            .publish(message_to(Exchange::Commands, topology::ORDER_CREATE), SHORT)
+            .await
+            .unwrap();
         eventually("it is handled", || handler.count() == 1).await;
-        stop.cancel();
-        timeout(SHORT, consumer.drained()).await.expect("the consumer ends");
-        site.eyes().await.reaches_count(&site.name("orders"), 1).await;
+        timeout(SHORT, consumer.stop()).await.expect("the consumer ends");
+        namespace.raw_client().await.wait_for_count(&namespace.name("orders"), 1).await;
     })
     .await;
 }
 
-/// A confirm does not say that a message was stored: without a queue behind it, an exchange
-/// confirms and forgets.
+/// Without a queue behind it, an exchange confirms and drops a message; the alternate exchange keeps
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_delay_queue_a_copy_is_kept_aside() {
-    on_site(|site| async move {
-        let (handler, stop) = (Recorder::new(|_| Outcome::Snooze(SHORT)), CancellationToken::new());
-        let consumer = site.consume(Queue::Orders, CONSUMER, &handler, &stop).await;
-        let mut eyes = site.eyes().await;
-        let delay = site.name("orders.delay.5s");
-        eyes.channel.queue_delete(delay.as_str().into(), Default::default()).await.unwrap();
+async fn copy_without_its_delay_queue_becomes_unrouted() {
+    in_namespace(|namespace| async move {
+        let handler = Recorder::new(|_| Outcome::Snooze(Duration::from_secs(5)));
+        let consumer = namespace.consume(Queue::Orders, CONSUMER, &handler).await;
+        let mut raw = namespace.raw_client().await;
+        let delay = namespace.name("orders.delay.5s");
+        raw.channel.queue_delete(delay.as_str().into(), Default::default()).await.unwrap();
         let publisher = Publisher::start(
-            site.connection_as(site.config.clone(), Setup::CheckPublishOnly).await,
+            namespace.connection_as(namespace.config.clone(), Setup::CheckPublishOnly).await,
             LIMITS,
         );
-        publisher.publish(to(Exchange::Commands, topology::ORDER_CLOSE), SHORT).await.unwrap();
-        let kept = eyes.take(&site.name("unrouted")).await;
-        assert_eq!((kept.exchange, kept.routing_key.as_str()), (delay, "order.close"));
-        stop.cancel();
-        consumer.drained().await;
+        publisher
+            .publish(message_to(Exchange::Commands, topology::ORDER_CLOSE), SHORT)
+            .await
+            .unwrap();
+        let unrouted = raw.next_message(&namespace.name("unrouted")).await;
+        assert_eq!(unrouted.exchange, delay);
+        assert_eq!(unrouted.routing_key, "order.close");
+        consumer.stop().await;
     })
     .await;
 }

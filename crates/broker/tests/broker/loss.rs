@@ -1,30 +1,24 @@
-//! What becomes of messages when connections are lost.
+//! Messages on connections that are lost.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::support::{
-    CONSUMER, LIMITS, SHORT, Site, eventually, on_site,
-    proxy::{Mode, Proxy},
-    reaches,
-    recorder::Recorder,
-    to,
-};
-use broker::{
-    ConnectionState, Consumer, ConsumerHandle, Exchange, NotSentReason, Outcome, PublishError,
-    Publisher, Queue, Setup, topology,
-};
+use broker::{ConnectionState, Exchange, NotSentReason, Outcome, PublishError, Publisher};
+use broker::{PublisherLimits, Queue, Setup, topology};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::recorder::Recorder;
+use crate::support::{CONSUMER, LIMITS, RunningConsumer, SHORT, TestNamespace, consume_on};
+use crate::support::{eventually, in_namespace, message_to, wait_for_state};
+
 const NO_BROKER: Result<(), PublishError> = Err(PublishError::NotSent(NotSentReason::NoBroker));
 
-/// Publishes until told to stop and remembers what was confirmed.
-async fn publish_on(
+/// Publishes until cancelled, records what was confirmed and returns the errors.
+async fn publish_until(
     publisher: Publisher,
     name: usize,
     confirmed: Arc<Mutex<BTreeSet<String>>>,
@@ -35,7 +29,7 @@ async fn publish_on(
         if until.is_cancelled() {
             break;
         }
-        let mut message = to(Exchange::Notify, topology::PAYMENT);
+        let mut message = message_to(Exchange::Notify, topology::PAYMENT);
         let body = format!("{name}-{number}");
         message.body = body.clone().into();
         match publisher.publish(message, SHORT).await {
@@ -53,34 +47,40 @@ async fn publish_on(
 
 /// Cuts the publisher's and the consumer's connections again and again under load.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_confirmed_is_lost_when_connections_break() {
-    on_site(|site| async move {
-        let (proxy_out, proxy_in) =
-            (Proxy::start(Mode::Pass).await, Proxy::start(Mode::Pass).await);
+async fn confirmed_messages_survive_lost_connections() {
+    in_namespace(|namespace| async move {
+        let publish_proxy = Proxy::start(Mode::Pass).await;
+        let consume_proxy = Proxy::start(Mode::Pass).await;
         let publish_connection =
-            site.connection_as(site.config_at(proxy_out.port), Setup::Declare).await;
-        let link_in = site.connection_as(site.config_at(proxy_in.port), Setup::Declare).await;
-        let publisher = Publisher::start(publish_connection.clone(), LIMITS);
-        let (handler, stop) = (Recorder::new(|_| Outcome::Done), CancellationToken::new());
-        let consumer = Consumer::start(
-            link_in.clone(),
+            namespace.connection_as(namespace.config_at(publish_proxy.port), Setup::Declare).await;
+        let consume_connection =
+            namespace.connection_as(namespace.config_at(consume_proxy.port), Setup::Declare).await;
+        let publisher = Publisher::start(publish_connection, LIMITS);
+        let handler = Recorder::new(|_| Outcome::Done);
+        let consumer = consume_on(
+            consume_connection,
             publisher.clone(),
             Queue::Notifications,
             CONSUMER,
-            Arc::clone(&handler),
-            stop.clone(),
+            &handler,
         );
 
-        let (confirmed, until) = (Arc::<Mutex<BTreeSet<_>>>::default(), CancellationToken::new());
+        let confirmed = Arc::<Mutex<BTreeSet<_>>>::default();
+        let until = CancellationToken::new();
         let publishing = (0..64).map(|name| {
-            tokio::spawn(publish_on(publisher.clone(), name, Arc::clone(&confirmed), until.clone()))
+            tokio::spawn(publish_until(
+                publisher.clone(),
+                name,
+                Arc::clone(&confirmed),
+                until.clone(),
+            ))
         });
         let publishing: Vec<_> = publishing.collect();
         for round in 0..6 {
             let before = confirmed.lock().unwrap().len();
             eventually("messages are confirmed", || confirmed.lock().unwrap().len() > before + 200)
                 .await;
-            if round % 2 == 0 { proxy_out.cut() } else { proxy_in.cut() }
+            if round % 2 == 0 { publish_proxy.cut() } else { consume_proxy.cut() }
         }
         let before = confirmed.lock().unwrap().len();
         eventually("messages are confirmed", || confirmed.lock().unwrap().len() > before + 200)
@@ -92,68 +92,72 @@ async fn nothing_confirmed_is_lost_when_connections_break() {
         assert!(errors.iter().all(|error| allowed.contains(error)), "{errors:?}");
 
         let confirmed = confirmed.lock().unwrap().clone();
-        eventually("all that was confirmed is handled", || {
-            confirmed.is_subset(&handler.distinct())
+        eventually("every confirmed message is handled", || {
+            confirmed.is_subset(&handler.distinct_bodies())
         })
         .await;
-        end_after_sentinel(&site, &publisher, &handler, consumer, stop).await;
-        assert_eq!(publisher.in_flight(), 0);
+        end_after_sentinel(&namespace, &publisher, &handler, consumer).await;
+        eventually("nothing is in flight", || publisher.in_flight() == 0).await;
     })
     .await;
 }
 
-/// A connection on which nothing moves any more, and which then goes: nobody is told that a
-/// message was stored, or that it was not sent.
+/// On a connection that stalls and is then lost, a message is neither stored nor surely not sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_written_and_not_confirmed_is_unknown() {
-    on_site(|site| async move {
+async fn written_but_unconfirmed_message_is_unknown() {
+    in_namespace(|namespace| async move {
         let proxy = Proxy::start(Mode::Pass).await;
-        let connection = site.connection_as(site.config_at(proxy.port), Setup::Declare).await;
+        let connection =
+            namespace.connection_as(namespace.config_at(proxy.port), Setup::Declare).await;
         let publisher = Publisher::start(connection.clone(), LIMITS);
-        publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
+        publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await.unwrap();
 
         proxy.switch(Mode::Stall);
-        let impatient =
-            publisher.publish(to(Exchange::Notify, "payment"), Duration::from_millis(200)).await;
-        assert_eq!(impatient, Err(PublishError::Unknown), "its time was up");
-        assert_eq!(publisher.in_flight(), 1);
-        let patient = tokio::spawn({
+        let late = publisher
+            .publish(message_to(Exchange::Notify, "payment"), Duration::from_secs(1))
+            .await;
+        assert_eq!(late, Err(PublishError::Unknown), "its deadline passed");
+        eventually("it stays in flight", || publisher.in_flight() == 1).await;
+        let lost = tokio::spawn({
             let publisher = publisher.clone();
-            async move { publisher.publish(to(Exchange::Notify, "payment"), SHORT).await }
+            async move { publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await }
         });
         eventually("both are in flight", || publisher.in_flight() == 2).await;
         let started = Instant::now();
         proxy.cut();
-        assert_eq!(patient.await.unwrap(), Err(PublishError::Unknown), "its connection was lost");
+        assert_eq!(lost.await.unwrap(), Err(PublishError::Unknown), "its connection was lost");
         assert!(started.elapsed() < SHORT);
-        reaches(&connection, ConnectionState::Down).await;
-        assert_eq!(publisher.publish(to(Exchange::Notify, "payment"), SHORT).await, NO_BROKER);
+        wait_for_state(&connection, ConnectionState::Down).await;
+        assert_eq!(
+            publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await,
+            NO_BROKER
+        );
 
         proxy.switch(Mode::Pass);
-        reaches(&connection, ConnectionState::Up).await;
-        publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
+        wait_for_state(&connection, ConnectionState::Up).await;
+        publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await.unwrap();
         publisher.drain(SHORT).await;
-        assert_eq!(publisher.in_flight(), 0);
+        eventually("nothing is in flight", || publisher.in_flight() == 0).await;
     })
     .await;
 }
 
-/// Those that waited for their turn when the connection went were never sent, and those whose
-/// time ran out while they waited were not, either.
+/// Nor is a message sent whose deadline passes in the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_still_queued_is_known_not_to_be_sent() {
-    on_site(|site| async move {
+async fn queued_message_of_lost_connection_is_not_sent() {
+    in_namespace(|namespace| async move {
         let proxy = Proxy::start(Mode::Pass).await;
-        let connection = site.connection_as(site.config_at(proxy.port), Setup::Declare).await;
-        let limits = broker::PublisherLimits { queued: 8, in_flight: 1 };
+        let connection =
+            namespace.connection_as(namespace.config_at(proxy.port), Setup::Declare).await;
+        let limits = PublisherLimits { queued: 8, in_flight: 1 };
         let publisher = Publisher::start(connection.clone(), limits);
-        publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
+        publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await.unwrap();
         proxy.switch(Mode::Stall);
         let publish = |within| {
             let publisher = publisher.clone();
-            tokio::spawn(
-                async move { publisher.publish(to(Exchange::Notify, "payment"), within).await },
-            )
+            tokio::spawn(async move {
+                publisher.publish(message_to(Exchange::Notify, "payment"), within).await
+            })
         };
         let first = publish(SHORT);
         eventually("the first is in flight", || publisher.in_flight() == 1).await;
@@ -165,24 +169,27 @@ async fn what_was_still_queued_is_known_not_to_be_sent() {
         assert_eq!(first.await.unwrap(), Err(PublishError::Unknown));
         assert_eq!(waiting.await.unwrap(), NO_BROKER);
         proxy.switch(Mode::Pass);
-        reaches(&connection, ConnectionState::Up).await;
-        let mut eyes = site.eyes().await;
-        let stored = eyes.count(&site.name("notifications")).await.unwrap();
-        assert!((1..=2).contains(&stored), "{stored}: the first, and perhaps the one in flight");
+        wait_for_state(&connection, ConnectionState::Up).await;
+        let mut raw = namespace.raw_client().await;
+        let stored = raw.count(&namespace.name("notifications")).await.unwrap();
+        assert!((1..=2).contains(&stored), "{stored}: the first, and possibly the one in flight");
     })
     .await;
 }
 
-/// The handler of a lost connection's deliveries still ends, and its acknowledgements harm
-/// nobody on the new connection.
+/// The handler of a lost connection's deliveries still ends, and its acknowledgements do not affect
+/// the new connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deliveries_of_a_lost_connection_come_again() {
-    on_site(|site| async move { lose_connection_with_deliveries_in_hand(&site).await }).await;
+async fn deliveries_of_lost_connection_are_redelivered() {
+    in_namespace(
+        |namespace| async move { lose_connection_with_unacked_deliveries(&namespace).await },
+    )
+    .await;
 }
 
-async fn lose_connection_with_deliveries_in_hand(site: &Site) {
+async fn lose_connection_with_unacked_deliveries(namespace: &TestNamespace) {
     let proxy = Proxy::start(Mode::Pass).await;
-    let connection = site.connection_as(site.config_at(proxy.port), Setup::Declare).await;
+    let connection = namespace.connection_as(namespace.config_at(proxy.port), Setup::Declare).await;
     let cut = Arc::new(Mutex::new(Some(proxy.clone())));
     let handler = Recorder::new(move |_| {
         if let Some(proxy) = cut.lock().unwrap().take() {
@@ -190,41 +197,32 @@ async fn lose_connection_with_deliveries_in_hand(site: &Site) {
         }
         Outcome::Done
     });
-    let publisher = site.publisher().await;
+    let publisher = namespace.publisher().await;
     for number in 0..30 {
-        let mut message = to(Exchange::Notify, topology::PAYMENT);
+        let mut message = message_to(Exchange::Notify, topology::PAYMENT);
         message.body = number.to_string().into();
         publisher.publish(message, SHORT).await.unwrap();
     }
-    let stop = CancellationToken::new();
-    let consumer = Consumer::start(
-        connection,
-        publisher.clone(),
-        Queue::Notifications,
-        CONSUMER,
-        Arc::clone(&handler),
-        stop.clone(),
-    );
-    let redelivered = || handler.seen().iter().any(|delivery| delivery.redelivered);
-    eventually("some come again", redelivered).await;
-    end_after_sentinel(site, &publisher, &handler, consumer, stop).await;
-    assert_eq!(handler.distinct().len(), 31);
+    let consumer =
+        consume_on(connection, publisher.clone(), Queue::Notifications, CONSUMER, &handler);
+    let redelivered = || handler.deliveries().iter().any(|delivery| delivery.redelivered);
+    eventually("some are redelivered", redelivered).await;
+    end_after_sentinel(namespace, &publisher, &handler, consumer).await;
+    assert_eq!(handler.distinct_bodies().len(), 31);
 }
 
-/// What has been in the queue before a last message is in somebody's hands when that one is: so
-/// the consumer may be stopped, and must leave nothing behind.
+/// When a last message is handled, all before it were delivered too: the consumer may be stopped and
+/// must leave nothing in the queue.
 async fn end_after_sentinel(
-    site: &Site,
+    namespace: &TestNamespace,
     publisher: &Publisher,
     handler: &Recorder,
-    consumer: ConsumerHandle,
-    stop: CancellationToken,
+    consumer: RunningConsumer,
 ) {
-    let mut sentinel = to(Exchange::Notify, topology::PAYMENT);
+    let mut sentinel = message_to(Exchange::Notify, topology::PAYMENT);
     sentinel.body = "sentinel".into();
     publisher.publish(sentinel, SHORT).await.unwrap();
-    eventually("the last one is handled", || handler.distinct().contains("sentinel")).await;
-    stop.cancel();
-    consumer.drained().await;
-    site.eyes().await.reaches_count(&site.name("notifications"), 0).await;
+    eventually("the last one is handled", || handler.distinct_bodies().contains("sentinel")).await;
+    consumer.stop().await;
+    namespace.raw_client().await.wait_for_count(&namespace.name("notifications"), 0).await;
 }

@@ -4,9 +4,10 @@
 
 mod support;
 
-mod listening;
+mod event_subscription;
 mod publish;
 mod replies;
+mod spans;
 mod topology;
 
 mod batches;

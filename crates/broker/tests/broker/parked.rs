@@ -1,51 +1,52 @@
-//! Parked and unrouted messages in a person's hands.
+//! Reading, replaying and discarding parked and unrouted messages.
 
-use crate::support::{Eyes, LIMITS, SHORT, Site, on_site, to};
 use broker::{Exchange, ParkedBatch, ParkedQueue, Publisher, Setup, replay_unrouted, topology};
-use lapin::{
-    BasicProperties,
-    types::{AMQPValue, FieldTable},
-};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::support::{LIMITS, RawClient, SHORT, TestNamespace, in_namespace, message_to};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn looking_changes_nothing() {
-    on_site(|site| async move {
-        site.connection().await;
-        let mut eyes = site.eyes().await;
-        let bodies: Vec<String> = (1..=40).map(|place| format!("body {place}")).collect();
+async fn reading_parked_messages_changes_nothing() {
+    in_namespace(|namespace| async move {
+        namespace.connection().await;
+        let mut raw = namespace.raw_client().await;
+        let bodies: Vec<String> = (1..=40).map(|number| format!("body {number}")).collect();
         for body in &bodies {
-            park(&eyes, &site, topology::ORDER_CREATE, body).await;
+            park(&raw, &namespace, topology::ORDER_CREATE, body).await;
         }
-        eyes.reaches_count(&site.name("orders.parked"), 40).await;
-        let places = bodies.iter().enumerate();
-        let expected: Vec<_> = places.map(|(place, it)| format!("{} {it}", place + 1)).collect();
-        // More often than the delivery limit that some brokers have of themselves.
+        raw.wait_for_count(&namespace.name("orders.parked"), 40).await;
+        let numbered = bodies.iter().enumerate();
+        let expected: Vec<_> =
+            numbered.map(|(index, body)| format!("{} {body}", index + 1)).collect();
+        // More often than the default delivery limit of RabbitMQ 4.
         for _ in 0..25 {
-            let batch = take(&site, ParkedQueue::Orders).await;
-            assert_eq!(seen(&batch), expected);
+            let batch = take(&namespace, ParkedQueue::Orders).await;
+            assert_eq!(numbered_bodies(&batch), expected);
             assert_eq!(batch.remaining(), 0);
             batch.requeue().await;
         }
-        // As when the process dies.
-        drop(take(&site, ParkedQueue::Orders).await);
-        eyes.reaches_count(&site.name("orders.parked"), 40).await;
+        // As when the process is killed.
+        drop(take(&namespace, ParkedQueue::Orders).await);
+        raw.wait_for_count(&namespace.name("orders.parked"), 40).await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_is_sent_again_as_a_first_attempt() {
-    on_site(|site| async move {
-        let mut eyes = three_parked(&site).await;
-        let mut batch = take(&site, ParkedQueue::Orders).await;
+async fn replayed_message_is_a_first_attempt() {
+    in_namespace(|namespace| async move {
+        let mut raw = three_parked(&namespace).await;
+        let mut batch = take(&namespace, ParkedQueue::Orders).await;
         assert!(batch.replay(2).await.unwrap());
-        assert!(!batch.replay(2).await.unwrap(), "it was dealt with");
+        assert!(!batch.replay(2).await.unwrap(), "it was replayed already");
         assert!(!batch.replay(0).await.unwrap());
         assert!(!batch.replay(9).await.unwrap());
         batch.requeue().await;
 
-        let again = eyes.take(&site.name("orders")).await;
+        let again = raw.next_message(&namespace.name("orders")).await;
         assert_eq!(again.body, b"two");
         assert_eq!(again.routing_key, topology::ORDER_CREATE);
         assert_eq!(again.message_id(), "id of two");
@@ -53,94 +54,94 @@ async fn one_is_sent_again_as_a_first_attempt() {
         assert_eq!(again.text_header("traceparent"), "00-ab-cd-01");
         assert!(again.header("parked_reason").is_none());
         assert!(again.header("parked_at").is_none());
-        let batch = take(&site, ParkedQueue::Orders).await;
-        assert_eq!(seen(&batch), ["1 one", "2 three"]);
+        let batch = take(&namespace, ParkedQueue::Orders).await;
+        assert_eq!(numbered_bodies(&batch), ["1 one", "2 three"]);
         batch.requeue().await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_is_thrown_away() {
-    on_site(|site| async move {
-        let mut eyes = three_parked(&site).await;
-        let mut batch = take(&site, ParkedQueue::Orders).await;
+async fn discarded_message_is_removed() {
+    in_namespace(|namespace| async move {
+        let mut raw = three_parked(&namespace).await;
+        let mut batch = take(&namespace, ParkedQueue::Orders).await;
         assert!(batch.discard(1).await.unwrap());
         assert!(!batch.discard(1).await.unwrap());
         batch.requeue().await;
-        eyes.reaches_count(&site.name("orders.parked"), 2).await;
-        assert_eq!(eyes.take(&site.name("orders.parked")).await.body, b"two");
+        raw.wait_for_count(&namespace.name("orders.parked"), 2).await;
+        assert_eq!(raw.next_message(&namespace.name("orders.parked")).await.body, b"two");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nothing_takes_stays() {
-    on_site(|site| async move {
-        site.connection().await;
-        let mut eyes = site.eyes().await;
-        park(&eyes, &site, "wxpay.orders", "stray").await;
-        eyes.reaches_count(&site.name("orders.parked"), 1).await;
-        let mut batch = take(&site, ParkedQueue::Orders).await;
+async fn message_without_a_binding_stays_parked() {
+    in_namespace(|namespace| async move {
+        namespace.connection().await;
+        let mut raw = namespace.raw_client().await;
+        park(&raw, &namespace, "wxpay.orders", "unroutable").await;
+        raw.wait_for_count(&namespace.name("orders.parked"), 1).await;
+        let mut batch = take(&namespace, ParkedQueue::Orders).await;
         assert!(!batch.messages().next().unwrap().is_replayable);
         assert!(!batch.replay(1).await.unwrap());
         batch.requeue().await;
-        eyes.reaches_count(&site.name("orders.parked"), 1).await;
+        raw.wait_for_count(&namespace.name("orders.parked"), 1).await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_unrouted_go_back_once_their_binding_does() {
-    on_site(|site| async move {
-        let declaring = site.connection().await;
-        let mut eyes = site.eyes().await;
-        unbind(&eyes, &site).await;
+async fn unrouted_messages_return_with_their_binding() {
+    in_namespace(|namespace| async move {
+        let declaring = namespace.connection().await;
+        let mut raw = namespace.raw_client().await;
+        unbind(&raw, &namespace).await;
         let publisher = Publisher::start(declaring.clone(), LIMITS);
         for routing_key in [topology::PAYMENT, "nonsense", topology::PAYMENT] {
-            let message = to(Exchange::Notify, routing_key);
+            let message = message_to(Exchange::Notify, routing_key);
             publisher.publish(message, SHORT).await.unwrap();
         }
-        // No way around the permissions of the exchange `notify`.
-        let message = to(Exchange::Commands, topology::REFUND);
+        // Must not reach the exchange `notify` this way.
+        let message = message_to(Exchange::Commands, topology::REFUND);
         publisher.publish(message, SHORT).await.unwrap();
-        eyes.reaches_count(&site.name("unrouted"), 4).await;
+        raw.wait_for_count(&namespace.name("unrouted"), 4).await;
 
-        let checking = site.connection_as(site.config.clone(), Setup::Check).await;
+        let checking = namespace.connection_as(namespace.config.clone(), Setup::Check).await;
         let sent = replay_unrouted(&checking).await.unwrap();
-        assert_eq!(sent, 2, "each is tried once, although both came back");
-        eyes.reaches_count(&site.name("unrouted"), 4).await;
+        assert_eq!(sent, 2, "each is tried once, although both returned");
+        raw.wait_for_count(&namespace.name("unrouted"), 4).await;
 
         assert_eq!(replay_unrouted(&declaring).await.unwrap(), 2);
-        eyes.reaches_count(&site.name("notifications"), 2).await;
-        eyes.reaches_count(&site.name("unrouted"), 2).await;
+        raw.wait_for_count(&namespace.name("notifications"), 2).await;
+        raw.wait_for_count(&namespace.name("unrouted"), 2).await;
         assert_eq!(replay_unrouted(&declaring).await.unwrap(), 0);
-        let again = eyes.take(&site.name("notifications")).await;
-        assert_eq!(again.exchange, site.name("notify"));
+        let again = raw.next_message(&namespace.name("notifications")).await;
+        assert_eq!(again.exchange, namespace.name("notify"));
         assert_eq!(again.routing_key, topology::PAYMENT);
     })
     .await;
 }
 
-/// A message that comes out of a delay while its binding is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_delayed_message_is_unrouted_under_its_exchange() {
-    on_site(|site| async move {
-        let declaring = site.connection().await;
-        let mut eyes = site.eyes().await;
-        unbind(&eyes, &site).await;
-        let fanout = site.name("notifications.delay.5s");
-        publish(&eyes, &fanout, topology::PAYMENT, "delayed").await;
-        eyes.reaches_count(&site.name("unrouted"), 1).await;
+async fn delayed_message_is_unrouted_under_its_exchange() {
+    in_namespace(|namespace| async move {
+        let declaring = namespace.connection().await;
+        let mut raw = namespace.raw_client().await;
+        unbind(&raw, &namespace).await;
+        let fanout = namespace.name("notifications.delay.5s");
+        publish(&raw, &fanout, topology::PAYMENT, "delayed").await;
+        raw.wait_for_count(&namespace.name("unrouted"), 1).await;
         assert_eq!(replay_unrouted(&declaring).await.unwrap(), 1);
-        assert_eq!(eyes.take(&site.name("notifications")).await.body, b"delayed");
+        assert_eq!(raw.next_message(&namespace.name("notifications")).await.body, b"delayed");
     })
     .await;
 }
 
-async fn unbind(eyes: &Eyes, site: &Site) {
-    let (queue, exchange) = (site.name("notifications"), site.name("notify"));
-    let unbound = eyes.channel.queue_unbind(
+async fn unbind(raw: &RawClient, namespace: &TestNamespace) {
+    let queue = namespace.name("notifications");
+    let exchange = namespace.name("notify");
+    let unbound = raw.channel.queue_unbind(
         queue.as_str().into(),
         exchange.as_str().into(),
         topology::PAYMENT.into(),
@@ -149,24 +150,24 @@ async fn unbind(eyes: &Eyes, site: &Site) {
     unbound.await.unwrap();
 }
 
-async fn three_parked(site: &Site) -> Eyes {
-    site.connection().await;
-    let mut eyes = site.eyes().await;
+async fn three_parked(namespace: &TestNamespace) -> RawClient {
+    namespace.connection().await;
+    let mut raw = namespace.raw_client().await;
     for body in ["one", "two", "three"] {
-        park(&eyes, site, topology::ORDER_CREATE, body).await;
+        park(&raw, namespace, topology::ORDER_CREATE, body).await;
     }
-    eyes.reaches_count(&site.name("orders.parked"), 3).await;
-    eyes
+    raw.wait_for_count(&namespace.name("orders.parked"), 3).await;
+    raw
 }
 
-async fn park(eyes: &Eyes, site: &Site, routing_key: &str, body: &str) {
-    publish(eyes, &site.name("orders.parked"), routing_key, body).await;
+async fn park(raw: &RawClient, namespace: &TestNamespace, routing_key: &str, body: &str) {
+    publish(raw, &namespace.name("orders.parked"), routing_key, body).await;
 }
 
-async fn publish(eyes: &Eyes, exchange: &str, routing_key: &str, body: &str) {
+async fn publish(raw: &RawClient, exchange: &str, routing_key: &str, body: &str) {
     let mut headers = FieldTable::default();
     let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
-    for (name, value) in [("parked_reason", "so".to_owned()), ("parked_at", now)] {
+    for (name, value) in [("parked_reason", "reason".to_owned()), ("parked_at", now)] {
         headers.insert(name.into(), AMQPValue::LongString(value.into()));
     }
     let trace = AMQPValue::LongString("00-ab-cd-01".into());
@@ -175,7 +176,7 @@ async fn publish(eyes: &Eyes, exchange: &str, routing_key: &str, body: &str) {
     let properties = BasicProperties::default()
         .with_message_id(format!("id of {body}").into())
         .with_headers(headers);
-    let published = eyes.channel.basic_publish(
+    let published = raw.channel.basic_publish(
         exchange.into(),
         routing_key.into(),
         Default::default(),
@@ -185,11 +186,11 @@ async fn publish(eyes: &Eyes, exchange: &str, routing_key: &str, body: &str) {
     published.await.unwrap().await.unwrap();
 }
 
-async fn take(site: &Site, queue: ParkedQueue) -> ParkedBatch {
-    ParkedBatch::take(&site.config, queue).await.unwrap()
+async fn take(namespace: &TestNamespace, queue: ParkedQueue) -> ParkedBatch {
+    ParkedBatch::take(&namespace.config, queue).await.unwrap()
 }
 
-fn seen(batch: &ParkedBatch) -> Vec<String> {
+fn numbered_bodies(batch: &ParkedBatch) -> Vec<String> {
     let text = |body: &[u8]| String::from_utf8(body.to_vec()).unwrap();
     batch.messages().map(|it| format!("{} {}", it.position, text(&it.delivery.body))).collect()
 }

@@ -1,54 +1,52 @@
-//! Questions and answers by direct reply-to.
+//! Requests and replies by direct reply-to.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::support::{CONSUMER, LIMITS, SHORT, on_site, to};
 use broker::{Delivery, Exchange, Handler, Outcome, Queue, Replier, Requester, topology};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-/// Answers every question with its own body.
+use crate::support::{CONSUMER, LIMITS, SHORT, in_namespace, message_to};
+
+/// Replies to every request with its own body.
 struct Echo(Replier);
 
 impl Handler for Echo {
     async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
-        for question in &batch {
-            let reply_to = question.reply_to.as_deref().expect("a question says who asks");
-            self.0.send(reply_to, question.correlation_id.as_deref(), question.body.clone());
+        for request in &batch {
+            let reply_to = request.reply_to.as_deref().expect("a request has a reply_to");
+            self.0.send(reply_to, request.correlation_id.as_deref(), request.body.clone());
         }
         vec![Outcome::Done; batch.len()]
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_asker_gets_their_own_answer() {
-    on_site(|site| async move {
-        let requester = Requester::start(site.connection().await, LIMITS);
-        let (handler, stop) =
-            (Arc::new(Echo(Replier::start(site.connection().await))), CancellationToken::new());
-        let consumer = site.consume(Queue::Queries, CONSUMER, &handler, &stop).await;
-        let asking = (0..200).map(|number| {
+async fn every_requester_receives_its_own_reply() {
+    in_namespace(|namespace| async move {
+        let requester = Requester::start(namespace.connection().await, LIMITS);
+        let handler = Arc::new(Echo(Replier::start(namespace.connection().await)));
+        let consumer = namespace.consume(Queue::Queries, CONSUMER, &handler).await;
+        let requests = (0..200).map(|number| {
             let requester = requester.clone();
             async move {
-                let mut question = to(Exchange::Commands, topology::ORDER_QUERY);
-                question.body = number.to_string().into();
-                let answer = requester.request(question, SHORT).await.unwrap().wait(SHORT).await;
-                assert_eq!(answer, Some(Bytes::from(number.to_string())));
+                let mut request = message_to(Exchange::Commands, topology::ORDER_QUERY);
+                request.body = number.to_string().into();
+                let reply = requester.request(request, SHORT).await.unwrap().wait(SHORT).await;
+                assert_eq!(reply, Some(Bytes::from(number.to_string())));
             }
         });
-        join_all(asking).await;
-        stop.cancel();
-        consumer.drained().await;
+        join_all(requests).await;
+        consumer.stop().await;
     })
     .await;
 }
 
-/// The other way: the question is a command that must not be lost, its answer may be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_survives_the_delay_of_its_question() {
-    on_site(|site| async move {
+async fn reply_survives_the_delay_of_its_request() {
+    in_namespace(|namespace| async move {
         struct Later(Replier);
         impl Handler for Later {
             async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
@@ -63,26 +61,24 @@ async fn an_answer_survives_the_delay_of_its_question() {
                 batch.iter().map(act).collect()
             }
         }
-        let requester = Requester::start(site.connection().await, LIMITS);
-        let (handler, stop) =
-            (Arc::new(Later(Replier::start(site.connection().await))), CancellationToken::new());
-        let consumer = site.consume(Queue::Orders, CONSUMER, &handler, &stop).await;
+        let requester = Requester::start(namespace.connection().await, LIMITS);
+        let handler = Arc::new(Later(Replier::start(namespace.connection().await)));
+        let consumer = namespace.consume(Queue::Orders, CONSUMER, &handler).await;
         let pending =
-            requester.request(to(Exchange::Commands, topology::ORDER_CREATE), SHORT).await;
-        let answer = pending.unwrap().wait(Duration::from_secs(20)).await;
-        assert_eq!(answer, Some("late".into()));
-        stop.cancel();
-        consumer.drained().await;
+            requester.request(message_to(Exchange::Commands, topology::ORDER_CREATE), SHORT).await;
+        let reply = pending.unwrap().wait(Duration::from_secs(20)).await;
+        assert_eq!(reply, Some("late".into()));
+        consumer.stop().await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_in_time_is_none() {
-    on_site(|site| async move {
-        let requester = Requester::start(site.connection().await, LIMITS);
-        let question = to(Exchange::Commands, topology::ORDER_QUERY);
-        let pending = requester.request(question, SHORT).await.unwrap();
+async fn reply_is_none_after_the_deadline() {
+    in_namespace(|namespace| async move {
+        let requester = Requester::start(namespace.connection().await, LIMITS);
+        let request = message_to(Exchange::Commands, topology::ORDER_QUERY);
+        let pending = requester.request(request, SHORT).await.unwrap();
         let started = Instant::now();
         assert_eq!(pending.wait(Duration::from_millis(100)).await, None);
         assert!(started.elapsed() < SHORT);
@@ -90,27 +86,32 @@ async fn no_answer_in_time_is_none() {
     .await;
 }
 
-/// Whatever a shop writes into `reply_to`, the next answer still goes out.
+/// Whatever a shop writes into `reply_to`, the next reply is still sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_senseless_reply_to_harms_nobody() {
-    on_site(|site| async move {
-        let replier = Replier::start(site.connection().await);
-        let mut eyes = site.eyes().await;
-        let queue = eyes.listen(&site, "nothing", &[]).await;
-        let ours = site.name("orders");
+async fn invalid_reply_to_does_not_break_the_channel() {
+    in_namespace(|namespace| async move {
+        let replier = Replier::start(namespace.connection().await);
+        let mut raw = namespace.raw_client().await;
+        let queue = raw.bind_queue(&namespace, "unused", &[]).await;
+        let own_queue = namespace.name("orders");
         let long = "x".repeat(300);
-        for nonsense in
-            ["", "nobody", "amq.rabbitmq.reply-to", "amq.rabbitmq.reply-to.nonsense", &ours, &long]
-        {
-            replier.send(nonsense, Some(&long), "lost".into());
-            replier.send(nonsense, None, "lost".into());
+        for invalid in [
+            "",
+            "missing",
+            "amq.rabbitmq.reply-to",
+            "amq.rabbitmq.reply-to.invalid",
+            &own_queue,
+            &long,
+        ] {
+            replier.send(invalid, Some(&long), "lost".into());
+            replier.send(invalid, None, "lost".into());
         }
         replier.send(&queue, Some("c"), "found".into());
-        let found = eyes.take(&queue).await;
-        assert_eq!(found.body, b"found");
-        assert_eq!(*found.properties.delivery_mode(), Some(1));
-        assert_eq!(found.properties.correlation_id().as_ref().unwrap().as_str(), "c");
-        eyes.reaches_count(&site.name("orders"), 0).await;
+        let received = raw.next_message(&queue).await;
+        assert_eq!(received.body, b"found");
+        assert_eq!(*received.properties.delivery_mode(), Some(1));
+        assert_eq!(received.properties.correlation_id().as_ref().unwrap().as_str(), "c");
+        raw.wait_for_count(&namespace.name("orders"), 0).await;
     })
     .await;
 }

@@ -1,116 +1,110 @@
-//! Starting and stopping when there is no broker, or one that does not play along.
+//! Starting and stopping without a broker, or with one that does not respond.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use crate::support::{
-    CONSUMER, LIMITS, SHORT, eventually, on_site,
-    proxy::{Mode, Proxy},
-    reaches,
-    recorder::Recorder,
-    to,
-};
-use broker::{
-    ConnectionState, Consumer, Exchange, NotSentReason, Outcome, PublishError, Publisher, Queue,
-    Replier, Setup,
-};
+use broker::{ConnectionState, Exchange, NotSentReason, Outcome, PublishError, Publisher};
+use broker::{Queue, Replier, Setup};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::recorder::Recorder;
+use crate::support::{CONSUMER, LIMITS, SHORT, consume_on, eventually, in_namespace};
+use crate::support::{message_to, wait_for_state};
 
 const NO_BROKER: Result<(), PublishError> = Err(PublishError::NotSent(NotSentReason::NoBroker));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn starting_without_a_broker_works_once_there_is_one() {
-    on_site(|site| async move {
+async fn start_without_a_broker_connects_later() {
+    in_namespace(|namespace| async move {
         let proxy = Proxy::start(Mode::Refuse).await;
-        let connection = site.start_connection(site.config_at(proxy.port), Setup::Declare);
+        let connection =
+            namespace.start_connection(namespace.config_at(proxy.port), Setup::Declare);
         let publisher = Publisher::start(connection.clone(), LIMITS);
         let handler = Recorder::new(|_| Outcome::Done);
-        let stop = CancellationToken::new();
-        let consumer = Consumer::start(
+        let consumer = consume_on(
             connection.clone(),
             publisher.clone(),
             Queue::Notifications,
             CONSUMER,
-            Arc::clone(&handler),
-            stop.clone(),
+            &handler,
         );
         let replier = Replier::start(connection.clone());
-        replier.send("nobody", None, "dropped".into());
+        replier.send("missing", None, "dropped".into());
         let started = Instant::now();
-        assert_eq!(publisher.publish(to(Exchange::Notify, "payment"), SHORT).await, NO_BROKER);
-        assert!(started.elapsed() < Duration::from_secs(1), "it was not made to wait");
+        assert_eq!(
+            publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await,
+            NO_BROKER
+        );
+        assert!(started.elapsed() < SHORT, "it was refused without waiting");
         assert!(!connection.is_up());
 
         proxy.switch(Mode::Pass);
-        reaches(&connection, ConnectionState::Up).await;
-        publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
-        eventually("the consumer has started, too", || handler.count() == 1).await;
-        stop.cancel();
-        consumer.drained().await;
+        wait_for_state(&connection, ConnectionState::Up).await;
+        publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await.unwrap();
+        eventually("the consumer has started too", || handler.count() == 1).await;
+        consumer.stop().await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_without_a_broker_works() {
-    on_site(|site| async move {
+async fn stop_without_a_broker_ends() {
+    in_namespace(|namespace| async move {
         let proxy = Proxy::start(Mode::Refuse).await;
-        let connection = site.start_connection(site.config_at(proxy.port), Setup::Declare);
+        let connection =
+            namespace.start_connection(namespace.config_at(proxy.port), Setup::Declare);
         let publisher = Publisher::start(connection.clone(), LIMITS);
-        let (handler, stop) = (Recorder::new(|_| Outcome::Done), CancellationToken::new());
-        let consumer = Consumer::start(
-            connection.clone(),
-            publisher.clone(),
-            Queue::Orders,
-            CONSUMER,
-            handler,
-            stop.clone(),
-        );
-        stop.cancel();
-        timeout(SHORT, consumer.drained()).await.expect("the consumer ends");
+        let handler = Recorder::new(|_| Outcome::Done);
+        let consumer =
+            consume_on(connection.clone(), publisher.clone(), Queue::Orders, CONSUMER, &handler);
+        timeout(SHORT, consumer.stop()).await.expect("the consumer ends");
         publisher.drain(SHORT).await;
-        site.stop.cancel();
+        namespace.stop.cancel();
         timeout(SHORT, connection.closed()).await.expect("the connection ends");
-        assert_eq!(publisher.publish(to(Exchange::Notify, "payment"), SHORT).await, NO_BROKER);
+        assert_eq!(
+            publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await,
+            NO_BROKER
+        );
     })
     .await;
 }
 
-/// A broker that accepts connections and says nothing (stopped, or swapping) is given up after
-/// the connection timeout, and its thread with it.
+/// A broker that accepts connections and stays silent (stopped, or swapping) is given up after the
+/// connection timeout, and the library's thread ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_broker_is_given_up_and_tried_again() {
-    on_site(|site| async move {
+async fn silent_broker_is_given_up_and_tried_again() {
+    in_namespace(|namespace| async move {
         let proxy = Proxy::start(Mode::Stall).await;
         let threads_before = io_threads();
-        let connection = site.start_connection(site.config_at(proxy.port), Setup::Declare);
+        let connection =
+            namespace.start_connection(namespace.config_at(proxy.port), Setup::Declare);
         sleep(Duration::from_secs(7)).await; // at least two attempts of 2 s each
-        eventually("no more than one attempt is under way", || io_threads() <= threads_before + 1)
-            .await;
+        eventually("at most one attempt is running", || io_threads() <= threads_before + 1).await;
         assert!(!connection.is_up());
         proxy.switch(Mode::Pass);
-        reaches(&connection, ConnectionState::Up).await;
+        wait_for_state(&connection, ConnectionState::Up).await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cut_while_starting_it_starts_again() {
-    on_site(|site| async move {
+async fn connection_cut_while_starting_starts_again() {
+    in_namespace(|namespace| async move {
         let proxy = Proxy::start(Mode::Pass).await;
-        let connection = site.start_connection(site.config_at(proxy.port), Setup::Declare);
+        let connection =
+            namespace.start_connection(namespace.config_at(proxy.port), Setup::Declare);
         for delay_ms in [0, 3, 6, 10, 15, 20, 30, 50] {
             sleep(Duration::from_millis(delay_ms)).await;
             proxy.cut();
         }
-        reaches(&connection, ConnectionState::Up).await;
+        wait_for_state(&connection, ConnectionState::Up).await;
         let publisher = Publisher::start(connection, LIMITS);
-        publisher.publish(to(Exchange::Notify, "payment"), SHORT).await.unwrap();
+        publisher.publish(message_to(Exchange::Notify, "payment"), SHORT).await.unwrap();
     })
     .await;
 }
 
-/// The client library's threads in this process.
+/// Threads of the client library in this process.
 fn io_threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     tasks
@@ -120,13 +114,13 @@ fn io_threads() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_password_is_named_and_never_shown() {
-    on_site(|site| async move {
+async fn wrong_password_is_reported_and_never_shown() {
+    in_namespace(|namespace| async move {
         let url = crate::support::amqp_url();
         let (scheme, rest) = url.split_once("://").unwrap();
         let (user, host) = rest.split_once('@').unwrap();
         let user = user.split(':').next().unwrap();
-        let mut config = site.config.clone();
+        let mut config = namespace.config.clone();
         let url = format!("{scheme}://{user}:wrong@{host}");
         config.amqp_url = broker::AmqpUrl::parse(&url).unwrap();
         let problem = broker::delete_topology(&config).await.unwrap_err().to_string();

@@ -1,5 +1,5 @@
-/// What a notification looks like from afar. Cheap, so that garbage costs no place in a queue;
-/// the worker parses and verifies.
+/// Whether a body can be a notification at all. Cheap, and keeps garbage off the queue; a worker
+/// parses and verifies.
 pub(super) fn check(body: &[u8]) -> Result<(), &'static str> {
     let text = std::str::from_utf8(body).map_err(|_| "not UTF-8")?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_start();
@@ -9,10 +9,10 @@ pub(super) fn check(body: &[u8]) -> Result<(), &'static str> {
     if !text.starts_with("<xml") && !text.starts_with("<?xml") {
         return Err("not XML");
     }
-    let declares = |word: &[u8]| {
+    let contains = |word: &[u8]| {
         text.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word))
     };
-    if declares(b"<!DOCTYPE") || declares(b"<!ENTITY") {
+    if contains(b"<!DOCTYPE") || contains(b"<!ENTITY") {
         return Err("document types and entities are not read");
     }
     Ok(())
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shape_of_a_notification() {
+    fn notification_has_the_shape_of_xml() {
         for good in [
             "<xml></xml>",
             "<xml>\n<appid>x</appid></xml>",

@@ -1,130 +1,134 @@
-//! WeChat's notifications: stored on a queue first, understood later.
+//! WeChat's notifications: put on a queue first, verified later by a worker.
 
 use std::sync::Arc;
 
-use axum::{
-    Extension,
-    extract::{Path, Request, State, rejection::PathRejection},
-    http::{
-        HeaderValue, StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER},
-    },
-    response::{IntoResponse, Response},
-};
-use broker::{Exchange, PublishError, topology};
+use axum::Extension;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker::{Message, PublishError, topology};
 use service::metrics::names;
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
-use wechatpay_v2::{MchId, notification_answer};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use tracing::Span;
+use wechatpay_v2::MchId;
 
 use super::notification_shape;
-use crate::{
-    App,
-    body::{self, BodyError},
-    observe::Subject,
-    outbound::Letter,
-    source::Source,
-    traceparent,
-};
+use super::traceparent::Traceparent;
+use crate::app::App;
+use crate::http::body::{self, BodyError};
+use crate::http::source::Source;
+use crate::notify_response;
 
 const RECEIVED_AT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
 type MchIdPath = Result<Path<String>, PathRejection>;
 
-/// The two kinds of notifications, on their way to the queue.
 #[derive(Clone, Copy)]
-struct About {
+struct NotificationKind {
     routing_key: &'static str,
-    kind: &'static str,
+    /// The AMQP property `type`.
+    name: &'static str,
 }
 
-const PAYMENT: About = About { routing_key: topology::PAYMENT, kind: "notification.payment" };
-const REFUND: About = About { routing_key: topology::REFUND, kind: "notification.refund" };
+const PAYMENT: NotificationKind =
+    NotificationKind { routing_key: topology::PAYMENT, name: "notification.payment" };
+const REFUND: NotificationKind =
+    NotificationKind { routing_key: topology::REFUND, name: "notification.refund" };
 
 pub(super) async fn payment(
     State(app): State<Arc<App>>,
     Extension(source): Extension<Source>,
     mch_id: MchIdPath,
+    traceparent: Traceparent,
     request: Request,
 ) -> Response {
-    receive(&app, PAYMENT, source, mch_id, request).await
+    answer(receive(&app, PAYMENT, source, mch_id, traceparent, request).await)
 }
 
 pub(super) async fn refund(
     State(app): State<Arc<App>>,
     Extension(source): Extension<Source>,
     mch_id: MchIdPath,
+    traceparent: Traceparent,
     request: Request,
 ) -> Response {
-    receive(&app, REFUND, source, mch_id, request).await
+    answer(receive(&app, REFUND, source, mch_id, traceparent, request).await)
 }
 
-/// Answers `SUCCESS` after the broker's confirm and `FAIL` in every other case, so that WeChat
-/// repeats.
+pub(super) async fn no_route(State(app): State<Arc<App>>, request: Request) -> Response {
+    body::discard(request, app.limits.public_body_within).await;
+    notify_response::fail(StatusCode::NOT_FOUND, "not found")
+}
+
+pub(super) async fn wrong_method() -> Response {
+    notify_response::fail(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+}
+
+/// Publishes a notification and waits for the broker's confirm.
 async fn receive(
     app: &App,
-    about: About,
-    source: Source,
+    kind: NotificationKind,
+    Source(source): Source,
     mch_id: MchIdPath,
+    traceparent: Traceparent,
     request: Request,
-) -> Response {
+) -> Result<(), NotifyError> {
     let mch_id = mch_id.ok().and_then(|Path(text)| MchId::parse(text).ok());
-    let Some(mch_id) = mch_id.filter(|mch_id| app.merchants.serve(mch_id)) else {
+    let Some(mch_id) = mch_id.filter(|mch_id| app.merchants.contains(mch_id)) else {
         body::discard(request, app.limits.public_body_within).await;
-        return NotTaken::UnknownMerchant.into_response();
+        return Err(NotifyError::UnknownMerchant);
     };
-    let mut response = match take(app, about, source, &mch_id, request).await {
-        Ok(()) => {
-            count("accepted");
-            xml(StatusCode::OK, notification_answer::SUCCESS)
+    Span::current().record("mch_id", mch_id.as_str());
+    let body = body::read(request, app.limits.public_body_within).await;
+    let body = body.map_err(NotifyError::Body)?;
+    notification_shape::check(&body).map_err(NotifyError::Shape)?;
+    let received_at = OffsetDateTime::now_utc().format(RECEIVED_AT).unwrap_or_default();
+    let message = Message::notification(kind.routing_key, kind.name, body)
+        .with_header("mch_id", mch_id.as_str())
+        .with_header("received_at", received_at)
+        .with_header("remote_addr", source.to_string());
+    let message = traceparent.add_to(message);
+    let published = app.outbound.publish(message, app.limits.notification_within).await;
+    published.map_err(NotifyError::Publish)
+}
+
+/// `SUCCESS` after the broker's confirm, and `FAIL` in every other case, so that WeChat repeats.
+fn answer(received: Result<(), NotifyError>) -> Response {
+    let (label, response) = match received {
+        Ok(()) => ("accepted", notify_response::success()),
+        Err(error) => {
+            let FailedNotification { status, reason, label } = error.describe();
+            (label, notify_response::fail(status, reason))
         }
-        Err(reason) => reason.into_response(),
     };
-    response.extensions_mut().insert(Subject::Merchant(mch_id));
+    metrics::counter!(names::NOTIFICATIONS_RECEIVED, "result" => label).increment(1);
     response
 }
 
-async fn take(
-    app: &App,
-    about: About,
-    Source(source): Source,
-    mch_id: &MchId,
-    request: Request,
-) -> Result<(), NotTaken> {
-    let traceparent = traceparent::of(request.headers());
-    let body = body::read(request, app.limits.public_body_within).await.map_err(NotTaken::Body)?;
-    notification_shape::check(&body).map_err(NotTaken::Shape)?;
-    let received_at = OffsetDateTime::now_utc().format(RECEIVED_AT).unwrap_or_default();
-    let headers = [
-        ("mch_id", mch_id.to_string()),
-        ("received_at", received_at),
-        ("remote_addr", source.to_string()),
-    ];
-    let letter = Letter {
-        exchange: Exchange::Notify,
-        routing_key: about.routing_key,
-        kind: about.kind,
-        content_type: "text/xml",
-        body,
-        traceparent,
-        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
-    };
-    let published = app.outbound.publish(letter, app.limits.notification_within).await;
-    published.map_err(NotTaken::Publish)
-}
-
-/// Why a notification is not with the broker, as far as we know.
-enum NotTaken {
+/// Why a notification was not confirmed.
+enum NotifyError {
     UnknownMerchant,
     Body(BodyError),
     Shape(&'static str),
     Publish(PublishError),
 }
 
-impl NotTaken {
-    /// Status, text for WeChat, label for the metrics.
-    fn tell(&self) -> (StatusCode, &'static str, &'static str) {
-        match self {
+struct FailedNotification {
+    status: StatusCode,
+    /// For WeChat.
+    reason: &'static str,
+    /// For the metric.
+    label: &'static str,
+}
+
+impl NotifyError {
+    fn describe(&self) -> FailedNotification {
+        let (status, reason, label) = match self {
             Self::UnknownMerchant => {
                 (StatusCode::NOT_FOUND, "unknown merchant", "unknown_merchant")
             }
@@ -134,60 +138,11 @@ impl NotTaken {
             Self::Body(BodyError::TooSlow) => (StatusCode::REQUEST_TIMEOUT, "too slow", "too_slow"),
             Self::Body(BodyError::Encoded) => (StatusCode::BAD_REQUEST, "compressed", "malformed"),
             Self::Body(BodyError::Broken) => (StatusCode::BAD_REQUEST, "incomplete", "incomplete"),
-            Self::Shape(reason) => (StatusCode::BAD_REQUEST, reason, "malformed"),
+            Self::Shape(reason) => (StatusCode::BAD_REQUEST, *reason, "malformed"),
             Self::Publish(PublishError::NotSent(_)) => (UNAVAILABLE, "not accepted", "not_sent"),
             Self::Publish(PublishError::Refused) => (UNAVAILABLE, "not accepted", "refused"),
             Self::Publish(PublishError::Unknown) => (UNAVAILABLE, "not confirmed", "unknown"),
-        }
+        };
+        FailedNotification { status, reason, label }
     }
-}
-
-const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
-
-impl IntoResponse for NotTaken {
-    fn into_response(self) -> Response {
-        let (status, reason, label) = self.tell();
-        count(label);
-        fail(status, reason)
-    }
-}
-
-fn count(result: &'static str) {
-    metrics::counter!(names::NOTIFICATIONS_RECEIVED, "result" => result).increment(1);
-}
-
-pub(super) async fn no_route(State(app): State<Arc<App>>, request: Request) -> Response {
-    body::discard(request, app.limits.public_body_within).await;
-    fail(StatusCode::NOT_FOUND, "not found")
-}
-
-pub(super) async fn wrong_method() -> Response {
-    fail(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
-}
-
-pub(super) fn busy() -> Response {
-    fail(UNAVAILABLE, "busy")
-}
-
-pub(crate) fn not_allowed() -> Response {
-    fail(StatusCode::FORBIDDEN, "not allowed")
-}
-
-/// WeChat repeats by a schedule of its own; the header is for everybody else.
-pub(crate) fn too_many() -> Response {
-    let mut response = fail(StatusCode::TOO_MANY_REQUESTS, "too many requests");
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
-}
-
-pub(super) fn panicked() -> Response {
-    fail(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
-}
-
-fn fail(status: StatusCode, reason: &'static str) -> Response {
-    xml(status, notification_answer::fail(reason))
-}
-
-fn xml(status: StatusCode, body: impl IntoResponse) -> Response {
-    (status, [(CONTENT_TYPE, "text/xml")], body).into_response()
 }

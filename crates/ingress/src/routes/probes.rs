@@ -1,27 +1,26 @@
-//! How the service is.
+//! Health, readiness, metrics and the description of the API.
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use broker::ConnectionState;
 use service::metrics::PrometheusHandle;
 
-use crate::App;
+use crate::app::App;
 
 /// The description of the private API.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
-/// `GET /healthz`: this process lives. Whether it is of use is the other probe's question: a
-/// broker that is away is not mended by a restart of the ingress.
+/// `GET /healthz`: the process is running. Says nothing about the broker, since a restart of the
+/// ingress does not bring the broker back.
 pub(super) async fn health() -> &'static str {
     "live\n"
 }
 
-/// `GET /readyz`: what comes in can be passed on.
+/// `GET /readyz`: requests can be published.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
     let broker = match app.outbound.state() {
         ConnectionState::Up => None,

@@ -1,15 +1,18 @@
-//! Certificates made for one test, and a client that sees them.
+//! Certificates made for one test, and a client that verifies them.
 
-use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use ingress::Tls;
-use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName},
-};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use uuid::Uuid;
 
 use crate::http::{Connection, DEADLINE};
@@ -22,15 +25,16 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// With a new pair in them.
+    /// Writes a new pair and returns its certificate, too.
     pub(crate) fn new() -> (Self, CertificateDer<'static>) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
         let folder = folder.join(format!("tls-{}", Uuid::now_v7().simple()));
         fs::create_dir_all(&folder).expect("a folder");
-        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        let cert = folder.join("cert.pem");
+        let key = folder.join("key.pem");
         let files = Self { folder, cert, key };
-        let shown = files.renew();
-        (files, shown)
+        let certificate = files.renew();
+        (files, certificate)
     }
 
     /// Writes a new pair and returns its certificate.
@@ -63,10 +67,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn trusting(cert: &CertificateDer<'static>) -> Self {
-        Self::speaking(cert, rustls::DEFAULT_VERSIONS)
+        Self::with_versions(cert, rustls::DEFAULT_VERSIONS)
     }
 
-    pub(crate) fn speaking(
+    pub(crate) fn with_versions(
         cert: &CertificateDer<'static>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
@@ -82,7 +86,7 @@ impl Client {
         self
     }
 
-    pub(crate) async fn shake(&self, to: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn handshake(&self, to: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(to).await?;
         let name = ServerName::try_from("localhost").expect("a name");
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
@@ -90,6 +94,6 @@ impl Client {
     }
 
     pub(crate) async fn open(&self, to: SocketAddr) -> Connection {
-        Connection::over(self.shake(to).await.expect("a handshake"))
+        Connection::over(self.handshake(to).await.expect("a handshake"))
     }
 }

@@ -1,19 +1,18 @@
-//! Who may come in.
+//! Tokens of clients.
 
 use ingress::{Clients, Config};
+use service::hex;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    http::{Request, get, post},
-    service::{Service, config_without_broker},
-    texts::{MCH_ID, order, order_path},
-};
+use crate::http::{Request, get, post};
+use crate::samples::{MCH_ID, order, order_path};
+use crate::test_server::{TestServer, config_without_broker};
 
 fn hash(token: &str) -> String {
-    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(token))
 }
 
-/// A shop with two tokens, another shop, and somebody who may do everything.
+/// A shop with two tokens, another shop, and a client that may act for every merchant.
 async fn config() -> Config {
     let file = format!(
         "[[client]]\nname = \"shop\"\ntoken_sha256 = [\"{}\", \"{}\"]\nmch_ids = [\"{MCH_ID}\"]\n\
@@ -36,40 +35,40 @@ fn requests() -> [Request; 3] {
 }
 
 #[tokio::test]
-async fn a_token_is_needed() {
-    let service = Service::start(config().await).await;
+async fn request_without_valid_token_is_answered_401() {
+    let server = TestServer::start(config().await).await;
     for request in requests().into_iter().chain([get("/metrics"), get("/openapi.json")]) {
         for wrong in ["", "Bearer", "Bearer ", "Bearer wrong", "Basic shop-old", "shop-old"] {
-            let answer = request.clone().header("Authorization", wrong).send(service.private).await;
+            let answer = request.clone().header("Authorization", wrong).send(server.private).await;
             answer.problem(401, "unauthorized");
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
-        request.send(service.private).await.problem(401, "unauthorized");
+        request.send(server.private).await.problem(401, "unauthorized");
         let twice =
             request.header("Authorization", "Bearer all").header("Authorization", "Bearer all");
-        twice.send(service.private).await.problem(401, "unauthorized");
+        twice.send(server.private).await.problem(401, "unauthorized");
     }
-    // A body is read before it is declined, or the client might not see why.
+    // The body is read before the refusal, or the client might not see the answer.
     let large = post("/v1/orders", "x".repeat(200 * 1024));
-    large.send(service.private).await.problem(401, "unauthorized");
+    large.send(server.private).await.problem(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn probes_need_none() {
-    let service = Service::start(config().await).await;
-    assert_eq!(get("/healthz").send(service.private).await.status, 200);
-    assert_eq!(get("/readyz").send(service.private).await.status, 503);
+async fn probes_need_no_token() {
+    let server = TestServer::start(config().await).await;
+    assert_eq!(get("/healthz").send(server.private).await.status, 200);
+    assert_eq!(get("/readyz").send(server.private).await.status, 503);
 }
 
 #[tokio::test]
-async fn each_client_acts_for_its_own_merchants() {
-    let service = Service::start(config().await).await;
+async fn client_acts_only_for_its_own_merchants() {
+    let server = TestServer::start(config().await).await;
     for request in requests() {
         let with = async |token: &str| {
             let authorization = format!("bearer {token}");
-            request.clone().header("authorization", &authorization).send(service.private).await
+            request.clone().header("authorization", &authorization).send(server.private).await
         };
-        // Both tokens of a rotation, and whoever may act for all.
+        // Both tokens of a rotation, and the client that may act for all.
         for right in ["shop-old", "shop-new", "all"] {
             with(right).await.problem(503, "not-accepted");
         }
@@ -77,6 +76,6 @@ async fn each_client_acts_for_its_own_merchants() {
     }
     for path in ["/metrics", "/openapi.json"] {
         let request = get(path).header("authorization", "Bearer other");
-        assert_eq!(request.send(service.private).await.status, 200);
+        assert_eq!(request.send(server.private).await.status, 200);
     }
 }

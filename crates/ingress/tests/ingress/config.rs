@@ -1,6 +1,7 @@
 //! The settings.
 
-use std::{fs, path::Path};
+use std::fs;
+use std::path::Path;
 
 use ingress::{Clients, Config, Merchants, Networks};
 use service::{SettingError, Settings};
@@ -15,7 +16,7 @@ fn config(variables: &[(&str, &str)]) -> Result<Config, SettingError> {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn defaults_are_those_of_the_documentation() {
     let config = config(&[]).unwrap();
     assert_eq!(config.public_addr.to_string(), "127.0.0.1:8080");
     assert_eq!(config.private_addr.to_string(), "127.0.0.1:8081");
@@ -30,7 +31,7 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn a_bad_setting_is_named_and_not_repeated() {
+fn bad_setting_is_named_and_its_value_not_repeated() {
     for (variable, bad) in [
         ("WXPAY_AMQP_URL", "http://user:s3cret@host"),
         ("WXPAY_AMQP_URL", "amqp://user:s3cret@host:port/%2f"),
@@ -60,7 +61,7 @@ fn a_bad_setting_is_named_and_not_repeated() {
 }
 
 #[test]
-fn a_certificate_and_its_key_stand_together() {
+fn certificate_and_key_are_set_together() {
     let (files, _) = Files::new();
     let [cert, key] = files.settings();
     for listener in ["PUBLIC", "PRIVATE"] {
@@ -87,7 +88,7 @@ fn a_certificate_and_its_key_stand_together() {
 }
 
 #[test]
-fn a_private_address_open_to_all_needs_clients() {
+fn private_address_open_to_all_needs_clients() {
     let file = format!("{}/clients-{}.toml", env!("CARGO_TARGET_TMPDIR"), std::process::id());
     fs::write(&file, "[[client]]\nname = \"shop\"\nmch_ids = \"*\"\n").unwrap();
     for open in ["0.0.0.0:8081", "[::]:8081", "192.0.2.1:8081"] {
@@ -102,7 +103,7 @@ fn a_private_address_open_to_all_needs_clients() {
 }
 
 #[test]
-fn the_sample_of_a_clients_file_is_one() {
+fn sample_of_the_clients_file_is_valid() {
     let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/clients.sample.toml");
     Clients::read(Path::new(sample)).unwrap();
 }

@@ -1,24 +1,22 @@
-//! Clients that go away before they are answered.
+//! Clients that close their connection before they are answered.
 
 use broker::Queue;
 use serde_json::json;
 
-use crate::{
-    fake_worker::FakeWorker,
-    http::{Connection, post},
-    service::Service,
-    texts::order,
-    world::World,
-};
+use crate::fake_worker::FakeWorker;
+use crate::http::{Connection, post};
+use crate::samples::order;
+use crate::test_broker::TestBroker;
+use crate::test_server::TestServer;
 
 const LOST: usize = 50;
 const LAST: &str = "SOLAST0001";
 
 #[tokio::test]
-async fn their_messages_arrive_whole_or_not_at_all() {
-    let world = World::start().await;
-    let mut worker = FakeWorker::silent(&world, Queue::Orders).await;
-    let service = Service::start(world.config()).await.ready().await;
+async fn messages_of_dropped_clients_arrive_whole_or_not_at_all() {
+    let broker = TestBroker::start().await;
+    let mut worker = FakeWorker::silent(&broker, Queue::Orders).await;
+    let server = TestServer::start(broker.config()).await.ready().await;
     let order_number = |number: &str| {
         let mut order = order();
         order["out_trade_no"] = json!(number);
@@ -28,10 +26,10 @@ async fn their_messages_arrive_whole_or_not_at_all() {
         let body = order_number(&format!("SOLOST{number:04}"));
         let request = post("/v1/orders", body);
         let request = if number % 2 == 0 { request } else { request.header("prefer", "wait=30") };
-        let mut connection = Connection::open(service.private).await;
+        let mut connection = Connection::open(server.private).await;
         connection.write(&request.bytes()).await;
     }
-    let answer = post("/v1/orders", order_number(LAST)).send(service.private).await;
+    let answer = post("/v1/orders", order_number(LAST)).send(server.private).await;
     assert_eq!(answer.status, 202);
     // Those that wait are on another channel and may come after the last one.
     loop {
@@ -43,5 +41,5 @@ async fn their_messages_arrive_whole_or_not_at_all() {
             break;
         }
     }
-    service.end().await.unwrap();
+    server.end().await.unwrap();
 }

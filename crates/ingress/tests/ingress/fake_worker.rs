@@ -1,4 +1,4 @@
-//! Somebody who consumes a queue and answers what the test says.
+//! A worker that consumes a queue and replies what the test wants.
 
 use std::sync::Arc;
 
@@ -7,62 +7,63 @@ use broker::{
     Replier,
 };
 use serde_json::Value;
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::timeout,
-};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
 
-use crate::{http::DEADLINE, world::World};
+use crate::http::DEADLINE;
+use crate::test_broker::TestBroker;
 
 pub(crate) struct FakeWorker {
-    seen: UnboundedReceiver<Delivery>,
+    deliveries: UnboundedReceiver<Delivery>,
 }
 
 impl FakeWorker {
-    /// Only looks.
-    pub(crate) async fn silent(world: &World, queue: Queue) -> Self {
-        Self::start(world, queue, |_| None).await
+    /// Never replies.
+    pub(crate) async fn silent(broker: &TestBroker, queue: Queue) -> Self {
+        Self::start(broker, queue, |_| None).await
     }
 
     pub(crate) async fn start(
-        world: &World,
+        broker: &TestBroker,
         queue: Queue,
-        answer: impl Fn(&Delivery) -> Option<Value> + Send + Sync + 'static,
+        reply: impl Fn(&Delivery) -> Option<Value> + Send + Sync + 'static,
     ) -> Self {
-        let connection = world.declare().await;
-        let (sender, seen) = unbounded_channel();
+        let connection = broker.declare().await;
+        let (sender, deliveries) = unbounded_channel();
         let copies =
             Publisher::start(connection.clone(), PublisherLimits { queued: 10, in_flight: 10 });
         let limits =
             ConsumerLimits { prefetch: 100, batch_max: 10, batches_in_flight: 1, attempts_max: 1 };
-        let handler = Eyes { sender, answer, replier: Replier::start(connection.clone()) };
-        Consumer::start(connection, copies, queue, limits, Arc::new(handler), world.token());
-        Self { seen }
+        let handler =
+            RecordingHandler { sender, reply, replier: Replier::start(connection.clone()) };
+        Consumer::start(connection, copies, queue, limits, Arc::new(handler), broker.token());
+        Self { deliveries }
     }
 
-    /// The next delivery.
     pub(crate) async fn next(&mut self) -> Delivery {
-        let next = timeout(DEADLINE, self.seen.recv()).await;
+        let next = timeout(DEADLINE, self.deliveries.recv()).await;
         next.expect("a message arrives in time").expect("the consumer lives")
     }
 }
 
-struct Eyes<A> {
+struct RecordingHandler<A> {
     sender: UnboundedSender<Delivery>,
-    answer: A,
+    reply: A,
     replier: Replier,
 }
 
-impl<A> Handler for Eyes<A>
+impl<A> Handler for RecordingHandler<A>
 where
     A: Fn(&Delivery) -> Option<Value> + Send + Sync + 'static,
 {
     async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
         let outcomes = batch.iter().map(|_| Outcome::Done).collect();
         for delivery in batch {
-            if let (Some(answer), Some(reply_to)) = ((self.answer)(&delivery), &delivery.reply_to) {
+            if let Some(reply) = (self.reply)(&delivery)
+                && let Some(reply_to) = &delivery.reply_to
+            {
                 let correlation_id = delivery.correlation_id.as_deref();
-                self.replier.send(reply_to, correlation_id, answer.to_string().into());
+                self.replier.send(reply_to, correlation_id, reply.to_string().into());
             }
             let _ = self.sender.send(delivery);
         }

@@ -1,21 +1,16 @@
 //! A client that can misbehave: requests are written as bytes, by hand.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::Value;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
-/// Far above anything that is waited for here; reaching it is a failure.
+/// Far above any wait here; reaching it is a failure.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A request in the making.
 #[derive(Clone)]
 pub(crate) struct Request {
     method: &'static str,
@@ -71,13 +66,12 @@ impl Request {
     }
 }
 
-/// A connection that is kept.
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     unread: Vec<u8>,
 }
 
-/// Plain or not.
+/// A TCP or TLS stream.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -106,7 +100,7 @@ impl Connection {
         written.expect("is read from in time").expect("is read from");
     }
 
-    /// One byte after the other, for ever: ends with an error when the other side has enough.
+    /// Writes one byte after the other until the peer closes the connection.
     pub(crate) async fn drip(&mut self, byte: u8) -> std::io::Error {
         loop {
             if let Err(error) = self.stream.write_all(&[byte]).await {
@@ -120,8 +114,7 @@ impl Connection {
         timeout(DEADLINE, self.try_answer()).await.expect("answers in time").expect("answers")
     }
 
-    /// Writes until nothing more is taken, and reads nothing: ends with an error when the other
-    /// side has enough.
+    /// Writes without reading, until the peer closes the connection.
     pub(crate) async fn pour(&mut self, bytes: &[u8]) -> std::io::Error {
         loop {
             if let Err(error) = self.stream.write_all(bytes).await {
@@ -130,13 +123,13 @@ impl Connection {
         }
     }
 
-    /// `None` when the connection is ended instead, even before the request is written.
+    /// `None` when the connection is closed instead, even before the request is written.
     pub(crate) async fn try_ask(&mut self, bytes: &[u8]) -> Option<Answer> {
         self.stream.write_all(bytes).await.ok()?;
-        timeout(DEADLINE, self.try_answer()).await.expect("is answered or ended in time")
+        timeout(DEADLINE, self.try_answer()).await.expect("is answered or closed in time")
     }
 
-    /// The statuses of all answers until the other side ends the connection.
+    /// The statuses of all answers until the peer closes the connection.
     pub(crate) async fn statuses(&mut self) -> Vec<u16> {
         let mut statuses = Vec::new();
         let reading = async {
@@ -144,11 +137,11 @@ impl Connection {
                 statuses.push(answer.status);
             }
         };
-        timeout(DEADLINE, reading).await.expect("is ended in time");
+        timeout(DEADLINE, reading).await.expect("is closed in time");
         statuses
     }
 
-    /// `None` when the connection ends without an answer.
+    /// `None` when the connection is closed without an answer.
     pub(crate) async fn try_answer(&mut self) -> Option<Answer> {
         let head_bytes = loop {
             match find(&self.unread, b"\r\n\r\n") {
@@ -173,8 +166,8 @@ impl Connection {
         }
     }
 
-    /// Waits until the other side ends the connection.
-    pub(crate) async fn ended(&mut self) {
+    /// Waits until the peer closes the connection.
+    pub(crate) async fn closed(&mut self) {
         let end = async { while self.read_more().await.is_some() {} };
         timeout(DEADLINE, end).await.expect("ends in time");
     }
@@ -211,7 +204,7 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
-    /// It is `FAIL` for WeChat, with this status.
+    /// Asserts that it is `FAIL` for WeChat, with this status.
     #[track_caller]
     pub(crate) fn assert_fail(&self, status: u16) {
         assert_eq!(self.status, status, "{}", self.text());
@@ -219,7 +212,7 @@ impl Answer {
         assert!(self.text().contains("<return_code><![CDATA[FAIL]]></return_code>"));
     }
 
-    /// It is a problem of this kind; returns it.
+    /// Asserts that it is a problem of this kind, and returns it.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, kind: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
@@ -230,7 +223,7 @@ impl Answer {
         problem
     }
 
-    /// The names of the wrong fields of a problem.
+    /// The fields that a problem names.
     pub(crate) fn wrong_fields(&self) -> Vec<String> {
         let problem = self.json();
         let errors = problem["errors"].as_array().expect("errors");

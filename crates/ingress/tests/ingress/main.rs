@@ -4,29 +4,29 @@
 mod certificates;
 mod http;
 mod program;
-mod service;
-mod texts;
+mod samples;
+mod test_server;
 
 mod binary;
 mod bounds;
 mod clients;
 mod config;
-mod gate;
+mod error_metrics;
 mod logs;
-mod measured;
 mod openapi;
 mod pipelining;
 mod private;
 mod public;
 mod smuggling;
+mod source_limits;
 mod stopping;
 mod tls;
 
 mod fake_worker;
-mod world;
+mod test_broker;
 
+mod commands;
 mod dropped_clients;
 mod notifications;
-mod orders_asked;
-mod orders_sent;
 mod readiness;
+mod worker_replies;

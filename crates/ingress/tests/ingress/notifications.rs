@@ -2,23 +2,22 @@
 
 use broker::Queue;
 use ingress::{Config, Networks};
-use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
-use crate::{
-    fake_worker::FakeWorker,
-    http::post,
-    service::Service,
-    texts::{MCH_ID, NOTIFICATION, notify_path},
-    world::World,
-};
+use crate::fake_worker::FakeWorker;
+use crate::http::post;
+use crate::samples::{MCH_ID, NOTIFICATION, notify_path};
+use crate::test_broker::TestBroker;
+use crate::test_server::TestServer;
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 #[tokio::test]
-async fn a_notification_reaches_the_queue_as_it_came() {
-    let world = World::start().await;
-    let mut worker = FakeWorker::silent(&world, Queue::Notifications).await;
-    let service = Service::start(world.config()).await.ready().await;
+async fn notification_reaches_the_queue_byte_for_byte() {
+    let broker = TestBroker::start().await;
+    let mut worker = FakeWorker::silent(&broker, Queue::Notifications).await;
+    let server = TestServer::start(broker.config()).await.ready().await;
     let before = OffsetDateTime::now_utc();
 
     let large = format!("<xml>{}</xml>", "é".repeat(32_000));
@@ -30,7 +29,7 @@ async fn a_notification_reaches_the_queue_as_it_came() {
         let request = post(notify_path(), body)
             .header("traceparent", TRACEPARENT)
             .header("content-type", "application/x-www-form-urlencoded");
-        let answer = request.send(service.public).await;
+        let answer = request.send(server.public).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-type"), Some("text/xml"));
         assert_eq!(answer.text(), wechatpay_v2::notification_answer::SUCCESS);
@@ -54,28 +53,29 @@ async fn a_notification_reaches_the_queue_as_it_came() {
 }
 
 #[tokio::test]
-async fn the_source_is_the_one_that_a_trusted_proxy_names() {
-    let world = World::start().await;
-    let mut worker = FakeWorker::silent(&world, Queue::Notifications).await;
+async fn source_is_the_one_that_a_trusted_proxy_reports() {
+    let broker = TestBroker::start().await;
+    let mut worker = FakeWorker::silent(&broker, Queue::Notifications).await;
     let trusted_proxies = Networks::parse("127.0.0.1").unwrap();
-    let service = Service::start(Config { trusted_proxies, ..world.config() }).await.ready().await;
+    let server =
+        TestServer::start(Config { trusted_proxies, ..broker.config() }).await.ready().await;
     for (header, value, source) in [
         ("x-forwarded-for", "192.0.2.66, 203.0.113.1", "203.0.113.1"),
         ("forwarded", "for=\"[2001:db8::1]:4711\";proto=https", "2001:db8::1"),
         ("x-real-ip", "192.0.2.66", "127.0.0.1"),
     ] {
         let request = post(notify_path(), NOTIFICATION).header(header, value);
-        assert_eq!(request.send(service.public).await.status, 200);
+        assert_eq!(request.send(server.public).await.status, 200);
         assert_eq!(worker.next().await.header("remote_addr"), Some(source));
     }
 }
 
 #[tokio::test]
-async fn a_refund_has_its_own_routing_key() {
-    let world = World::start().await;
-    let mut worker = FakeWorker::silent(&world, Queue::Notifications).await;
-    let service = Service::start(world.config()).await.ready().await;
-    let answer = post("/notify/1900000110/refund", NOTIFICATION).send(service.public).await;
+async fn refund_has_its_own_routing_key() {
+    let broker = TestBroker::start().await;
+    let mut worker = FakeWorker::silent(&broker, Queue::Notifications).await;
+    let server = TestServer::start(broker.config()).await.ready().await;
+    let answer = post("/notify/1900000110/refund", NOTIFICATION).send(server.public).await;
     assert_eq!(answer.status, 200);
     let delivery = worker.next().await;
     assert_eq!(delivery.routing_key, "refund");
@@ -86,13 +86,13 @@ async fn a_refund_has_its_own_routing_key() {
 }
 
 #[tokio::test]
-async fn what_is_declined_reaches_no_queue() {
-    let world = World::start().await;
-    let mut worker = FakeWorker::silent(&world, Queue::Notifications).await;
-    let service = Service::start(world.config()).await.ready().await;
+async fn refused_notification_reaches_no_queue() {
+    let broker = TestBroker::start().await;
+    let mut worker = FakeWorker::silent(&broker, Queue::Notifications).await;
+    let server = TestServer::start(broker.config()).await.ready().await;
     for bad in ["", "{}", "<xml><!DOCTYPE x></xml>"] {
-        post(notify_path(), bad).send(service.public).await.assert_fail(400);
+        post(notify_path(), bad).send(server.public).await.assert_fail(400);
     }
-    assert_eq!(post(notify_path(), NOTIFICATION).send(service.public).await.status, 200);
+    assert_eq!(post(notify_path(), NOTIFICATION).send(server.public).await.status, 200);
     assert_eq!(worker.next().await.body, NOTIFICATION, "the first that arrives is the good one");
 }

@@ -1,12 +1,10 @@
-//! The description of the private API says what the API does.
+//! The description of the private API matches the API.
 
 use serde_json::Value;
 
-use crate::{
-    http::{Request, get, post},
-    service::Service,
-    texts::{order, order_path, order_with},
-};
+use crate::http::{Request, get, post};
+use crate::samples::{order, order_path, order_with};
+use crate::test_server::TestServer;
 
 const ORDER: &str = "/v1/orders/{mch_id}/{out_trade_no}";
 const CLOSE: &str = "/v1/orders/{mch_id}/{out_trade_no}/close";
@@ -16,7 +14,7 @@ fn description() -> Value {
 }
 
 #[test]
-fn every_route_and_status_is_described() {
+fn description_names_every_route_and_status() {
     let expected: &[(&str, &str, &[u16])] = &[
         ("post", "/v1/orders", &[200, 202, 400, 401, 403, 408, 409, 413, 422, 429, 500, 503, 504]),
         ("get", ORDER, &[200, 401, 403, 404, 409, 422, 429, 500, 503, 504]),
@@ -37,7 +35,7 @@ fn every_route_and_status_is_described() {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn description_has_no_dangling_reference() {
     fn check(part: &Value, whole: &Value) {
         if let Some(reference) = part.get("$ref").and_then(Value::as_str) {
             let pointer = reference.strip_prefix('#').expect("within the document");
@@ -50,17 +48,17 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
-fn the_fields_of_an_order_are_described() {
+fn description_has_every_field_of_an_order() {
     let request = &description()["components"]["schemas"]["OrderRequest"];
     for (field, _) in order().as_object().unwrap() {
         assert!(request["properties"].get(field).is_some(), "{field}");
     }
-    // What is described as needed is needed.
+    // Each field described as required is required.
     for field in request["required"].as_array().unwrap() {
         let without = order_with(field.as_str().unwrap(), Value::Null);
         assert!(orders::OrderRequest::parse(without.to_string().as_bytes()).is_err(), "{field}");
     }
-    // What is described exists: no field is refused as unknown.
+    // Each field described exists: none is refused as unknown.
     for (field, _) in request["properties"].as_object().unwrap() {
         let with = order_with(field, Value::Bool(true)).to_string();
         let Err(orders::InvalidOrder::Fields { errors, .. }) =
@@ -74,8 +72,8 @@ fn the_fields_of_an_order_are_described() {
 }
 
 #[tokio::test]
-async fn what_is_described_is_served() {
-    let service = Service::start_without_broker().await;
+async fn description_matches_what_is_served() {
+    let server = TestServer::start_without_broker().await;
     let description = description();
     let requests: &[(&str, &str, Request)] = &[
         ("post", "/v1/orders", post("/v1/orders", order().to_string())),
@@ -92,11 +90,11 @@ async fn what_is_described_is_served() {
         ("get", "/openapi.json", get("/openapi.json")),
     ];
     for (method, path, request) in requests {
-        let status = request.send(service.private).await.status;
+        let status = request.send(server.private).await.status;
         let responses = &description["paths"][path][method]["responses"];
         assert!(responses.get(status.to_string()).is_some(), "{method} {path}: {status}");
     }
-    let served = get("/openapi.json").send(service.private).await;
+    let served = get("/openapi.json").send(server.private).await;
     assert_eq!(served.header("content-type"), Some("application/json"));
     assert_eq!(served.json(), description);
 }

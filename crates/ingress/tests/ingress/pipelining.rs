@@ -5,18 +5,16 @@ use std::time::Duration;
 use ingress::{Config, Limits};
 use tokio::time::timeout;
 
-use crate::{
-    http::{Connection, DEADLINE, get, post},
-    service::{Service, config_without_broker},
-    texts::{NOTIFICATION, notify_path},
-};
+use crate::http::{Connection, DEADLINE, get, post};
+use crate::samples::{NOTIFICATION, notify_path};
+use crate::test_server::{TestServer, config_without_broker};
 
 #[tokio::test]
-async fn answers_come_in_the_order_of_the_requests() {
+async fn pipelined_answers_come_in_the_order_of_requests() {
     // One at a time: a second one in flight would be shed.
     let limits = Limits { requests: 1, ..Limits::default() };
-    let service = Service::start(Config { limits, ..config_without_broker().await }).await;
-    let mut connection = Connection::open(service.public).await;
+    let server = TestServer::start(Config { limits, ..config_without_broker().await }).await;
+    let mut connection = Connection::open(server.public).await;
     let requests = [
         post(notify_path(), NOTIFICATION).bytes(),
         get("/nothing").bytes(),
@@ -35,12 +33,12 @@ async fn answers_come_in_the_order_of_the_requests() {
 }
 
 #[tokio::test]
-async fn answers_that_nobody_reads_end_the_connection() {
+async fn unread_answers_close_the_connection() {
     let within = Duration::from_millis(100);
     let limits = Limits { answer_read_within: within, ..Limits::default() };
-    let service = Service::start(Config { limits, ..config_without_broker().await }).await;
+    let server = TestServer::start(Config { limits, ..config_without_broker().await }).await;
     // An answer much longer than its request.
     let request = get("/openapi.json").bytes();
-    let mut deaf = Connection::open(service.private).await;
+    let mut deaf = Connection::open(server.private).await;
     timeout(DEADLINE, deaf.pour(&request)).await.expect("is cut off in time");
 }

@@ -1,4 +1,4 @@
-//! What holds for every history, whichever facts repeat, overtake each other or are wrong.
+//! Properties of every history, whichever facts repeat, overtake each other or are wrong.
 
 use std::collections::BTreeSet;
 
@@ -90,7 +90,7 @@ fn contexts() -> impl Strategy<Value = ApplyContext> {
 }
 
 /// A payment under one of four transactions, matching or wrong. A transaction is one or the other:
-/// WeChat does not say two things about one payment.
+/// WeChat does not report one payment in two ways.
 fn payments() -> impl Strategy<Value = Input> {
     payments_with(prop_oneof![Just(None), (0..10_u8).prop_map(Some)])
 }
@@ -252,7 +252,7 @@ proptest! {
         }
     }
 
-    /// A payment that matches is booked, or an exception says why not.
+    /// A payment that matches is booked, or an exception names the reason.
     #[test]
     fn matching_payment_is_booked_or_an_exception(start in starts(), all in vec(inputs(), 1..40)) {
         let mut history = History::of(start);

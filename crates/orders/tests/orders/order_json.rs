@@ -105,8 +105,7 @@ const TEXTS: [(&str, usize); 7] = [
     ("detail", 6000),
 ];
 
-/// A text for `field` of exactly so many bytes. If `wide`, it has as many three-byte characters as
-/// fit.
+/// A text for `field` of exactly so many bytes, if `wide` mostly of three-byte characters.
 fn text_of(field: &str, bytes: usize, wide: bool) -> String {
     let (before, after) = match field {
         "scene_info" | "detail" => (r#"{"a":""#, r#""}"#),

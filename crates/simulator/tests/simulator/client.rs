@@ -7,8 +7,8 @@ use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{OrderQuery, TradeState};
 use wechatpay_v2::unifiedorder::{TradeType, UnifiedOrder};
 use wechatpay_v2::{
-    Advice, AppId, BeijingTime, Credentials, Fen, MchId, OpenId, OutTradeNo, SignType, Unknown,
-    Verdict,
+    Advice, AppId, BeijingTime, CallOutcome, Credentials, Fen, MchId, OpenId, OutTradeNo, SignType,
+    Unknown,
 };
 
 use crate::support::*;
@@ -44,9 +44,9 @@ pub(crate) fn credentials(sign_type: SignType) -> Credentials {
     Credentials { mch_id: MchId::parse(MCH_ID).unwrap(), key: key(), sign_type }
 }
 
-fn yes<T: std::fmt::Debug>(verdict: Verdict<T>) -> T {
+fn yes<T: std::fmt::Debug>(verdict: CallOutcome<T>) -> T {
     match verdict {
-        Verdict::Yes(value) => value,
+        CallOutcome::Success(value) => value,
         other => panic!("{other:?}"),
     }
 }
@@ -91,7 +91,7 @@ async fn goes_through_an_orders_whole_life() {
                 sub_mch_id: None,
                 sub_appid: None,
             };
-            let Verdict::No(refused) = client.closeorder(&by, &close).await else {
+            let CallOutcome::Refused(refused) = client.closeorder(&by, &close).await else {
                 panic!("a paid order cannot be closed")
             };
             assert_eq!((&*refused.err_code, refused.advice), ("ORDERPAID", Advice::Query));
@@ -123,7 +123,7 @@ async fn learns_nothing_from_every_fault_that_hides_the_outcome() {
         };
         gateway.set_faults(plan).unwrap();
         let verdict = client.unifiedorder(&by, &parameters).await;
-        assert!(matches!(verdict, Verdict::Unknown(_)), "{fault:?}: {verdict:?}");
+        assert!(matches!(verdict, CallOutcome::Unknown(_)), "{fault:?}: {verdict:?}");
     }
     yes(client.unifiedorder(&by, &parameters).await);
 }
@@ -144,5 +144,5 @@ async fn finds_the_same_orders_on_the_backup_host() {
     assert_eq!(view.unifiedorder_count, 2);
     let none = Client::new(&format!("http://{dead}"), None).unwrap();
     let verdict = none.unifiedorder(&by, &parameters).await;
-    assert!(matches!(verdict, Verdict::Unknown(Unknown::Transport(_))));
+    assert!(matches!(verdict, CallOutcome::Unknown(Unknown::Transport(_))));
 }

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 
+mod authenticate;
 mod binary;
 mod client;
 mod closeorder;
 mod control;
-mod door;
 mod faults;
 mod forged;
 mod notifications;

@@ -9,7 +9,7 @@ use simulator::{
 use wechatpay_v2::client::Client;
 use wechatpay_v2::payment_notification::Received;
 use wechatpay_v2::unifiedorder::TradeType;
-use wechatpay_v2::{Advice, Limits, OutTradeNo, SignType, Verdict, parse_xml, verify};
+use wechatpay_v2::{Advice, CallOutcome, Limits, OutTradeNo, SignType, parse_xml, verify};
 
 use crate::client::{credentials, unified_order};
 use crate::support::*;
@@ -169,10 +169,10 @@ async fn a_client_that_repeats_in_the_end_succeeds() {
             calls += 1;
             assert!(calls < 100);
             match client.unifiedorder(&by, &parameters).await {
-                Verdict::Yes(_) => break,
-                Verdict::Unknown(_) => repeats += 1,
-                Verdict::No(refused) => {
-                    assert_eq!(refused.advice, Advice::Repeat, "{refused:?}");
+                CallOutcome::Success(_) => break,
+                CallOutcome::Unknown(_) => repeats += 1,
+                CallOutcome::Refused(refused) => {
+                    assert_eq!(refused.advice, Advice::Retry, "{refused:?}");
                     repeats += 1;
                 }
             }

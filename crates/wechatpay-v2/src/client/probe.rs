@@ -20,7 +20,7 @@ pub struct Probe {
 
 /// Why the gateway did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoAnswer {
+pub enum ProbeError {
     /// There is no connection: a name, a port, or TLS.
     #[error("no connection to the gateway")]
     Connection,
@@ -38,18 +38,18 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn probe(&self) -> Result<Probe, NoAnswer> {
+    pub async fn probe(&self) -> Result<Probe, ProbeError> {
         let host = self.hosts.primary_url();
         let begun = Instant::now();
         let sent = self.http.get(format!("{host}/")).timeout(self.call_timeout).send().await;
         let response = sent.map_err(|error| {
             // A connection that is not made in time is no answer in time, too.
             if error.is_timeout() {
-                NoAnswer::Timeout
+                ProbeError::Timeout
             } else if error.is_connect() {
-                NoAnswer::Connection
+                ProbeError::Connection
             } else {
-                NoAnswer::Broken
+                ProbeError::Broken
             }
         })?;
         let date = response.headers().get("date").and_then(|date| http_date(date.to_str().ok()?));

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use wechatpay_v2::client::{CALL_TIMEOUT, Client, ClientError, HostUse, NoAnswer, Timeouts};
+use wechatpay_v2::client::{CALL_TIMEOUT, Client, ClientError, HostUse, ProbeError, Timeouts};
 use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{OrderQuery, TradeState};
 use wechatpay_v2::unifiedorder::{Prepay, TradeType, UnifiedOrder};
 use wechatpay_v2::{AppId, Fen, Fields, OutTradeNo, SignType, SignatureError};
-use wechatpay_v2::{Unknown, Verdict, XmlError, verify, write_xml};
+use wechatpay_v2::{CallOutcome, Unknown, XmlError, verify, write_xml};
 
 use gateway::{Gateway, Reply, answer, closed_port};
 use samples::{credentials, key};
@@ -61,21 +61,21 @@ fn parameters() -> Fields {
     order.parameters()
 }
 
-async fn create(client: &Client) -> Verdict<Prepay> {
+async fn create(client: &Client) -> CallOutcome<Prepay> {
     let by = credentials(SignType::Md5);
     client.unifiedorder(&by, &parameters()).await
 }
 
 /// The only call to a gateway that gives this reply.
-async fn created(reply: Reply) -> Verdict<Prepay> {
+async fn created(reply: Reply) -> CallOutcome<Prepay> {
     let gateway = Gateway::start(reply).await;
     let verdict = create(&Client::new(&gateway.url, None).unwrap()).await;
     assert_eq!(gateway.received().len(), 1, "one call is one request");
     verdict
 }
 
-fn transport(text: &str) -> Verdict<Prepay> {
-    Verdict::Unknown(Unknown::Transport(text.to_owned()))
+fn transport(text: &str) -> CallOutcome<Prepay> {
+    CallOutcome::Unknown(Unknown::Transport(text.to_owned()))
 }
 
 fn issued() -> Vec<u8> {
@@ -88,7 +88,7 @@ async fn each_call_is_one_signed_request_and_reads_its_answer() {
 
     let gateway = Gateway::start(Reply::Close(issued())).await;
     let client = Client::new(&gateway.url, None).unwrap();
-    let Verdict::Yes(prepay) = client.unifiedorder(&by, &parameters()).await else {
+    let CallOutcome::Success(prepay) = client.unifiedorder(&by, &parameters()).await else {
         panic!("no prepay");
     };
     let prepay_id = prepay.prepay_id.as_str();
@@ -112,7 +112,7 @@ async fn each_call_is_one_signed_request_and_reads_its_answer() {
         sub_mch_id: None,
         sub_appid: None,
     };
-    let Verdict::Yes(found) = client.orderquery(&by, &query).await else {
+    let CallOutcome::Success(found) = client.orderquery(&by, &query).await else {
         panic!("not found");
     };
     assert_eq!(found.trade_state, TradeState::NotPay);
@@ -130,7 +130,7 @@ async fn each_call_is_one_signed_request_and_reads_its_answer() {
         sub_mch_id: None,
         sub_appid: None,
     };
-    assert_eq!(client.closeorder(&by, &close).await, Verdict::Yes(()));
+    assert_eq!(client.closeorder(&by, &close).await, CallOutcome::Success(()));
     let [request] = &gateway.received()[..] else {
         panic!("one request");
     };
@@ -145,7 +145,7 @@ async fn a_repetition_differs_in_nonce_and_sign_alone() {
     let gateway = Gateway::start(Reply::Keep(issued())).await;
     let client = Client::new(&gateway.url, None).unwrap();
     for _ in 0..3 {
-        assert!(matches!(create(&client).await, Verdict::Yes(_)));
+        assert!(matches!(create(&client).await, CallOutcome::Success(_)));
     }
     let received = gateway.received();
     assert_eq!(received.len(), 3);
@@ -177,7 +177,7 @@ async fn hmac_calls_are_signed_with_hmac() {
     let client = Client::new(&gateway.url, None).unwrap();
     let by = credentials(SignType::HmacSha256);
     let verdict = client.unifiedorder(&by, &parameters()).await;
-    assert!(matches!(verdict, Verdict::Yes(_)), "{verdict:?}");
+    assert!(matches!(verdict, CallOutcome::Success(_)), "{verdict:?}");
     let [request] = &gateway.received()[..] else {
         panic!("one request");
     };
@@ -189,7 +189,7 @@ async fn only_status_200_is_an_answer() {
     for status in [
         "201 Created",
         "400 Bad Request",
-        "404 Not Found",
+        "404 Not OrderStatus",
         "500 Internal Server Error",
         "502 Bad Gateway",
         "503 Service Unavailable",
@@ -203,7 +203,7 @@ async fn only_status_200_is_an_answer() {
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = Gateway::start(Reply::Close(issued())).await;
-    for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
+    for status in ["301 Moved", "302 OrderStatus", "307 Temporary", "308 Permanent"] {
         let head = format!(
             "HTTP/1.1 {status}\r\nlocation: {}/pay/unifiedorder\r\ncontent-length: 0\r\n\r\n",
             elsewhere.url
@@ -224,7 +224,7 @@ async fn an_answer_that_is_no_message_is_unknown() {
         (samples::body("U3")[..200].to_vec(), XmlError::Malformed),
     ] {
         let verdict = created(Reply::Close(answer("200 OK", &body))).await;
-        assert_eq!(verdict, Verdict::Unknown(Unknown::Xml(reason)));
+        assert_eq!(verdict, CallOutcome::Unknown(Unknown::Xml(reason)));
     }
 }
 
@@ -235,10 +235,10 @@ async fn an_answer_that_is_not_authentic_is_unknown() {
     stranger.insert("sign", signature);
     for (body, reason) in [
         (write_xml(&stranger).into_bytes(), Unknown::Signature(SignatureError::Wrong)),
-        (samples::body("U4"), Unknown::OtherAlgorithm),
+        (samples::body("U4"), Unknown::SignTypeMismatch),
     ] {
         let verdict = created(Reply::Close(answer("200 OK", &body))).await;
-        assert_eq!(verdict, Verdict::Unknown(reason));
+        assert_eq!(verdict, CallOutcome::Unknown(reason));
     }
 }
 
@@ -270,7 +270,7 @@ async fn an_answer_of_64_kib_is_read_in_every_framing() {
         [answer("200 OK", &body), [&chunked(&body), last_chunk].concat(), until_close(&body)]
     {
         let verdict = created(Reply::Close(reply)).await;
-        assert!(matches!(verdict, Verdict::Yes(_)), "{verdict:?}");
+        assert!(matches!(verdict, CallOutcome::Success(_)), "{verdict:?}");
     }
 }
 
@@ -327,13 +327,13 @@ async fn the_backup_host_gets_what_the_primary_did_not_even_connect_for() {
     let backup = Gateway::start(Reply::Close(issued())).await;
     let client = Client::new(&primary, Some(&backup.url)).unwrap();
     let verdict = create(&client).await;
-    assert!(matches!(verdict, Verdict::Yes(_)), "{verdict:?}");
+    assert!(matches!(verdict, CallOutcome::Success(_)), "{verdict:?}");
     assert_eq!(backup.received().len(), 1);
 
     // A primary that can be connected to gets everything.
     let primary = Gateway::start(Reply::Close(issued())).await;
     let client = Client::new(&primary.url, Some(&backup.url)).unwrap();
-    assert!(matches!(create(&client).await, Verdict::Yes(_)));
+    assert!(matches!(create(&client).await, CallOutcome::Success(_)));
     assert_eq!((primary.received().len(), backup.received().len()), (1, 1));
 }
 
@@ -346,7 +346,7 @@ async fn a_handshake_that_never_ends_is_no_connection() {
     let timeouts = Timeouts { connect: Duration::from_millis(250), ..Timeouts::default() };
     let client = Client::with_timeouts(&primary, Some(&backup.url), timeouts).unwrap();
     let verdict = create(&client).await;
-    assert!(matches!(verdict, Verdict::Yes(_)), "{verdict:?}");
+    assert!(matches!(verdict, CallOutcome::Success(_)), "{verdict:?}");
     assert_eq!(backup.received().len(), 1);
 }
 
@@ -368,7 +368,7 @@ async fn a_primary_without_connection_is_left_alone_for_a_while() {
     let timeouts = Timeouts { connect: Duration::from_millis(250), ..Timeouts::default() };
     let client = Client::with_timeouts(&primary, Some(&backup.url), timeouts).unwrap();
     for _ in 0..20 {
-        assert!(matches!(create(&client).await, Verdict::Yes(_)));
+        assert!(matches!(create(&client).await, CallOutcome::Success(_)));
     }
     assert_eq!((knocks.load(Ordering::SeqCst), backup.received().len()), (1, 20));
     let used = client.hosts();
@@ -376,10 +376,10 @@ async fn a_primary_without_connection_is_left_alone_for_a_while() {
     assert_eq!(used[1], HostUse { sent: 20, unreachable: 0 });
 
     // Without a rest every call knocks first.
-    let timeouts = Timeouts { host_rest: Duration::ZERO, ..timeouts };
+    let timeouts = Timeouts { host_cooldown: Duration::ZERO, ..timeouts };
     let client = Client::with_timeouts(&primary, Some(&backup.url), timeouts).unwrap();
     for _ in 0..2 {
-        assert!(matches!(create(&client).await, Verdict::Yes(_)));
+        assert!(matches!(create(&client).await, CallOutcome::Success(_)));
     }
     assert_eq!(knocks.load(Ordering::SeqCst), 3);
 }
@@ -393,13 +393,13 @@ async fn a_primary_that_rests_is_tried_when_the_backup_is_dead() {
     let client = Client::new(&primary, Some(&backup)).unwrap();
     assert_eq!(create(&client).await, transport(NO_CONNECTION));
     let gateway = Gateway::serve(closed.listen(8).unwrap(), Reply::Close(issued()));
-    assert!(matches!(create(&client).await, Verdict::Yes(_)));
+    assert!(matches!(create(&client).await, CallOutcome::Success(_)));
     assert_eq!(gateway.received().len(), 1);
 }
 
 #[tokio::test]
 async fn a_probe_carries_nothing_and_stays_away_from_the_backup_host() {
-    let dated = b"HTTP/1.1 404 Not Found\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+    let dated = b"HTTP/1.1 404 Not OrderStatus\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
                   content-length: 0\r\n\r\n";
     let primary = Gateway::start(Reply::Close(dated.to_vec())).await;
     let backup = Gateway::start(Reply::Close(issued())).await;
@@ -413,9 +413,9 @@ async fn a_probe_carries_nothing_and_stays_away_from_the_backup_host() {
     let timeouts = Timeouts { call: Duration::from_millis(200), ..Timeouts::default() };
     let (_closed, away) = closed_port();
     for (reply, expected) in [
-        (None, NoAnswer::Connection),
-        (Some(Reply::HangUp), NoAnswer::Broken),
-        (Some(Reply::Silence(Vec::new())), NoAnswer::Timeout),
+        (None, ProbeError::Connection),
+        (Some(Reply::HangUp), ProbeError::Broken),
+        (Some(Reply::Silence(Vec::new())), ProbeError::Timeout),
     ] {
         let url = match reply {
             Some(reply) => Gateway::start(reply).await.url,
@@ -465,9 +465,9 @@ async fn a_kept_connection_that_the_gateway_closed_is_not_sent_over_twice() {
         let verdict = create(&client).await;
         let seen = gateway.received().len();
         match verdict {
-            Verdict::Yes(_) => answered += 1,
+            CallOutcome::Success(_) => answered += 1,
             // The close had not been noticed yet: unknown, and not sent again.
-            Verdict::Unknown(Unknown::Transport(text)) => assert_eq!(text, BROKEN),
+            CallOutcome::Unknown(Unknown::Transport(text)) => assert_eq!(text, BROKEN),
             other => panic!("{other:?}"),
         }
         assert!((answered..=call).contains(&seen), "{seen} for {call} calls");
@@ -517,6 +517,6 @@ async fn a_base_url_is_a_host_and_nothing_else() {
     ] {
         let client = Client::new(&form, None).unwrap();
         let verdict = create(&client).await;
-        assert!(matches!(verdict, Verdict::Yes(_)), "{form:?}: {verdict:?}");
+        assert!(matches!(verdict, CallOutcome::Success(_)), "{form:?}: {verdict:?}");
     }
 }

@@ -1,19 +1,19 @@
 use wechatpay_v2::closeorder;
-use wechatpay_v2::orderquery::{self, Found, OrderQuery, TradeState};
+use wechatpay_v2::orderquery::{self, OrderQuery, OrderStatus, TradeState};
 use wechatpay_v2::unifiedorder::{self, Prepay, TradeType, UnifiedOrder};
 use wechatpay_v2::{Advice, Credentials, Fields, MchId, PrepayId, SignType, SignatureError};
-use wechatpay_v2::{OutTradeNo, Refused, Unknown, Verdict, XmlError, write_xml};
+use wechatpay_v2::{CallOutcome, OutTradeNo, Refused, Unknown, XmlError, write_xml};
 
 use crate::notifications::{coupons, payment};
 use crate::requests::{appid, order, out_trade_no};
 use crate::samples::{self, credentials, other_key, signed};
 
-fn create(body: &[u8], sign_type: SignType, trade_type: TradeType) -> Verdict<Prepay> {
+fn create(body: &[u8], sign_type: SignType, trade_type: TradeType) -> CallOutcome<Prepay> {
     let parameters = UnifiedOrder { trade_type, ..order() }.parameters();
     unifiedorder::read(body, &credentials(sign_type), &parameters)
 }
 
-fn query(body: &[u8], sign_type: SignType) -> Verdict<Found> {
+fn query(body: &[u8], sign_type: SignType) -> CallOutcome<OrderStatus> {
     let query = OrderQuery {
         appid: appid(),
         out_trade_no: out_trade_no(),
@@ -23,17 +23,17 @@ fn query(body: &[u8], sign_type: SignType) -> Verdict<Found> {
     orderquery::read(body, &credentials(sign_type), &query)
 }
 
-fn close(body: &[u8], sign_type: SignType) -> Verdict<()> {
+fn close(body: &[u8], sign_type: SignType) -> CallOutcome<()> {
     closeorder::read(body, &credentials(sign_type))
 }
 
 /// The verdicts of all three calls on the same answer, without what a success holds.
-fn verdicts(body: &[u8], by: &Credentials) -> [Verdict<()>; 3] {
-    fn plain<T>(verdict: Verdict<T>) -> Verdict<()> {
+fn verdicts(body: &[u8], by: &Credentials) -> [CallOutcome<()>; 3] {
+    fn plain<T>(verdict: CallOutcome<T>) -> CallOutcome<()> {
         match verdict {
-            Verdict::Yes(_) => Verdict::Yes(()),
-            Verdict::No(refused) => Verdict::No(refused),
-            Verdict::Unknown(unknown) => Verdict::Unknown(unknown),
+            CallOutcome::Success(_) => CallOutcome::Success(()),
+            CallOutcome::Refused(refused) => CallOutcome::Refused(refused),
+            CallOutcome::Unknown(unknown) => CallOutcome::Unknown(unknown),
         }
     }
     let query = OrderQuery {
@@ -49,8 +49,8 @@ fn verdicts(body: &[u8], by: &Credentials) -> [Verdict<()>; 3] {
     ]
 }
 
-fn no<T>(err_code: &str, err_code_des: &str, advice: Advice) -> Verdict<T> {
-    Verdict::No(Refused {
+fn no<T>(err_code: &str, err_code_des: &str, advice: Advice) -> CallOutcome<T> {
+    CallOutcome::Refused(Refused {
         err_code: err_code.to_owned(),
         err_code_des: err_code_des.to_owned(),
         advice,
@@ -86,7 +86,7 @@ fn unifiedorder_reads_what_was_issued() {
         ("U6", SignType::Md5, TradeType::Mweb, mweb),
     ] {
         let verdict = create(&samples::body(id), sign_type, trade_type);
-        assert_eq!(verdict, Verdict::Yes(prepay), "{id}");
+        assert_eq!(verdict, CallOutcome::Success(prepay), "{id}");
     }
 }
 
@@ -95,8 +95,8 @@ fn unifiedorder_reads_refusals() {
     for (id, err_code, text, advice) in [
         ("E1", "ORDERPAID", "该订单已支付", Advice::Query),
         ("E2", "INVALID_REQUEST", "201 商户订单号重复", Advice::Query),
-        ("E3", "SYSTEMERROR", "系统繁忙，请稍后再试", Advice::Repeat),
-        ("E4", "ORDERCLOSED", "该订单已关闭", Advice::NumberIsDead),
+        ("E3", "SYSTEMERROR", "系统繁忙，请稍后再试", Advice::Retry),
+        ("E4", "ORDERCLOSED", "该订单已关闭", Advice::NumberUnusable),
     ] {
         let verdict = create(&samples::body(id), SignType::Md5, TradeType::Jsapi);
         assert_eq!(verdict, no(err_code, text, advice), "{id}");
@@ -114,7 +114,7 @@ fn communication_failures_are_unknown_to_every_call() {
     ] {
         let unknown = Unknown::Communication { return_msg: text.to_owned() };
         for verdict in verdicts(&samples::body(id), &by) {
-            assert_eq!(verdict, Verdict::Unknown(unknown.clone()), "{id}");
+            assert_eq!(verdict, CallOutcome::Unknown(unknown.clone()), "{id}");
         }
     }
     for (body, reason) in [
@@ -124,7 +124,7 @@ fn communication_failures_are_unknown_to_every_call() {
         (vec![b' '; 65 * 1024], XmlError::TooLarge(64 * 1024)),
     ] {
         for verdict in verdicts(&body, &by) {
-            assert_eq!(verdict, Verdict::Unknown(Unknown::Xml(reason.clone())));
+            assert_eq!(verdict, CallOutcome::Unknown(Unknown::Xml(reason.clone())));
         }
     }
 }
@@ -146,16 +146,16 @@ fn an_answer_that_is_not_authentic_is_unknown_to_every_call() {
         (success.clone(), &other_key, Unknown::Signature(SignatureError::Wrong)),
         (without("sign"), &by, Unknown::Signature(SignatureError::Missing)),
         (without("return_code"), &by, no_text),
-        (success.clone(), &hmac, Unknown::OtherAlgorithm),
-        (success.clone(), &stranger, Unknown::Other("mch_id")),
-        (signed(without("mch_id"), SignType::Md5), &by, Unknown::Other("mch_id")),
+        (success.clone(), &hmac, Unknown::SignTypeMismatch),
+        (success.clone(), &stranger, Unknown::Mismatch("mch_id")),
+        (signed(without("mch_id"), SignType::Md5), &by, Unknown::Mismatch("mch_id")),
     ] {
         for verdict in verdicts(&xml(fields.clone()), by) {
-            assert_eq!(verdict, Verdict::Unknown(reason.clone()));
+            assert_eq!(verdict, CallOutcome::Unknown(reason.clone()));
         }
     }
     for verdict in verdicts(&xml(signed(without("result_code"), SignType::Md5)), &by) {
-        let Verdict::Unknown(Unknown::Field(error)) = verdict else {
+        let CallOutcome::Unknown(Unknown::Field(error)) = verdict else {
             panic!("{verdict:?}");
         };
         assert_eq!(error.field, "result_code");
@@ -167,13 +167,13 @@ fn an_answer_about_something_else_is_unknown() {
     let native = samples::body("U5");
     assert_eq!(
         create(&native, SignType::Md5, TradeType::Jsapi),
-        Verdict::Unknown(Unknown::Other("trade_type"))
+        CallOutcome::Unknown(Unknown::Mismatch("trade_type"))
     );
     let mut fields = samples::fields("U3");
     fields.insert("appid", "wx77ab01cd23ef4567");
     assert_eq!(
         create(&xml(signed(fields, SignType::Md5)), SignType::Md5, TradeType::Jsapi),
-        Verdict::Unknown(Unknown::Other("appid"))
+        CallOutcome::Unknown(Unknown::Mismatch("appid"))
     );
     let query = OrderQuery {
         appid: appid(),
@@ -183,7 +183,7 @@ fn an_answer_about_something_else_is_unknown() {
     };
     assert_eq!(
         orderquery::read(&samples::body("Q1"), &credentials(SignType::Md5), &query),
-        Verdict::Unknown(Unknown::Other("out_trade_no"))
+        CallOutcome::Unknown(Unknown::Mismatch("out_trade_no"))
     );
 }
 
@@ -194,7 +194,7 @@ fn what_was_issued_must_be_complete() {
         fields.insert(name, text);
         let body = xml(signed(fields, SignType::Md5));
         match create(&body, SignType::Md5, trade_type) {
-            Verdict::Unknown(Unknown::Field(error)) => assert_eq!(error.field, name),
+            CallOutcome::Unknown(Unknown::Field(error)) => assert_eq!(error.field, name),
             other => panic!("{id} with {name} {text:?}: {other:?}"),
         }
     };
@@ -210,7 +210,7 @@ fn what_was_issued_must_be_complete() {
 #[test]
 fn orderquery_reads_every_state() {
     let found = |trade_state, text: &str| {
-        Verdict::Yes(Found { trade_state, trade_state_desc: text.to_owned() })
+        CallOutcome::Success(OrderStatus { trade_state, trade_state_desc: text.to_owned() })
     };
     let paid = wechatpay_v2::Payment { bank_type: Some("CMB_DEBIT".to_owned()), ..payment() };
     for (id, trade_state, text) in [
@@ -236,7 +236,7 @@ fn orderquery_reads_every_state() {
         [("Q9", "ORDERNOTEXIST", "order not exist"), ("Q10", "SYSTEMERROR", "system error")]
     {
         let verdict = query(&samples::body(id), SignType::Md5);
-        assert_eq!(verdict, no(err_code, text, Advice::Repeat), "{id}");
+        assert_eq!(verdict, no(err_code, text, Advice::Retry), "{id}");
     }
 }
 
@@ -247,7 +247,7 @@ fn a_state_that_is_new_or_incomplete_proves_nothing() {
         fields.insert(name, text);
         query(&xml(signed(fields, SignType::Md5)), SignType::Md5)
     };
-    let Verdict::Yes(found) = with("Q3", "trade_state", "SOMETHING_NEW") else {
+    let CallOutcome::Success(found) = with("Q3", "trade_state", "SOMETHING_NEW") else {
         panic!("an unknown state is still an answer");
     };
     assert_eq!(found.trade_state, TradeState::Other("SOMETHING_NEW".to_owned()));
@@ -257,7 +257,7 @@ fn a_state_that_is_new_or_incomplete_proves_nothing() {
         ("Q1", "total_fee", "99.00"),
         ("Q2", "time_end", "20260721183160"),
     ] {
-        let Verdict::Unknown(Unknown::Field(error)) = with(id, name, text) else {
+        let CallOutcome::Unknown(Unknown::Field(error)) = with(id, name, text) else {
             panic!("{id} with {name} {text:?}");
         };
         assert_eq!(error.field, name);
@@ -266,7 +266,7 @@ fn a_state_that_is_new_or_incomplete_proves_nothing() {
 
 #[test]
 fn closeorder_reads_its_answers() {
-    assert_eq!(close(&samples::body("C2"), SignType::Md5), Verdict::Yes(()));
+    assert_eq!(close(&samples::body("C2"), SignType::Md5), CallOutcome::Success(()));
     assert_eq!(
         close(&samples::body("C3"), SignType::Md5),
         no("ORDERPAID", "order paid", Advice::Query)
@@ -275,33 +275,33 @@ fn closeorder_reads_its_answers() {
 
 #[test]
 fn each_call_has_its_table_of_refusals() {
-    use Advice::{Done, Mend, NumberIsDead, Query, Repeat};
+    use Advice::{AlreadyDone, FixRequest, NumberUnusable, Query, Retry};
     let by = credentials(SignType::Md5);
     for (err_code, advices) in [
-        ("SYSTEMERROR", [Repeat, Repeat, Repeat]),
-        ("FREQUENCY_LIMITED", [Repeat, Repeat, Repeat]),
-        ("RATELIMIT_EXCEEDED", [Repeat, Repeat, Repeat]),
-        ("ORDERPAID", [Query, Repeat, Query]),
-        ("ORDERCLOSED", [NumberIsDead, Repeat, Done]),
-        ("ORDERNOTEXIST", [Query, Repeat, Query]),
-        ("OUT_TRADE_NO_USED", [Query, Repeat, Query]),
-        ("INVALID_REQUEST", [Query, Repeat, Query]),
-        ("NOTENOUGH", [Query, Repeat, Query]),
-        ("TRADE_STATE_ERROR", [Query, Repeat, Query]),
-        ("INVALID_TRANSACTIONID", [Query, Mend, Query]),
-        ("SOMETHING_NEW", [Query, Repeat, Query]),
-        ("", [Query, Repeat, Query]),
-        ("NOAUTH", [Mend; 3]),
-        ("APPID_NOT_EXIST", [Mend; 3]),
-        ("MCHID_NOT_EXIST", [Mend; 3]),
-        ("APPID_MCHID_NOT_MATCH", [Mend; 3]),
-        ("LACK_PARAMS", [Mend; 3]),
-        ("PARAM_ERROR", [Mend; 3]),
-        ("SIGNERROR", [Mend; 3]),
-        ("XML_FORMAT_ERROR", [Mend; 3]),
-        ("REQUIRE_POST_METHOD", [Mend; 3]),
-        ("POST_DATA_EMPTY", [Mend; 3]),
-        ("NOT_UTF8", [Mend; 3]),
+        ("SYSTEMERROR", [Retry, Retry, Retry]),
+        ("FREQUENCY_LIMITED", [Retry, Retry, Retry]),
+        ("RATELIMIT_EXCEEDED", [Retry, Retry, Retry]),
+        ("ORDERPAID", [Query, Retry, Query]),
+        ("ORDERCLOSED", [NumberUnusable, Retry, AlreadyDone]),
+        ("ORDERNOTEXIST", [Query, Retry, Query]),
+        ("OUT_TRADE_NO_USED", [Query, Retry, Query]),
+        ("INVALID_REQUEST", [Query, Retry, Query]),
+        ("NOTENOUGH", [Query, Retry, Query]),
+        ("TRADE_STATE_ERROR", [Query, Retry, Query]),
+        ("INVALID_TRANSACTIONID", [Query, FixRequest, Query]),
+        ("SOMETHING_NEW", [Query, Retry, Query]),
+        ("", [Query, Retry, Query]),
+        ("NOAUTH", [FixRequest; 3]),
+        ("APPID_NOT_EXIST", [FixRequest; 3]),
+        ("MCHID_NOT_EXIST", [FixRequest; 3]),
+        ("APPID_MCHID_NOT_MATCH", [FixRequest; 3]),
+        ("LACK_PARAMS", [FixRequest; 3]),
+        ("PARAM_ERROR", [FixRequest; 3]),
+        ("SIGNERROR", [FixRequest; 3]),
+        ("XML_FORMAT_ERROR", [FixRequest; 3]),
+        ("REQUIRE_POST_METHOD", [FixRequest; 3]),
+        ("POST_DATA_EMPTY", [FixRequest; 3]),
+        ("NOT_UTF8", [FixRequest; 3]),
     ] {
         let mut fields = samples::fields("E1");
         fields.insert("err_code", err_code);
@@ -317,7 +317,7 @@ fn long_texts_of_an_answer_are_cut() {
     fields.insert("return_msg", "错".repeat(129));
     let by = credentials(SignType::Md5);
     for verdict in verdicts(&xml(fields), &by) {
-        let Verdict::Unknown(Unknown::Communication { return_msg }) = verdict else {
+        let CallOutcome::Unknown(Unknown::Communication { return_msg }) = verdict else {
             panic!("{verdict:?}");
         };
         assert_eq!(return_msg, "错".repeat(128));

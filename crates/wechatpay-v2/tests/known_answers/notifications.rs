@@ -1,4 +1,4 @@
-use wechatpay_v2::payment::can_be_given_back;
+use wechatpay_v2::payment::is_safe_to_echo;
 use wechatpay_v2::payment_notification::{NotificationError, Received};
 use wechatpay_v2::{AppId, BeijingTime, Fen, Fields, Limits, MchId, OpenId, OutTradeNo};
 use wechatpay_v2::{Coupon, Payment, SignType, SignatureError, TransactionId};
@@ -301,7 +301,7 @@ fn what_can_be_given_back_is_read() {
         ("device_info", "&total_fee=1", false),
         ("device_info", "<!DOCTYPE x>", false),
     ] {
-        assert_eq!(can_be_given_back(field, text), can, "{field}: {text}");
+        assert_eq!(is_safe_to_echo(field, text), can, "{field}: {text}");
         let mut fields = samples::fields("N1");
         fields.insert(field, text);
         fields.remove("fee_type");

@@ -1,73 +1,83 @@
-//! `order.create`: written down first, then unifiedorder, then its outcome, *unknown* included.
+//! `order.create`: stores the order, calls unifiedorder, and stores the outcome, an unknown one
+//! included.
 //!
-//! The command is acked once that outcome is committed. Wherever the process dies before, the
-//! command comes back, finds what stands, and goes on from there.
+//! The command is acked after the outcome is committed. When the process dies before, the command
+//! is delivered again, finds what is stored, and continues from there.
 
 use std::time::Duration;
 
 use broker::{Delivery, Outcome};
 use orders::{Failure, FieldProblem, ORDER_BYTES_MAX, Order, OrderKey, OrderRequest, OrderView};
-use orders::{Problem, Reply, State};
+use orders::{Problem, Reply, State, StateName};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::Fields;
 
+use super::context::{self, CommandContext};
 use super::identity::lease_holder;
-use super::{Commands, trouble};
 use crate::gateway::Deferred;
+use crate::merchants::Merchant;
 use crate::order_service::LeasedOrder;
 use crate::schedule::REMAINING_LIFETIME_MIN;
 use crate::store::{Acceptance, Accepted, StoreError, StoredOrder};
-use crate::{Merchant, clock, failpoint, pay, trace};
+use crate::{clock, failpoint, pay, trace};
 
-/// Design 6: an order lives two hours unless its shop says otherwise.
-const LIFE_DEFAULT: time::Duration = time::Duration::hours(2);
-/// A `prepay_id` is valid two hours; it is renewed before a payer can meet its end.
-const PREPAY_FRESH: time::Duration = time::Duration::minutes(100);
-/// A call of ours may still be under way: longer than the call, shorter than a lease.
-const LEASE_HELD: Duration = Duration::from_secs(5);
-/// One delivery of the command, with everything it needs at hand.
+/// Of an order whose shop gives no `time_expire`.
+const LIFETIME_DEFAULT: time::Duration = time::Duration::hours(2);
+/// A `prepay_id` is valid for two hours. It is renewed before a payer can meet its end.
+const PREPAY_AGE_MAX: time::Duration = time::Duration::minutes(100);
+/// Between looks at a lease of an earlier delivery. A call lasts up to 8 s, so the command may come
+/// back more than once.
+const LEASE_SNOOZE: Duration = Duration::from_secs(5);
+
+/// One delivery of the command.
 struct Create<'a> {
-    commands: &'a Commands,
+    context: &'a CommandContext,
     delivery: &'a Delivery,
     merchant: &'a Merchant,
     holder: Uuid,
     at: OffsetDateTime,
 }
 
-pub(super) async fn handle(commands: &Commands, delivery: &Delivery) -> Outcome {
+pub(super) async fn handle(context: &CommandContext, delivery: &Delivery) -> Outcome {
     failpoint::reached("create.taken");
     if delivery.body.len() > ORDER_BYTES_MAX {
-        let problem = Problem::too_large(ORDER_BYTES_MAX);
-        commands.reply(delivery, &Reply::problem(problem));
+        context.reply(delivery, &Reply::problem(Problem::too_large(ORDER_BYTES_MAX)));
         return Outcome::Park { reason: format!("larger than {ORDER_BYTES_MAX} bytes") };
     }
     let request = match OrderRequest::parse(&delivery.body) {
         Ok(request) => request,
-        Err(invalid) => return commands.refuse(delivery, invalid).await,
+        Err(invalid) => return context.reject_invalid(delivery, invalid).await,
     };
     let key = request.key();
-    let merchant = match commands.merchant(delivery, &key.mch_id) {
-        Ok(merchant) if merchant.appids.contains(&request.appid) => merchant,
-        Ok(_) => {
-            let wrong = FieldProblem::new("appid", "one of this merchant's apps");
-            return commands.decline_key(delivery, &key, Problem::invalid(vec![wrong])).await;
-        }
-        Err(problem) => return commands.decline_key(delivery, &key, *problem).await,
+    context::record_key(&key);
+    let merchant = match context.merchant(delivery, &key.mch_id) {
+        Ok(merchant) => merchant,
+        Err(problem) => return context.reject_order(delivery, &key, *problem).await,
     };
-    let (merchant, holder, at) = (&*merchant, lease_holder(delivery), clock::now());
-    let create = Create { commands, delivery, merchant, holder, at };
-    create.run(request, &key).await.unwrap_or_else(|error| trouble(&error))
+    if !merchant.appids.contains(&request.appid) {
+        let invalid = FieldProblem::new("appid", "one of this merchant's apps");
+        return context.reject_order(delivery, &key, Problem::invalid(vec![invalid])).await;
+    }
+    let create = Create {
+        context,
+        delivery,
+        merchant: &merchant,
+        holder: lease_holder(delivery),
+        at: clock::now(),
+    };
+    create.run(request, &key).await.unwrap_or_else(|error| context::store_failed(&error))
 }
 
 impl Create<'_> {
     async fn run(&self, request: OrderRequest, key: &OrderKey) -> Result<Outcome, StoreError> {
-        let time_expire = request.time_expire.unwrap_or(self.at + LIFE_DEFAULT);
+        let store = &self.context.service.store;
+        let time_expire = request.time_expire.unwrap_or(self.at + LIFETIME_DEFAULT);
         if time_expire - self.at < REMAINING_LIFETIME_MIN {
-            // A repeat of an order that stands may be near its end; a new one may not.
-            return match self.commands.service.store.find(key).await? {
-                Some(standing) => self.again(standing, &request).await,
-                None => Ok(self.too_short(key).await),
+            // A repeated command may name an order that is near its end; a new order may not.
+            return match store.find(key).await? {
+                Some(existing) => self.repeat(existing, &request).await,
+                None => Ok(self.reject_lifetime(key).await),
             };
         }
         let sign_type = self.merchant.sign_type;
@@ -80,61 +90,65 @@ impl Create<'_> {
             event_id: Uuid::now_v7(),
             traceparent: trace::of(self.delivery),
         };
-        match self.commands.service.store.accept(&new).await? {
+        match store.accept(&new).await? {
             Accepted::New => {
                 failpoint::reached("create.stored");
                 self.call(&new.order, &new.parameters).await
             }
-            Accepted::Existing(standing) => self.again(*standing, &request).await,
+            Accepted::Existing(existing) => self.repeat(*existing, &request).await,
         }
     }
 
-    async fn too_short(&self, key: &OrderKey) -> Outcome {
+    async fn reject_lifetime(&self, key: &OrderKey) -> Outcome {
         let rule = "at least 6 minutes ahead: WeChat Pay refuses less than 5";
         let problem = Problem::invalid(vec![FieldProblem::new("time_expire", rule)]);
-        self.commands.decline_key(self.delivery, key, problem).await
+        self.context.reject_order(self.delivery, key, problem).await
     }
 
-    /// The same number again: the same order gets the truth, another one is a conflict.
-    async fn again(
+    /// The number exists: the same order gets its present state, another order is a conflict.
+    async fn repeat(
         &self,
-        standing: StoredOrder,
+        existing: StoredOrder,
         request: &OrderRequest,
     ) -> Result<Outcome, StoreError> {
-        let StoredOrder { order, call_lease_holder, .. } = standing;
+        let StoredOrder { order, call_lease_holder, .. } = existing;
         let differing = order.conflicts_with(request);
         if !differing.is_empty() {
             let problem = Problem::conflict(&differing, order.state.name());
-            return Ok(self.commands.decline_key(self.delivery, &order.key(), problem).await);
+            return Ok(self.context.reject_order(self.delivery, &order.key(), problem).await);
         }
-        if self.wants_call(&order)
-            && let Some(parameters) =
-                self.commands.service.store.take_lease(&order, self.holder).await?
+        let store = &self.context.service.store;
+        if self.needs_call(&order)
+            && let Some(parameters) = store.take_lease(&order, self.holder).await?
         {
             return self.call(&order, &parameters).await;
         }
         if matches!(order.state, State::Created) && call_lease_holder == Some(self.holder) {
-            // An earlier delivery of this very command may still be calling; whoever made it may
-            // also be dead, and then nobody but this delivery finishes the order.
-            return Ok(Outcome::Snooze(LEASE_HELD));
+            // An earlier delivery of this command may still be calling WeChat. If its process died,
+            // only this delivery finishes the order.
+            return Ok(Outcome::Snooze(LEASE_SNOOZE));
         }
-        self.tell(&order).await
+        if let Some(view) = store.view(&order.key()).await? {
+            self.reply_order(&order, view);
+        }
+        Ok(Outcome::Done)
     }
 
-    /// An order whose first outcome is unknown is replayed, an old `prepay_id` is renewed, both
-    /// only while WeChat still takes the order's expiry.
-    fn wants_call(&self, order: &Order) -> bool {
-        let lives = order.time_expire - self.at >= REMAINING_LIFETIME_MIN;
-        lives
-            && match &order.state {
-                State::Created => true,
-                State::Payable { issued_at, .. } => self.at - *issued_at > PREPAY_FRESH,
-                _ => false,
-            }
+    /// An order without an outcome is sent again, an old `prepay_id` is renewed; both only while
+    /// WeChat still accepts the order's expiry.
+    fn needs_call(&self, order: &Order) -> bool {
+        if order.time_expire - self.at < REMAINING_LIFETIME_MIN {
+            return false;
+        }
+        match &order.state {
+            State::Created => true,
+            State::Payable { issued_at, .. } => self.at - *issued_at > PREPAY_AGE_MAX,
+            _ => false,
+        }
     }
 
-    /// Calls WeChat under the lease; whatever comes of it is written down, and told. An order that
-    /// cannot be entered now is the reconciler's from here on, and the command is done.
+    /// Calls WeChat under the lease, stores the outcome, and replies. An order that is deferred
+    /// belongs to the reconciler from here on, and the command is done.
     async fn call(&self, order: &Order, parameters: &Fields) -> Result<Outcome, StoreError> {
         let leased = LeasedOrder {
             merchant: self.merchant,
@@ -142,27 +156,22 @@ impl Create<'_> {
             holder: self.holder,
             traceparent: trace::of(self.delivery),
         };
-        let (service, mch_id) = (&self.commands.service, &self.merchant.mch_id);
-        let view = match self.commands.permits.try_acquire(mch_id, service.merchants.all().len()) {
+        let service = &self.context.service;
+        let mch_id = &self.merchant.mch_id;
+        let view = match self.context.create_permits.try_acquire(mch_id) {
             Some(_permit) => service.call_unifiedorder(&leased, parameters).await?,
             None => service.defer_create(&leased, &Deferred::no_permit(mch_id)).await?,
         };
         if let Some(view) = view {
-            self.answer(order, view);
+            self.reply_order(order, view);
         }
         failpoint::reached("create.settled");
         Ok(Outcome::Done)
     }
 
-    /// Answers with the order as it stands, read with its exceptions.
-    async fn tell(&self, order: &Order) -> Result<Outcome, StoreError> {
-        if let Some(view) = self.commands.service.store.view(&order.key()).await? {
-            self.answer(order, view);
-        }
-        Ok(Outcome::Done)
-    }
-
-    fn answer(&self, order: &Order, mut view: OrderView) {
+    fn reply_order(&self, order: &Order, mut view: OrderView) {
+        // Signed again for every reply: the settlement signed for the event, and the signature
+        // carries the time at which it was made.
         if let Some(prepay_id) = &view.prepay_id {
             view.pay = pay::sign(order, prepay_id, self.merchant, clock::now());
         }
@@ -170,9 +179,9 @@ impl Create<'_> {
             Some(Failure { err_code, err_code_des }) => {
                 Reply::problem(Problem::refused(err_code, err_code_des))
             }
-            None if view.state == orders::StateName::Created => Reply::order(202, view),
+            None if view.state == StateName::Created => Reply::order(202, view),
             None => Reply::order(200, view),
         };
-        self.commands.reply(self.delivery, &reply);
+        self.context.reply(self.delivery, &reply);
     }
 }

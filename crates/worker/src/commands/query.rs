@@ -1,35 +1,37 @@
-//! `order.query`: how does an order stand? Answered from the database, or not at all: whoever
-//! asked waits five seconds and asks again.
+//! `order.query`: replies with the order as it is in the database. Without the database there is no
+//! reply: the caller waits five seconds and asks again.
 
 use broker::{Delivery, Outcome};
 use orders::{OrderKey, Problem, Reply};
 
-use super::Commands;
+use super::context::{self, CommandContext};
 use crate::store::StoreError;
 
-pub(super) async fn handle(commands: &Commands, delivery: &Delivery) -> Outcome {
+pub(super) async fn handle(context: &CommandContext, delivery: &Delivery) -> Outcome {
     let key = match OrderKey::parse(&delivery.body) {
         Ok(key) => key,
         Err(invalid) => {
-            commands.reply(delivery, &Reply::problem(invalid.into_problem()));
+            context.reply(delivery, &Reply::problem(invalid.into_problem()));
             return Outcome::Done;
         }
     };
-    if !commands.may_act(delivery, &key.mch_id) {
-        commands.reply(delivery, &Reply::problem(Problem::forbidden()));
+    context::record_key(&key);
+    if !context.is_allowed(delivery, &key.mch_id) {
+        context.reply(delivery, &Reply::problem(Problem::forbidden()));
         return Outcome::Done;
     }
-    match answer(commands, &key).await {
-        Ok(reply) => commands.reply(delivery, &reply),
-        Err(error) => tracing::warn!(%error, %key, "a question stays unanswered"),
+    match find(context, &key).await {
+        Ok(reply) => context.reply(delivery, &reply),
+        Err(error) => tracing::warn!(%error, "a query got no reply; the caller asks again"),
     }
     Outcome::Done
 }
 
-async fn answer(commands: &Commands, key: &OrderKey) -> Result<Reply, StoreError> {
-    if let Some(view) = commands.service.store.view(key).await? {
+async fn find(context: &CommandContext, key: &OrderKey) -> Result<Reply, StoreError> {
+    let store = &context.service.store;
+    if let Some(view) = store.view(key).await? {
         return Ok(Reply::order(200, view));
     }
-    let problem = commands.service.store.rejection(key).await?;
+    let problem = store.rejection(key).await?;
     Ok(Reply::problem(problem.unwrap_or_else(Problem::not_found)))
 }

@@ -2,38 +2,38 @@ use std::time::Duration;
 
 use wechatpay_v2::client::Timeouts;
 
-/// What bounds our calls to WeChat. No setting changes it; tests lower it.
+/// Limits of the calls to WeChat. No setting changes them; tests lower them.
 #[derive(Clone, Copy, Debug)]
 pub struct GatewayLimits {
-    /// Commands of shops under way at once in one worker. The calls of one merchant hold at most
-    /// its share of them: all when it is alone, a quarter when there are four or more.
+    /// Create commands in progress at once in one worker. The calls of one merchant use at most its
+    /// share: all when it is alone, a quarter when there are four or more.
     pub concurrent_creates: usize,
-    /// Checks of the reconciler under way at once in one worker, shared in the same way.
+    /// Checks of the reconciler in progress at once in one worker, shared in the same way.
     pub concurrent_checks: usize,
-    /// So many failures in a row pause a merchant's calls.
+    /// This many failures in a row open a merchant's breaker.
     pub failures_max: u32,
-    /// The first pause; it doubles from there until a call works.
+    /// The breaker's first pause. It doubles until a call succeeds.
     pub pause_first: Duration,
     /// The longest pause.
     pub pause_max: Duration,
-    /// How long a call waits for its answer, and how long a dead host is left alone.
+    /// How long a call waits for its answer, and how long an unreachable host is not tried again.
     pub timeouts: Timeouts,
 }
 
 impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
-            // Slow calls must not hold up other orders.
+            // Slow calls of some orders must not block the others.
             concurrent_creates: 256,
-            // Each makes up to two calls, one after the other.
+            // Each check makes up to two calls, one after the other.
             concurrent_checks: 32,
-            // Twice what makes one order unsettled by the same failure, so that no single order
-            // that WeChat never understands pauses its whole merchant.
+            // Twice the failures that make one order unsettled: a single order that WeChat never
+            // understands does not pause the whole merchant.
             failures_max: 10,
-            // Fewer than the 6 bad requests in a second from which WeChat shuts merchants out
-            // (reference 5.5), for as many workers as anybody runs.
+            // WeChat blocks merchants from 6 bad requests in a second. One probe a second in each
+            // worker stays below that.
             pause_first: Duration::from_secs(1),
-            // Nobody waits longer than a minute or so after a key is mended at WeChat's end.
+            // After a key is fixed on WeChat's side, calls work again within about a minute.
             pause_max: Duration::from_secs(60),
             timeouts: Timeouts::default(),
         }

@@ -1,10 +1,10 @@
-//! What may be seen of a body: never who paid, never what proves it.
+//! The elements of a notification for an operator: never the payer, never the signature.
 
 use wechatpay_v2::{Limits, parse_xml};
 
 use super::output::{plain, table};
 
-/// Elements whose values say nothing about a person and prove nothing: these are shown.
+/// Elements whose values are shown: they identify no payer and prove nothing.
 const SHOWN: [&str; 21] = [
     "appid",
     "bank_type",
@@ -29,20 +29,21 @@ const SHOWN: [&str; 21] = [
     "transaction_id",
 ];
 
-/// The elements of a raw body: all names, and the values that may be seen.
+/// The elements of a raw body: all names, and the values of [`SHOWN`].
 pub(super) fn elements(raw: &[u8]) -> String {
     let fields = match parse_xml(raw, Limits::MESSAGE) {
         Ok(fields) => fields,
         Err(error) => return format!("it has no elements: {error}\n"),
     };
-    let shown = |(name, text): (&str, &str)| {
-        let value = match SHOWN.contains(&name) {
-            true => plain(text),
-            false => format!("… ({} characters)", text.chars().count()),
+    let row = |(name, text): (&str, &str)| {
+        let value = if SHOWN.contains(&name) {
+            plain(text)
+        } else {
+            format!("… ({} characters)", text.chars().count())
         };
         [plain(name), value]
     };
-    table(["ELEMENT", "VALUE"], &fields.iter().map(shown).collect::<Vec<_>>())
+    table(["ELEMENT", "VALUE"], &fields.iter().map(row).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elements_are_shown_without_the_payer_and_the_signature() {
+    fn payer_and_signature_are_not_shown() {
         let raw = b"<xml><openid>oSecret</openid><sign>5EC2E7</sign><total_fee>1</total_fee>\
                     <attach>who knows</attach></xml>";
         let text = elements(raw);

@@ -1,19 +1,19 @@
-//! Text for a terminal: plain, aligned, and free of whatever others may have put into it.
+//! Text for a terminal: plain, aligned, and without control characters from outside.
 
 use std::io::{ErrorKind, Write};
 
+use orders::{Difference, OrderView};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Longest text of others that is shown, in characters.
+/// Characters of a text from outside that are shown.
 const TEXT_MAX: usize = 200;
 
-/// Prints, and does not mind when nobody reads to the end.
+/// Prints to a pipe, too, whose reader ends early.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     print_bytes(text.as_bytes())
 }
 
-/// The same for bytes that are nobody's text.
 pub(super) fn print_bytes(bytes: &[u8]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -22,7 +22,6 @@ pub(super) fn print_bytes(bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// Prints one JSON document.
 pub(super) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(print(&format!("{}\n", serde_json::to_string_pretty(value)?))?)
 }
@@ -34,22 +33,22 @@ pub(super) fn utc(at: OffsetDateTime) -> String {
     at.to_offset(time::UtcOffset::UTC).format(form).unwrap_or_else(|_| at.to_string())
 }
 
-/// A text of others on one line. Terminals obey control characters, and some characters turn the
-/// order of a line around.
+/// A text from outside on one line. Terminals execute control characters, and some characters
+/// reverse the order of a line.
 pub(super) fn plain(text: &str) -> String {
-    let obeyed = |c: char| {
+    let is_control = |c: char| {
         c.is_control()
             || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    let shown = |c| if obeyed(c) { '\u{fffd}' } else { c };
-    let mut line: String = text.chars().take(TEXT_MAX).map(shown).collect();
+    let replaced = |c| if is_control(c) { '\u{fffd}' } else { c };
+    let mut line: String = text.chars().take(TEXT_MAX).map(replaced).collect();
     if text.chars().nth(TEXT_MAX).is_some() {
         line.push('…');
     }
     line
 }
 
-/// Columns, each as wide as its widest cell, the last one as long as it likes.
+/// Columns, each as wide as its widest cell. The last one is not padded.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
     let lines = || std::iter::once(&head).chain(rows);
@@ -64,16 +63,33 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     text
 }
 
-/// Names and values, one below the other.
+/// One line for each name and value.
 pub(super) fn pairs(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let line = |(name, value): &(&str, String)| format!("{name:width$}  {value}\n");
     rows.iter().map(line).collect()
 }
 
-/// What stands where there is nothing.
+/// The text on one line; `-` where there is none.
 pub(super) fn or_dash(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).map_or_else(|| "-".to_owned(), plain)
+}
+
+/// `1 app`, `2 apps`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// `paid (seq 3)`.
+pub(super) fn state_and_seq(view: &OrderView) -> String {
+    format!("{} (seq {})", view.state, view.seq)
+}
+
+/// `total_fee: ours 9900, theirs 9901`.
+pub(super) fn differing(differs: &[Difference]) -> String {
+    let one =
+        |it: &Difference| plain(&format!("{}: ours {}, theirs {}", it.field, it.ours, it.theirs));
+    differs.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -90,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_can_command_the_terminal() {
+    fn control_characters_are_replaced() {
         assert_eq!(plain("a\x1b[31m\nb\u{202e}c"), "a\u{fffd}[31m\u{fffd}b\u{fffd}c");
         assert_eq!(plain(&"x".repeat(300)).chars().count(), TEXT_MAX + 1);
     }

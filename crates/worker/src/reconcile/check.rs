@@ -1,154 +1,173 @@
-//! One look at one order: query, and what follows from the answer.
+//! One check of one order: query, decide, act.
 
 use orders::{Fact, Order, OrderKey, Source};
+use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::closeorder::CloseOrder;
-use wechatpay_v2::orderquery::{OrderQuery, TradeState};
-use wechatpay_v2::{Advice, AppId, Verdict};
+use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
+use wechatpay_v2::{Advice, AppId, CallOutcome, Fields, Refused, Unknown};
 
 use crate::clock;
 use crate::order_service::{LeasedOrder, OrderService};
-use crate::schedule::{self, Jitter, NextAction};
+use crate::schedule::{self, CheckSchedule, Jitter, UnpaidAction};
 use crate::store::{StoreError, StoredOrder};
 
-/// What the query says of the order's existence at WeChat.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum There {
-    /// WeChat has it.
-    Known,
-    /// No unifiedorder of this number has succeeded so far.
-    NotKnown,
+/// What follows from the answer to a query.
+#[derive(Debug)]
+enum NextAction {
+    Record(Fact),
+    /// Send the first unifiedorder again, byte for byte.
+    Replay,
+    Close {
+        exists: bool,
+    },
+    /// `None`: not without a new reason.
+    CheckAt(Option<OffsetDateTime>),
+    RecordInconclusive(Refused),
+    RecordUnknown(Unknown),
 }
 
-/// Looks at an order whose call lease `holder` has.
+/// Checks an order whose call lease `holder` has.
 pub(super) async fn check(
     service: &OrderService,
     stored: &StoredOrder,
     holder: Uuid,
 ) -> Result<(), StoreError> {
     let order = &stored.order;
-    let key = order.key();
-    let Some(merchant) = service.merchants.get(&key.mch_id) else {
-        tracing::warn!(%key, "its merchant is not configured any more");
-        let later = schedule::retry_after_unknown(
-            schedule::UNKNOWN_OUTCOMES_MAX,
-            &service.schedule,
-            Jitter::draw(),
-            clock::now(),
-        );
-        return service.store.release_lease_and_reschedule(order, holder, Some(later)).await;
+    let Some(merchant) = service.merchants.get(&order.request.mch_id) else {
+        return postpone(service, order, holder).await;
     };
     let leased = LeasedOrder { merchant: &merchant, order, holder, traceparent: None };
-    let by = merchant.credentials(order.sign_type);
-    let verdict = match service.gateway.orderquery(&service.store, &by, &query_of(order)).await {
-        Ok(verdict) => verdict,
+    let credentials = merchant.credentials(order.sign_type);
+    let answer = match service.gateway.orderquery(&credentials, &query_of(order)).await {
+        Ok(answer) => answer,
         Err(deferred) => return service.defer(&leased, &deferred).await,
     };
-    match verdict {
-        Verdict::Yes(found) => match found.trade_state {
+    match decide(answer, order, &service.schedule, clock::now()) {
+        NextAction::Record(fact) => {
+            service.record_fact(&leased, fact, Source::Query).await?;
+            Ok(())
+        }
+        NextAction::Replay => replay(service, &leased, &stored.parameters).await,
+        NextAction::Close { exists } => close(service, &leased, exists).await,
+        NextAction::CheckAt(at) => {
+            service.store.release_lease_and_reschedule(order, holder, at).await
+        }
+        NextAction::RecordInconclusive(refused) => {
+            service.record_inconclusive(&leased, &refused).await
+        }
+        NextAction::RecordUnknown(unknown) => service.record_unknown(&leased, &unknown).await,
+    }
+}
+
+/// Queries a number without an order. Nothing can change; the recorded call is evidence. A query
+/// that the limiter does not permit now is left out.
+pub(super) async fn query_unknown(service: &OrderService, key: OrderKey, appid: AppId) {
+    let Some(merchant) = service.merchants.get(&key.mch_id) else { return };
+    let query =
+        OrderQuery { appid, out_trade_no: key.out_trade_no, sub_mch_id: None, sub_appid: None };
+    let credentials = merchant.credentials(merchant.sign_type);
+    let _ = service.gateway.orderquery(&credentials, &query).await;
+}
+
+fn decide(
+    answer: CallOutcome<OrderStatus>,
+    order: &Order,
+    schedule: &CheckSchedule,
+    now: OffsetDateTime,
+) -> NextAction {
+    match answer {
+        CallOutcome::Success(found) => match found.trade_state {
             TradeState::Success(payment) | TradeState::Refund(payment) => {
-                let fact = Fact::Paid { payment, sign_type: order.sign_type };
-                service.record_fact(&leased, fact, Source::Query).await?;
-                Ok(())
+                NextAction::Record(Fact::Paid { payment, sign_type: order.sign_type })
             }
-            TradeState::Closed | TradeState::Revoked => {
-                service.record_fact(&leased, Fact::Closed, Source::Query).await?;
-                Ok(())
-            }
-            // None of these says that it will not be paid.
+            TradeState::Closed | TradeState::Revoked => NextAction::Record(Fact::Closed),
+            // A payment can follow each of these.
             TradeState::NotPay
             | TradeState::UserPaying
             | TradeState::Accept
             | TradeState::PayError
-            | TradeState::Other(_) => not_paid(service, &leased, stored, There::Known).await,
+            | TradeState::Other(_) => decide_unpaid(order, true, schedule, now),
         },
-        Verdict::No(no) if no.err_code == "ORDERNOTEXIST" => {
-            not_paid(service, &leased, stored, There::NotKnown).await
+        CallOutcome::Refused(refused) if refused.err_code == "ORDERNOTEXIST" => {
+            decide_unpaid(order, false, schedule, now)
         }
-        Verdict::No(no) => {
-            service
-                .record_unknown_message(
-                    &leased,
-                    &format!("{}: {}", no.err_code, no.err_code_des),
-                    false,
-                )
-                .await
-        }
-        Verdict::Unknown(why) => service.record_unknown(&leased, &why).await,
+        CallOutcome::Refused(refused) => NextAction::RecordInconclusive(refused),
+        CallOutcome::Unknown(unknown) => NextAction::RecordUnknown(unknown),
     }
 }
 
-/// Asks about a number that is no order of ours. Nothing can move; the answer is evidence, which is
-/// missed when the merchant's guard does not let the call through.
-pub(super) async fn query_only(service: &OrderService, key: OrderKey, appid: AppId) {
-    let Some(merchant) = service.merchants.get(&key.mch_id) else { return };
-    let query =
-        OrderQuery { appid, out_trade_no: key.out_trade_no, sub_mch_id: None, sub_appid: None };
-    let by = merchant.credentials(merchant.sign_type);
-    let _ = service.gateway.orderquery(&service.store, &by, &query).await;
+/// `exists`: whether WeChat knows the order. It does not while no unifiedorder has succeeded.
+fn decide_unpaid(
+    order: &Order,
+    exists: bool,
+    schedule: &CheckSchedule,
+    now: OffsetDateTime,
+) -> NextAction {
+    match schedule::unpaid_action(order, schedule, now) {
+        UnpaidAction::Replay => NextAction::Replay,
+        UnpaidAction::RequestClose => NextAction::Record(Fact::CloseRequested),
+        UnpaidAction::Close => NextAction::Close { exists },
+        UnpaidAction::Wait => {
+            NextAction::CheckAt(schedule::next_check(order, schedule, Jitter::draw(), now))
+        }
+    }
 }
 
-async fn not_paid(
+/// As late as an order whose calls have no outcome.
+async fn postpone(service: &OrderService, order: &Order, holder: Uuid) -> Result<(), StoreError> {
+    tracing::warn!("the merchant is not configured any more; add it, or the order stays open");
+    let at = schedule::retry_after_unknown(
+        schedule::UNKNOWN_OUTCOMES_MAX,
+        &service.schedule,
+        Jitter::draw(),
+        clock::now(),
+    );
+    service.store.release_lease_and_reschedule(order, holder, Some(at)).await
+}
+
+async fn replay(
     service: &OrderService,
     leased: &LeasedOrder<'_>,
-    stored: &StoredOrder,
-    there: There,
+    parameters: &Fields,
 ) -> Result<(), StoreError> {
-    let (order, now) = (leased.order, clock::now());
-    match schedule::next_action(order, &service.schedule, now) {
-        NextAction::Replay => {
-            // A close or a payment may have come during the query: no new prepay for those.
-            if !service.store.renew_lease(order, leased.holder).await? {
-                return service
-                    .store
-                    .release_lease_and_reschedule(order, leased.holder, None)
-                    .await;
-            }
-            service.call_unifiedorder(leased, &stored.parameters).await?;
-            Ok(())
-        }
-        NextAction::RequestClose => {
-            service.record_fact(leased, Fact::CloseRequested, Source::Query).await?;
-            Ok(())
-        }
-        NextAction::Close => close(service, leased, there).await,
-        NextAction::Wait => {
-            let next = schedule::next_check(order, &service.schedule, Jitter::draw(), now);
-            service.store.release_lease_and_reschedule(order, leased.holder, next).await
-        }
+    // After a close or a payment during the query there must be no new prepay_id.
+    if !service.store.renew_lease(leased.order, leased.holder).await? {
+        return service.store.release_lease_and_reschedule(leased.order, leased.holder, None).await;
     }
+    service.call_unifiedorder(leased, parameters).await?;
+    Ok(())
 }
 
 /// closeorder, right after the query that WeChat wants before it.
 async fn close(
     service: &OrderService,
     leased: &LeasedOrder<'_>,
-    there: There,
+    exists: bool,
 ) -> Result<(), StoreError> {
     let order = leased.order;
     if !service.store.renew_lease(order, leased.holder).await? {
         return service.store.release_lease_and_reschedule(order, leased.holder, None).await;
     }
-    let by = leased.merchant.credentials(order.sign_type);
-    let verdict = match service.gateway.closeorder(&service.store, &by, &close_of(order)).await {
-        Ok(verdict) => verdict,
+    let credentials = leased.merchant.credentials(order.sign_type);
+    let outcome = match service.gateway.closeorder(&credentials, &close_of(order)).await {
+        Ok(outcome) => outcome,
         Err(deferred) => return service.defer(leased, &deferred).await,
     };
-    match verdict {
-        Verdict::Yes(()) => {}
-        Verdict::No(no) if no.advice == Advice::Done => {}
-        // Neither the query nor the close knows it, and the lease says that nobody is creating it.
-        Verdict::No(no) if no.err_code == "ORDERNOTEXIST" && there == There::NotKnown => {}
+    match outcome {
+        CallOutcome::Success(()) => {}
+        CallOutcome::Refused(refused) if refused.advice == Advice::AlreadyDone => {}
+        // Neither the query nor the close finds it, and no other task creates it under our lease.
+        CallOutcome::Refused(refused) if refused.err_code == "ORDERNOTEXIST" && !exists => {}
         // Paid between the query and the close: the next query brings the payment.
-        Verdict::No(no) if no.err_code == "ORDERPAID" => {
-            let soon = Some(clock::now());
-            return service.store.release_lease_and_reschedule(order, leased.holder, soon).await;
+        CallOutcome::Refused(refused) if refused.err_code == "ORDERPAID" => {
+            let now = Some(clock::now());
+            return service.store.release_lease_and_reschedule(order, leased.holder, now).await;
         }
-        Verdict::No(no) => {
-            let message = format!("{}: {}", no.err_code, no.err_code_des);
-            return service.record_unknown_message(leased, &message, false).await;
+        CallOutcome::Refused(refused) => {
+            return service.record_inconclusive(leased, &refused).await;
         }
-        Verdict::Unknown(why) => return service.record_unknown(leased, &why).await,
+        CallOutcome::Unknown(unknown) => return service.record_unknown(leased, &unknown).await,
     }
     service.record_fact(leased, Fact::Closed, Source::Reply).await?;
     Ok(())

@@ -11,23 +11,23 @@ use super::{Store, StoreError, StoredOrder};
 use crate::failpoint;
 
 #[derive(Clone, Debug)]
-pub struct Acceptance {
+pub(crate) struct Acceptance {
     /// The order, in state `created`.
-    pub order: Order,
+    pub(crate) order: Order,
     /// Its first transition.
-    pub transition: Transition,
+    pub(crate) transition: Transition,
     /// The parameters of the call that follows, which every repetition sends byte for byte.
-    pub parameters: Fields,
+    pub(crate) parameters: Fields,
     /// Who makes the call.
-    pub lease_holder: Uuid,
+    pub(crate) lease_holder: Uuid,
     /// The id of the event `order.created`.
-    pub event_id: Uuid,
+    pub(crate) event_id: Uuid,
     /// The trace of the command.
-    pub traceparent: Option<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 #[derive(Clone, Debug)]
-pub enum Accepted {
+pub(crate) enum Accepted {
     /// The order is written, and the caller holds its call lease.
     New,
     /// The number exists already; nothing was written.
@@ -37,7 +37,7 @@ pub enum Accepted {
 impl Store {
     /// Writes an order, its first transition and its event, and takes the call lease; or returns
     /// the order that exists under the same number.
-    pub async fn accept(&self, new: &Acceptance) -> Result<Accepted, StoreError> {
+    pub(crate) async fn accept(&self, new: &Acceptance) -> Result<Accepted, StoreError> {
         let key = new.order.key();
         let mut tx = self.pool.begin().await?;
         let inserted = super::orders::insert(

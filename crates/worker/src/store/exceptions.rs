@@ -14,7 +14,7 @@ use super::StoreError;
 use super::keys::{key_columns, parse_key};
 use super::outbox::{Cause, OutboxRow, Outgoing};
 
-pub use resolve::{ExceptionId, ExceptionLine, Resolution};
+pub(crate) use resolve::{ExceptionId, ExceptionLine, Resolution};
 
 /// An exception with its event.
 pub(super) struct NewException {

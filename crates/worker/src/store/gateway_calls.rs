@@ -8,33 +8,33 @@ use super::{LINES_MAX, Store, StoreError};
 
 /// A call that has ended.
 #[derive(Clone, Debug)]
-pub struct GatewayCall<'a> {
+pub(crate) struct GatewayCall<'a> {
     /// `unifiedorder`, `orderquery` or `closeorder`.
-    pub api: &'static str,
+    pub(crate) api: &'static str,
     /// `yes`, `no` or `unknown`.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
     /// WeChat's code or state, or why the outcome is unknown.
-    pub detail: &'a str,
+    pub(crate) detail: &'a str,
     /// When it began, in UTC.
-    pub at: OffsetDateTime,
-    pub duration_ms: i32,
+    pub(crate) at: OffsetDateTime,
+    pub(crate) duration_ms: i32,
 }
 
 /// A row of the table.
 #[derive(Clone, Debug, Serialize)]
-pub struct CallLine {
+pub(crate) struct CallLine {
     /// When the call began.
     #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
-    pub api: String,
+    pub(crate) at: OffsetDateTime,
+    pub(crate) api: String,
     /// The outcome: `yes`, `no` or `unknown`.
-    pub verdict: String,
-    pub detail: Option<String>,
-    pub duration_ms: i32,
+    pub(crate) verdict: String,
+    pub(crate) detail: Option<String>,
+    pub(crate) duration_ms: i32,
 }
 
 impl Store {
-    pub async fn record_call(
+    pub(crate) async fn record_call(
         &self,
         key: &OrderKey,
         call: &GatewayCall<'_>,
@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// The calls about a number, oldest first, at most the newest [`LINES_MAX`].
-    pub async fn calls_of(
+    pub(crate) async fn calls_of(
         &self,
         mch_id: &str,
         out_trade_no: &str,

@@ -11,27 +11,27 @@ use super::NotificationSummary;
 
 /// What is known about a number.
 #[derive(Clone, Debug)]
-pub struct OrderHistory {
+pub(crate) struct OrderHistory {
     /// The order as it is. `None` when there is no order of this number.
-    pub order: Option<OrderView>,
+    pub(crate) order: Option<OrderView>,
     /// Oldest first.
-    pub timeline: Vec<TimelineEntry>,
+    pub(crate) timeline: Vec<TimelineEntry>,
     /// Some kind of event has more entries than the timeline shows: its oldest ones are missing.
-    pub is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct TimelineEntry {
+pub(crate) struct TimelineEntry {
     /// In UTC.
     #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
+    pub(crate) at: OffsetDateTime,
     #[serde(flatten)]
-    pub event: TimelineEvent,
+    pub(crate) event: TimelineEvent,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum TimelineEvent {
+pub(crate) enum TimelineEvent {
     /// A command was refused.
     Rejected {
         problem: Problem,

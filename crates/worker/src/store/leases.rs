@@ -18,7 +18,7 @@ pub(super) const LEASE_SECONDS: f64 = 30.0;
 impl Store {
     /// Takes the call lease for a unifiedorder, and returns the parameters of the call. Returns
     /// `None` when the lease is taken, or when the order has changed since it was read.
-    pub async fn take_lease(
+    pub(crate) async fn take_lease(
         &self,
         order: &Order,
         holder: Uuid,
@@ -53,7 +53,7 @@ impl Store {
     /// of each merchant at most its capacity, the longest due first. Orders of other merchants stay
     /// due. No two workers check one order at once. When a worker dies, the next claim takes its
     /// orders after their leases expire.
-    pub async fn claim_due(
+    pub(crate) async fn claim_due(
         &self,
         holder: Uuid,
         capacities: &[(MchId, i64)],
@@ -97,7 +97,7 @@ impl Store {
     /// Releases a lease after a call that brought an answer but no fact, and schedules the next
     /// check (`None`: no further check). When the order moved or a check was scheduled during the
     /// call, the next check stays as it is.
-    pub async fn release_lease_and_reschedule(
+    pub(crate) async fn release_lease_and_reschedule(
         &self,
         order: &Order,
         holder: Uuid,
@@ -126,7 +126,7 @@ impl Store {
     /// Releases a lease without a call. The next check is at `at` or earlier (`None`: as it was).
     /// No attempt is counted. `gateway_message` is kept only where WeChat has said nothing about
     /// this order. When the order moved meanwhile, the next check stays as it is.
-    pub async fn defer(
+    pub(crate) async fn defer(
         &self,
         order: &Order,
         holder: Uuid,
@@ -157,7 +157,11 @@ impl Store {
 
     /// Renews the lease for a second call. Returns `false` when the lease is lost or the order has
     /// changed.
-    pub async fn renew_lease(&self, order: &Order, holder: Uuid) -> Result<bool, StoreError> {
+    pub(crate) async fn renew_lease(
+        &self,
+        order: &Order,
+        holder: Uuid,
+    ) -> Result<bool, StoreError> {
         let key = order.key();
         let done = sqlx::query!(
             "/* renew_lease */

@@ -3,31 +3,31 @@
 use super::{Store, StoreError};
 
 #[derive(Clone, Debug, Default)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     /// Open exceptions by kind.
-    pub exceptions: Vec<(String, i64)>,
+    pub(crate) exceptions: Vec<(String, i64)>,
     /// The age in seconds of the oldest order in each open state: `created`, `payable`, `closing`.
-    pub oldest_open_seconds: Vec<(String, f64)>,
+    pub(crate) oldest_open_seconds: Vec<(String, f64)>,
 }
 
 /// The orders of one open state.
 #[derive(Clone, Debug)]
-pub struct OpenOrders {
+pub(crate) struct OpenOrders {
     /// `created`, `payable` or `closing`.
-    pub state: String,
-    pub count: i64,
+    pub(crate) state: String,
+    pub(crate) count: i64,
     /// The merchant of the order that is the most overdue.
-    pub mch_id: String,
+    pub(crate) mch_id: String,
     /// The number of that order.
-    pub out_trade_no: String,
-    pub age_seconds: f64,
+    pub(crate) out_trade_no: String,
+    pub(crate) age_seconds: f64,
     /// How long ago that order should have left its state; negative while it has time left. An
     /// order leaves `created` and `closing` at once, and `payable` when it expires.
-    pub overdue_seconds: f64,
+    pub(crate) overdue_seconds: f64,
 }
 
 impl Store {
-    pub async fn gauges(&self) -> Result<Gauges, StoreError> {
+    pub(crate) async fn gauges(&self) -> Result<Gauges, StoreError> {
         let exceptions = sqlx::query!(
             r#"/* open_exceptions_by_kind */
             select kind, count(*) as "count!" from exceptions where resolved_at is null
@@ -52,7 +52,7 @@ impl Store {
     }
 
     /// The orders of each open state that has orders.
-    pub async fn open_orders(&self) -> Result<Vec<OpenOrders>, StoreError> {
+    pub(crate) async fn open_orders(&self) -> Result<Vec<OpenOrders>, StoreError> {
         let rows = sqlx::query_as!(
             OpenOrders,
             r#"/* open_orders_by_state */

@@ -11,32 +11,32 @@ use wechatpay_v2::MchId;
 
 use super::StoreError;
 
-pub use stored::{DigestPrefix, NotificationSummary, StoredNotification};
+pub(crate) use stored::{DigestPrefix, NotificationSummary, StoredNotification};
 
 /// A notification as it was received.
 #[derive(Clone, Debug)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// SHA-256 of the raw body.
-    pub digest: [u8; 32],
+    pub(crate) digest: [u8; 32],
     /// `payment` or `refund`.
-    pub kind: &'static str,
-    pub mch_id: MchId,
+    pub(crate) kind: &'static str,
+    pub(crate) mch_id: MchId,
     /// As far as it is known.
-    pub out_trade_no: Option<String>,
+    pub(crate) out_trade_no: Option<String>,
     /// As far as it is known.
-    pub transaction_id: Option<String>,
-    pub raw: Bytes,
+    pub(crate) transaction_id: Option<String>,
+    pub(crate) raw: Bytes,
     /// When the ingress received it, in UTC.
-    pub received_at: OffsetDateTime,
+    pub(crate) received_at: OffsetDateTime,
     /// The status of a notification that brings no fact.
-    pub status: NotificationStatus,
+    pub(crate) status: NotificationStatus,
     /// The reason of the status, in words without values.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 /// What became of a notification; the column `verdict`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotificationStatus {
+pub(crate) enum NotificationStatus {
     /// It moved the order.
     Applied,
     /// The order was there already.
@@ -57,7 +57,7 @@ pub enum NotificationStatus {
 
 impl NotificationStatus {
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::Already => "already",

@@ -6,22 +6,22 @@ use sqlx::PgConnection;
 use super::{Store, StoreError};
 
 #[derive(Clone, Debug)]
-pub struct OperatorAction {
+pub(crate) struct OperatorAction {
     /// The user, as the operating system names it.
-    pub operator: String,
+    pub(crate) operator: String,
     /// `order close` and the like.
-    pub verb: &'static str,
+    pub(crate) verb: &'static str,
     /// What it is done to. It begins with the key of the order, if there is one, and a space
     /// separates the rest.
-    pub subject: String,
+    pub(crate) subject: String,
     /// Given where the verb asks for it.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 impl Store {
     /// Records an action whose effect is outside the database. The caller acts only when this
     /// succeeds.
-    pub async fn record_action(&self, action: &OperatorAction) -> Result<(), StoreError> {
+    pub(crate) async fn record_action(&self, action: &OperatorAction) -> Result<(), StoreError> {
         insert(&mut *self.pool.acquire().await?, action).await
     }
 }

@@ -17,7 +17,7 @@ use super::{Store, StoreError, exceptions};
 use columns::OrderColumns;
 
 pub(super) use row::Row;
-pub use row::StoredOrder;
+pub(crate) use row::StoredOrder;
 
 /// A change of a locked order.
 pub(super) struct OrderChange<'a> {
@@ -29,12 +29,12 @@ pub(super) struct OrderChange<'a> {
 }
 
 impl Store {
-    pub async fn find(&self, key: &OrderKey) -> Result<Option<StoredOrder>, StoreError> {
+    pub(crate) async fn find(&self, key: &OrderKey) -> Result<Option<StoredOrder>, StoreError> {
         find(&mut *self.pool.acquire().await?, key).await
     }
 
     /// The order as clients see it, without the second signature.
-    pub async fn view(&self, key: &OrderKey) -> Result<Option<OrderView>, StoreError> {
+    pub(crate) async fn view(&self, key: &OrderKey) -> Result<Option<OrderView>, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let Some(stored) = find(&mut connection, key).await? else {
             return Ok(None);
@@ -47,7 +47,7 @@ impl Store {
 
     /// Those of the keys whose orders exist and can still change: neither `paid` nor `failed`. It
     /// is one query for all keys, because a forger can name any number of orders.
-    pub async fn filter_non_terminal(
+    pub(crate) async fn filter_non_terminal(
         &self,
         keys: &[OrderKey],
     ) -> Result<Vec<OrderKey>, StoreError> {

@@ -15,23 +15,23 @@ const WRITER_SECONDS: f64 = 2.0;
 
 /// Passes events to the relay once they are committed.
 #[derive(Clone, Debug)]
-pub struct OutboxNotifier(mpsc::Sender<Outgoing>);
+pub(crate) struct OutboxNotifier(mpsc::Sender<Outgoing>);
 
 /// The relay's end of [`OutboxNotifier`].
 #[derive(Debug)]
-pub struct OutboxReceiver(mpsc::Receiver<Outgoing>);
+pub(crate) struct OutboxReceiver(mpsc::Receiver<Outgoing>);
 
 impl OutboxNotifier {
     /// A channel from the writers to the relay.
     #[must_use]
-    pub fn channel() -> (Self, OutboxReceiver) {
+    pub(crate) fn channel() -> (Self, OutboxReceiver) {
         let (sender, receiver) = mpsc::channel(CHANNEL_MAX);
         (Self(sender), OutboxReceiver(receiver))
     }
 
     /// For a process that runs no relay: its events are left to the sweep of a worker.
     #[must_use]
-    pub fn disconnected() -> Self {
+    pub(crate) fn disconnected() -> Self {
         Self::channel().0
     }
 
@@ -56,9 +56,9 @@ impl OutboxReceiver {
 
 /// An event with the trace of its cause.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
-    pub event: Event,
-    pub traceparent: Option<String>,
+pub(crate) struct Outgoing {
+    pub(crate) event: Event,
+    pub(crate) traceparent: Option<String>,
 }
 
 /// An event to insert.
@@ -80,20 +80,20 @@ pub(super) enum Cause {
 
 /// An event that the sweep took over because its writer did not get it confirmed.
 #[derive(Clone, Debug)]
-pub struct Due {
-    pub id: Uuid,
-    pub kind: String,
-    pub mch_id: MchId,
-    pub body: String,
-    pub traceparent: Option<String>,
+pub(crate) struct Due {
+    pub(crate) id: Uuid,
+    pub(crate) kind: String,
+    pub(crate) mch_id: MchId,
+    pub(crate) body: String,
+    pub(crate) traceparent: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Depth {
+pub(crate) struct Depth {
     /// Events that are not confirmed yet.
-    pub pending: i64,
+    pub(crate) pending: i64,
     /// The age of the oldest one.
-    pub oldest_seconds: f64,
+    pub(crate) oldest_seconds: f64,
 }
 
 impl Cause {
@@ -171,7 +171,7 @@ pub(super) async fn make_due(
 impl Store {
     /// Takes over events that are due, for ten seconds: no two workers send the same events at
     /// once, and the events of a worker that dies are due again.
-    pub async fn take_due(&self, limit: i64) -> Result<Vec<Due>, StoreError> {
+    pub(crate) async fn take_due(&self, limit: i64) -> Result<Vec<Due>, StoreError> {
         let rows = sqlx::query!(
             r#"/* take_due_events */
             with due as (
@@ -211,7 +211,7 @@ impl Store {
 
     /// Removes events that the broker confirmed. When this fails they are sent again under the same
     /// ids.
-    pub async fn remove_confirmed(&self, ids: &[Uuid]) -> Result<(), StoreError> {
+    pub(crate) async fn remove_confirmed(&self, ids: &[Uuid]) -> Result<(), StoreError> {
         sqlx::query!(
             "/* remove_confirmed_events */
             with gone as (
@@ -226,7 +226,7 @@ impl Store {
         Ok(())
     }
 
-    pub async fn outbox_depth(&self) -> Result<Depth, StoreError> {
+    pub(crate) async fn outbox_depth(&self) -> Result<Depth, StoreError> {
         let row = sqlx::query!(
             r#"/* outbox_depth */
             select count(*) as "pending!",

@@ -12,7 +12,7 @@ use super::{Store, StoreError};
 impl Store {
     /// Records that a command was refused, with its event. A command that is delivered twice is
     /// refused once. `out_trade_no` is as it was given.
-    pub async fn reject(
+    pub(crate) async fn reject(
         &self,
         message_id: &str,
         mch_id: &MchId,
@@ -40,7 +40,7 @@ impl Store {
     }
 
     /// The problem of an order's last rejection.
-    pub async fn rejection(&self, key: &OrderKey) -> Result<Option<Problem>, StoreError> {
+    pub(crate) async fn rejection(&self, key: &OrderKey) -> Result<Option<Problem>, StoreError> {
         let row = sqlx::query!(
             r#"/* last_rejection */
             select problem as "problem: Json<Problem>" from rejections

@@ -5,7 +5,7 @@ use super::{Store, StoreError, notifications, outbox};
 
 impl Store {
     /// The result of [`Store::replay_notification`], without writing anything.
-    pub async fn dry_run_notification(
+    pub(crate) async fn dry_run_notification(
         &self,
         input: &SettlementInput,
     ) -> Result<Option<Settled>, StoreError> {
@@ -14,7 +14,7 @@ impl Store {
 
     /// Applies the fact of a stored notification, as it is read with today's keys and code, gives
     /// the notification its new status, and records the operator.
-    pub async fn replay_notification(
+    pub(crate) async fn replay_notification(
         &self,
         input: &SettlementInput,
         action: &OperatorAction,

@@ -8,7 +8,7 @@ impl Store {
     /// Requests the close of an order on behalf of an operator, and returns the order afterwards.
     /// Returns `None` for an unknown order. A paid order is returned as it is, and nothing is
     /// written.
-    pub async fn request_close(
+    pub(crate) async fn request_close(
         &self,
         key: &OrderKey,
         action: &OperatorAction,

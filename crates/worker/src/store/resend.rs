@@ -14,11 +14,11 @@ const CHUNK_MAX: i64 = 2_000;
 const SLICE: Duration = Duration::minutes(1);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resent {
+pub(crate) struct Resent {
     /// Stored events.
-    pub found: i64,
+    pub(crate) found: i64,
     /// Those of them that were not in the outbox already.
-    pub queued: i64,
+    pub(crate) queued: i64,
 }
 
 /// The events of `from..to`.
@@ -44,7 +44,7 @@ struct Chunk {
 
 impl Store {
     /// Sends every stored event of a number again.
-    pub async fn resend_order(
+    pub(crate) async fn resend_order(
         &self,
         key: &OrderKey,
         action: &OperatorAction,
@@ -86,7 +86,7 @@ impl Store {
 
     /// Sends every event again that was stored in `since..until`, in the order of time. When this
     /// fails, the events found so far are sent; sending them once more does no harm.
-    pub async fn resend_between(
+    pub(crate) async fn resend_between(
         &self,
         since: OffsetDateTime,
         until: OffsetDateTime,

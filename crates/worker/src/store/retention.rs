@@ -7,7 +7,7 @@ const ROWS_MAX: i64 = 10_000;
 
 impl Store {
     /// Removes gateway calls and event confirms after 30 days, and rejections after 90.
-    pub async fn remove_old(&self) -> Result<u64, StoreError> {
+    pub(crate) async fn remove_old(&self) -> Result<u64, StoreError> {
         let calls = sqlx::query!(
             "/* remove_old_calls */
             delete from gateway_calls where id in (

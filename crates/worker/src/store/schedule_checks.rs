@@ -10,7 +10,7 @@ use super::{Store, StoreError};
 
 /// The orders to check now.
 #[derive(Clone, Copy, Debug)]
-pub enum CheckScope<'a> {
+pub(crate) enum CheckScope<'a> {
     /// One order in any state.
     Order(&'a OrderKey),
     /// All orders that were closed at this time or later.
@@ -20,7 +20,7 @@ pub enum CheckScope<'a> {
 impl Store {
     /// Checks an order now, unless it is `paid` or `failed`. Returns whether there is such an
     /// order.
-    pub async fn schedule_check(&self, key: &OrderKey) -> Result<bool, StoreError> {
+    pub(crate) async fn schedule_check(&self, key: &OrderKey) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "/* schedule_check */
             update orders set next_check_at = now()
@@ -35,7 +35,7 @@ impl Store {
     }
 
     /// Checks orders now, on behalf of an operator. Returns how many.
-    pub async fn request_checks(
+    pub(crate) async fn request_checks(
         &self,
         scope: CheckScope<'_>,
         action: &OperatorAction,

@@ -25,7 +25,10 @@ impl Store {
     /// Applies the inputs in their order and writes everything that follows, all or nothing. The
     /// results are in the order of the inputs. After a [`StoreError::Conflict`] the same inputs can
     /// have another result: call again.
-    pub async fn settle(&self, inputs: &[SettlementInput]) -> Result<Vec<Settled>, StoreError> {
+    pub(crate) async fn settle(
+        &self,
+        inputs: &[SettlementInput],
+    ) -> Result<Vec<Settled>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let uncommitted = self.decide(&mut tx, inputs).await?;
         failpoint::reached("settle.written");
@@ -35,7 +38,10 @@ impl Store {
     }
 
     /// The result of [`Store::settle`]: decided and written in the same way, and rolled back.
-    pub async fn dry_run(&self, inputs: &[SettlementInput]) -> Result<Vec<Settled>, StoreError> {
+    pub(crate) async fn dry_run(
+        &self,
+        inputs: &[SettlementInput],
+    ) -> Result<Vec<Settled>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let uncommitted = self.decide(&mut tx, inputs).await?;
         tx.rollback().await?;

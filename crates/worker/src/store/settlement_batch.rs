@@ -22,10 +22,10 @@ use crate::schedule::{self, CheckSchedule, Jitter};
 
 /// The result of one input.
 #[derive(Clone, Debug)]
-pub struct Settled {
-    pub status: NotificationStatus,
+pub(crate) struct Settled {
+    pub(crate) status: NotificationStatus,
     /// The order afterwards. `None` when the order is unknown.
-    pub view: Option<OrderView>,
+    pub(crate) view: Option<OrderView>,
 }
 
 /// In-memory state of one settlement transaction.

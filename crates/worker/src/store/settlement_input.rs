@@ -7,7 +7,7 @@ use crate::clock;
 
 /// One entry of a batch.
 #[derive(Clone, Debug)]
-pub enum SettlementInput {
+pub(crate) enum SettlementInput {
     /// A fact about an order, with the notification that brought it, if one did.
     Fact(Box<ObservedFact>, Option<Evidence>),
     /// A notification without a fact.
@@ -18,33 +18,33 @@ pub enum SettlementInput {
 
 /// Something that does not fit, found otherwise than by applying a fact.
 #[derive(Clone, Debug)]
-pub struct ExceptionNotice {
-    pub key: OrderKey,
-    pub exception: Exception,
+pub(crate) struct ExceptionNotice {
+    pub(crate) key: OrderKey,
+    pub(crate) exception: Exception,
     /// When it was found, in UTC.
-    pub at: OffsetDateTime,
+    pub(crate) at: OffsetDateTime,
 }
 
 /// A fact about an order, with what the machine and the events need beside it.
 #[derive(Clone, Debug)]
-pub struct ObservedFact {
-    pub key: OrderKey,
-    pub fact: Fact,
-    pub source: Source,
+pub(crate) struct ObservedFact {
+    pub(crate) key: OrderKey,
+    pub(crate) fact: Fact,
+    pub(crate) source: Source,
     /// When it is applied, in UTC.
-    pub at: OffsetDateTime,
+    pub(crate) at: OffsetDateTime,
     /// The second signature, for the event of an order that becomes payable.
-    pub pay: Option<Pay>,
+    pub(crate) pay: Option<Pay>,
     /// The call lease that ends with this fact.
-    pub lease_holder: Option<Uuid>,
+    pub(crate) lease_holder: Option<Uuid>,
     /// The trace of the message or the call that brought the fact.
-    pub traceparent: Option<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 impl ObservedFact {
     /// A fact of now, without a second signature, a lease or a trace.
     #[must_use]
-    pub fn new(key: OrderKey, fact: Fact, source: Source) -> Self {
+    pub(crate) fn new(key: OrderKey, fact: Fact, source: Source) -> Self {
         let at = clock::now();
         Self { key, fact, source, at, pay: None, lease_holder: None, traceparent: None }
     }
@@ -53,12 +53,12 @@ impl ObservedFact {
 impl SettlementInput {
     /// A fact that no notification brought.
     #[must_use]
-    pub fn fact(fact: ObservedFact) -> Self {
+    pub(crate) fn fact(fact: ObservedFact) -> Self {
         Self::Fact(Box::new(fact), None)
     }
 
     #[must_use]
-    pub fn observed_fact(&self) -> Option<&ObservedFact> {
+    pub(crate) fn observed_fact(&self) -> Option<&ObservedFact> {
         match self {
             Self::Fact(fact, _) => Some(fact),
             Self::Evidence(_) | Self::Exception(_) => None,
@@ -66,7 +66,7 @@ impl SettlementInput {
     }
 
     #[must_use]
-    pub fn evidence(&self) -> Option<&Evidence> {
+    pub(crate) fn evidence(&self) -> Option<&Evidence> {
         match self {
             Self::Fact(_, evidence) => evidence.as_ref(),
             Self::Evidence(evidence) => Some(evidence),

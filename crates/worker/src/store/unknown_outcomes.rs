@@ -11,7 +11,7 @@ impl Store {
     /// check. `order` is the one that the call was about: when it has moved since, only the lease
     /// is released. After too many unknown outcomes in a row, or after the same communication
     /// failure again and again, the exception `unsettled` is opened and the checks become rare.
-    pub async fn record_unknown(
+    pub(crate) async fn record_unknown(
         &self,
         order: &Order,
         holder: Uuid,

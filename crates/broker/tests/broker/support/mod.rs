@@ -1,21 +1,16 @@
-//! A real broker, a namespace of one's own on it, and eyes that go past the crate under test.
+//! A real broker, a namespace per test on it, and a client that bypasses the crate under test.
 
-use std::{
-    future::Future,
-    panic::resume_unwind,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use broker::{
-    AmqpUrl, BrokerConfig, Connection, ConnectionState, Consumer, ConsumerHandle, ConsumerLimits,
-    Exchange, Handler, Message, Namespace, Publisher, PublisherLimits, Queue, Setup, Target,
-};
-use lapin::{
-    BasicProperties, Channel, ConnectionProperties,
-    options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions},
-    types::{AMQPValue, FieldTable},
-};
+use broker::{AmqpUrl, BrokerConfig, Connection, ConnectionState, Consumer, ConsumerHandle};
+use broker::{ConsumerLimits, Exchange, Handler, Message, Namespace, Publisher, PublisherLimits};
+use broker::{Queue, Setup, Target};
+use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, ConnectionProperties};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -23,9 +18,10 @@ use uuid::Uuid;
 pub(crate) mod proxy;
 pub(crate) mod recorder;
 
-/// Long enough for anything that will happen at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-pub(crate) const SHORT: Duration = Duration::from_secs(5);
+/// Long enough for anything that happens at all.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// For a single step, on a busy machine too.
+pub(crate) const SHORT: Duration = Duration::from_secs(15);
 pub(crate) const CONSUMER: ConsumerLimits =
     ConsumerLimits { prefetch: 100, batch_max: 20, batches_in_flight: 2, attempts_max: 2 };
 pub(crate) const LIMITS: PublisherLimits = PublisherLimits { queued: 1_024, in_flight: 512 };
@@ -38,32 +34,32 @@ pub(crate) fn amqp_url() -> String {
 
 /// One test's part of the broker.
 #[derive(Clone)]
-pub(crate) struct Site {
+pub(crate) struct TestNamespace {
     pub config: BrokerConfig,
     /// Ends every connection made here when the test does.
     pub stop: CancellationToken,
     connections: Arc<Mutex<Vec<Connection>>>,
 }
 
-/// Runs a test in a namespace of its own, and removes that afterwards, whatever happened.
-pub(crate) async fn on_site<F>(test: impl FnOnce(Site) -> F)
+/// Runs a test in a namespace of its own, and deletes that afterwards, even if the test fails.
+pub(crate) async fn in_namespace<F>(test: impl FnOnce(TestNamespace) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let namespace = format!("t{}", Uuid::now_v7().simple());
+    let name = format!("t{}", Uuid::now_v7().simple());
     let config = BrokerConfig {
         amqp_url: AmqpUrl::parse(&amqp_url()).unwrap(),
-        namespace: Namespace::parse(&namespace).unwrap(),
+        namespace: Namespace::parse(&name).unwrap(),
         connection_name: "test".to_owned(),
     };
-    let site = Site {
+    let namespace = TestNamespace {
         config: config.clone(),
         stop: CancellationToken::new(),
         connections: Arc::default(),
     };
-    let outcome = tokio::spawn(test(site.clone())).await;
-    site.stop.cancel();
-    let connections = std::mem::take(&mut *site.connections.lock().unwrap());
+    let outcome = tokio::spawn(test(namespace.clone())).await;
+    namespace.stop.cancel();
+    let connections = std::mem::take(&mut *namespace.connections.lock().unwrap());
     for connection in connections {
         connection.closed().await;
     }
@@ -73,7 +69,20 @@ where
     }
 }
 
-impl Site {
+/// A consumer with the token that stops it.
+pub(crate) struct RunningConsumer {
+    pub stop: CancellationToken,
+    pub handle: ConsumerHandle,
+}
+
+impl RunningConsumer {
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.handle.drained().await;
+    }
+}
+
+impl TestNamespace {
     /// A connection that has declared the topology.
     pub(crate) async fn connection(&self) -> Connection {
         self.connection_as(self.config.clone(), Setup::Declare).await
@@ -81,7 +90,7 @@ impl Site {
 
     pub(crate) async fn connection_as(&self, config: BrokerConfig, setup: Setup) -> Connection {
         let connection = self.start_connection(config, setup);
-        reaches(&connection, ConnectionState::Up).await;
+        wait_for_state(&connection, ConnectionState::Up).await;
         connection
     }
 
@@ -95,16 +104,16 @@ impl Site {
         Publisher::start(self.connection().await, LIMITS)
     }
 
-    /// A consumer on a connection of its own.
+    /// A consumer with connections of its own.
     pub(crate) async fn consume<H: Handler>(
         &self,
         queue: Queue,
         limits: ConsumerLimits,
         handler: &Arc<H>,
-        stop: &CancellationToken,
-    ) -> ConsumerHandle {
-        let (connection, copies) = (self.connection().await, self.publisher().await);
-        Consumer::start(connection, copies, queue, limits, Arc::clone(handler), stop.clone())
+    ) -> RunningConsumer {
+        let connection = self.connection().await;
+        let publisher = self.publisher().await;
+        consume_on(connection, publisher, queue, limits, handler)
     }
 
     /// The same broker at another address.
@@ -122,21 +131,34 @@ impl Site {
         format!("{}.{name}", self.config.namespace)
     }
 
-    /// A channel that the crate under test knows nothing of.
-    pub(crate) async fn eyes(&self) -> Eyes {
+    /// Its channel is unknown to the crate under test.
+    pub(crate) async fn raw_client(&self) -> RawClient {
         let connection =
             lapin::Connection::connect(&amqp_url(), ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
-        Eyes { channel, _connection: connection }
+        RawClient { channel, _connection: connection }
     }
 }
 
-pub(crate) struct Eyes {
+pub(crate) fn consume_on<H: Handler>(
+    connection: Connection,
+    publisher: Publisher,
+    queue: Queue,
+    limits: ConsumerLimits,
+    handler: &Arc<H>,
+) -> RunningConsumer {
+    let stop = CancellationToken::new();
+    let handler = Arc::clone(handler);
+    let handle = Consumer::start(connection, publisher, queue, limits, handler, stop.clone());
+    RunningConsumer { stop, handle }
+}
+
+pub(crate) struct RawClient {
     pub channel: Channel,
     _connection: lapin::Connection,
 }
 
-impl Eyes {
+impl RawClient {
     /// How many messages are ready, or `None` if there is no such queue.
     pub(crate) async fn count(&mut self, queue: &str) -> Option<u32> {
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
@@ -147,8 +169,8 @@ impl Eyes {
         state.ok().map(|queue| queue.message_count())
     }
 
-    pub(crate) async fn reaches_count(&mut self, queue: &str, count: u32) {
-        let deadline = Instant::now() + PATIENCE;
+    pub(crate) async fn wait_for_count(&mut self, queue: &str, count: u32) {
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let now = self.count(queue).await;
             if now == Some(count) {
@@ -159,14 +181,14 @@ impl Eyes {
         }
     }
 
-    /// Takes the next message, waiting for it.
-    pub(crate) async fn take(&mut self, queue: &str) -> Taken {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits for the next message and takes it.
+    pub(crate) async fn next_message(&mut self, queue: &str) -> RawMessage {
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let options = BasicGetOptions { no_ack: true };
             if let Some(got) = self.channel.basic_get(queue.into(), options).await.unwrap() {
                 let delivery = got.delivery;
-                return Taken {
+                return RawMessage {
                     exchange: delivery.exchange.to_string(),
                     routing_key: delivery.routing_key.to_string(),
                     properties: delivery.properties,
@@ -178,10 +200,10 @@ impl Eyes {
         }
     }
 
-    /// A queue of the test's own on the exchange `events`, gone with its connection.
-    pub(crate) async fn listen(
+    /// A queue on the exchange `events`, deleted with its connection.
+    pub(crate) async fn bind_queue(
         &self,
-        site: &Site,
+        namespace: &TestNamespace,
         pattern: &str,
         arguments: &[(&str, AMQPValue)],
     ) -> String {
@@ -195,7 +217,7 @@ impl Eyes {
         self.channel
             .queue_bind(
                 name.as_str().into(),
-                site.name("events").as_str().into(),
+                namespace.name("events").as_str().into(),
                 pattern.into(),
                 QueueBindOptions::default(),
                 FieldTable::default(),
@@ -206,14 +228,14 @@ impl Eyes {
     }
 }
 
-pub(crate) struct Taken {
+pub(crate) struct RawMessage {
     pub exchange: String,
     pub routing_key: String,
     pub properties: BasicProperties,
     pub body: Vec<u8>,
 }
 
-impl Taken {
+impl RawMessage {
     pub(crate) fn header(&self, name: &str) -> Option<&AMQPValue> {
         self.properties.headers().as_ref()?.inner().get(name)
     }
@@ -230,7 +252,7 @@ impl Taken {
     }
 }
 
-pub(crate) fn to(exchange: Exchange, routing_key: &str) -> Message {
+pub(crate) fn message_to(exchange: Exchange, routing_key: &str) -> Message {
     Message {
         to: Target::Exchange { exchange, routing_key: routing_key.to_owned() },
         kind: routing_key.to_owned(),
@@ -243,17 +265,16 @@ pub(crate) fn to(exchange: Exchange, routing_key: &str) -> Message {
     }
 }
 
-pub(crate) async fn reaches(connection: &Connection, state: ConnectionState) {
+pub(crate) async fn wait_for_state(connection: &Connection, state: ConnectionState) {
     let mut states = connection.state();
-    let reached = tokio::time::timeout(PATIENCE, states.wait_for(|now| *now == state)).await;
+    let reached = tokio::time::timeout(DEADLINE, states.wait_for(|now| *now == state)).await;
     assert!(reached.is_ok(), "the connection never became {state:?}");
 }
 
-/// Waits for something to become true.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     while !condition() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
+        assert!(Instant::now() < deadline, "never true: {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,19 +1,19 @@
 //! A TCP proxy in front of the broker, on which faults can be switched on.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
-    sync::{Mutex, watch},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::amqp_url;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
-    /// As if it were not there.
+    /// Forwards everything.
     Pass,
     /// New connections are closed at once.
     Refuse,
@@ -41,7 +41,7 @@ impl Proxy {
         let accepting = proxy.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(accepting.clone().carry(client));
+                tokio::spawn(accepting.clone().forward(client));
             }
         });
         proxy
@@ -51,19 +51,19 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// Cuts every connection there is; new ones are treated as the mode says.
+    /// Cuts every open connection; the mode decides about new ones.
     pub(crate) fn cut(&self) {
         std::mem::take(&mut *self.alive.lock().unwrap()).cancel();
     }
 
-    /// Says something to the client in the broker's name. Only while nothing else is said.
-    pub(crate) async fn say(&self, bytes: &[u8]) {
+    /// Sends bytes to the client as if from the broker. Only while the broker sends nothing.
+    pub(crate) async fn send_to_client(&self, bytes: &[u8]) {
         for writer in self.to_client.lock().await.iter_mut() {
             let _ = writer.write_all(bytes).await;
         }
     }
 
-    async fn carry(self, client: TcpStream) {
+    async fn forward(self, client: TcpStream) {
         if *self.mode.borrow() == Mode::Refuse {
             return;
         }
@@ -89,7 +89,7 @@ impl Proxy {
     async fn upstream(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            self.passing().await;
+            self.wait_while_stalled().await;
             if to.write_all(&buffer[..count]).await.is_err() {
                 return;
             }
@@ -99,7 +99,7 @@ impl Proxy {
     async fn downstream(&self, mut from: OwnedReadHalf, index: usize) {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            self.passing().await;
+            self.wait_while_stalled().await;
             let mut writers = self.to_client.lock().await;
             if writers[index].write_all(&buffer[..count]).await.is_err() {
                 return;
@@ -107,7 +107,7 @@ impl Proxy {
         }
     }
 
-    async fn passing(&self) {
+    async fn wait_while_stalled(&self) {
         let _ = self.mode.subscribe().wait_for(|mode| *mode != Mode::Stall).await;
     }
 }

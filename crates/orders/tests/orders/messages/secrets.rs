@@ -9,7 +9,7 @@ use super::{app_pay, jsapi_pay, move_by};
 
 const ID: Uuid = Uuid::from_u128(0x0198_2b1c_94d7_7b0f_a3b5_5d0c_77e1_9a42);
 
-/// A payment holds more than a shop may see.
+/// A payment contains more than a shop may see.
 #[test]
 fn event_holds_no_secret() {
     let other_payer = Payment {

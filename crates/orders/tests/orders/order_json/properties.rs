@@ -1,4 +1,4 @@
-//! What holds for every body that can be sent.
+//! Properties of every body that can be sent.
 
 use orders::testing::{ACCEPTED_AT, EXPIRE, sample};
 use orders::{InvalidOrder, Order, OrderKey, OrderRequest};
@@ -6,6 +6,8 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use wechatpay_v2::SignType;
+
+use super::FIELDS;
 
 /// A text without outer white space of at most so many bytes, in every script.
 fn texts(bytes_max: usize) -> impl Strategy<Value = String> {
@@ -92,22 +94,8 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 fn objects() -> impl Strategy<Value = Map<String, Value>> {
-    let names = [
-        "mch_id",
-        "appid",
-        "out_trade_no",
-        "trade_type",
-        "body",
-        "total_fee",
-        "spbill_create_ip",
-        "openid",
-        "scene_info",
-        "detail",
-        "time_expire",
-        "sub_openid",
-    ];
     let name = prop_oneof![
-        3 => prop::sample::select(names.to_vec()).prop_map(str::to_owned),
+        3 => prop::sample::select(&FIELDS[..]).prop_map(str::to_owned),
         1 => any::<String>(),
     ];
     prop::collection::btree_map(name, values(), 0..12).prop_map(|map| map.into_iter().collect())

@@ -50,8 +50,7 @@ fn text_that_would_not_arrive_unchanged_is_refused() {
     }
 }
 
-/// WeChat returns these two with the payment. A text that makes the payment unreadable is refused in
-/// the order.
+/// WeChat returns these two with the payment, so what makes a payment unreadable is refused here.
 #[test]
 fn field_returned_with_payment_must_stay_readable() {
     for field in ["attach", "device_info"] {

@@ -1,31 +1,30 @@
-//! The clients file, as the worker and the ingress will both read it.
+//! The clients file, as the worker and the ingress read it.
 
 use std::path::Path;
 
+use crate::clients::{ClientEntry, Clients};
+use crate::config::BadSetting;
 use wechatpay_v2::MchId;
-use worker::{BadSetting, ClientEntry, Clients};
 
-use super::keys::counted;
 use super::report::Check;
-use crate::operator::output::plain;
+use crate::operator::output::{counted, plain};
 
 const FILE: &str = "clients.file";
-const REMEDY: &str = "mend the file that WXPAY_CLIENTS_FILE names, like \
+const REMEDY: &str = "fix the file of WXPAY_CLIENTS_FILE, see \
                       deploy/clients.sample.toml; then restart the ingress and the workers";
 
-/// A setting that contradicts another.
 pub(super) fn unusable(setting: &BadSetting) -> Vec<Check> {
-    let remedy = format!("set {} right, or leave it out", setting.variable);
+    let remedy = format!("correct {}, or unset it", setting.variable);
     vec![Check::bad(FILE, setting.to_string(), remedy)]
 }
 
 pub(super) fn none() -> Vec<Check> {
-    let why = "WXPAY_CLIENTS_FILE is not set: whoever may publish commands may do so for every \
+    let why = "WXPAY_CLIENTS_FILE is not set: anyone who can publish commands can do so for every \
                merchant";
     vec![Check::skipped(FILE, why)]
 }
 
-/// `merchants` are those that the merchants file knows, if it could be read.
+/// `merchants` are those of the merchants file, if it could be read.
 pub(super) fn checks(
     file: &Path,
     ingress_user: Option<&str>,
@@ -63,38 +62,38 @@ fn client(entry: &ClientEntry, merchants: Option<&[MchId]>) -> Check {
         return Check::ok(name, "may act for every merchant");
     }
     let Some(merchants) = merchants else {
-        return Check::skipped(name, "the merchants are not all known: see above");
+        return Check::skipped(name, "the merchants file has errors: see above");
     };
-    let strangers = entry.mch_ids.iter().filter(|mch_id| !merchants.contains(mch_id));
-    let strangers: Vec<_> = strangers.map(ToString::to_string).collect();
-    if strangers.is_empty() {
+    let unknown = entry.mch_ids.iter().filter(|mch_id| !merchants.contains(mch_id));
+    let unknown: Vec<_> = unknown.map(ToString::to_string).collect();
+    if unknown.is_empty() {
         return Check::ok(
             name,
             format!("may act for {}", counted(entry.mch_ids.len(), "merchant")),
         );
     }
-    let finding = format!("may act for {}, which is no merchant of ours", strangers.join(", "));
-    Check::warn(name, finding, "add the merchant to the merchants file, or take it away here")
+    let finding = format!("may act for {}, not in the merchants file", unknown.join(", "));
+    Check::warn(name, finding, "add the merchant to the merchants file, or remove it here")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::CheckStatus;
     use super::*;
+    use crate::operator::doctor::report::CheckStatus;
 
     #[test]
-    fn a_client_is_held_against_the_merchants() {
+    fn client_is_checked_against_the_merchants() {
         let ids = |ids: &[&str]| ids.iter().map(|id| MchId::parse(*id).unwrap()).collect();
         let ours: Vec<MchId> = ids(&["1900000109"]);
-        let judged = |named: &[&str], fault, merchants| {
+        let status = |named: &[&str], fault, merchants| {
             let mch_ids = ids(named);
             let entry = ClientEntry { name: "shop".into(), mch_ids, has_amqp_user: false, fault };
             client(&entry, merchants).status
         };
-        assert_eq!(judged(&["1900000109"], None, Some(&ours)), CheckStatus::Ok);
-        assert_eq!(judged(&["1900000109", "1"], None, Some(&ours)), CheckStatus::Warn);
-        assert_eq!(judged(&["1"], None, None), CheckStatus::Skipped);
-        assert_eq!(judged(&[], None, None), CheckStatus::Ok);
-        assert_eq!(judged(&[], Some("a hash"), Some(&ours)), CheckStatus::Bad);
+        assert_eq!(status(&["1900000109"], None, Some(&ours)), CheckStatus::Ok);
+        assert_eq!(status(&["1900000109", "1"], None, Some(&ours)), CheckStatus::Warn);
+        assert_eq!(status(&["1"], None, None), CheckStatus::Skipped);
+        assert_eq!(status(&[], None, None), CheckStatus::Ok);
+        assert_eq!(status(&[], Some("a hash"), Some(&ours)), CheckStatus::Bad);
     }
 }

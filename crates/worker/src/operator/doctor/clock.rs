@@ -1,18 +1,18 @@
-//! Our clock beside another's.
+//! The clock of this machine, compared with another's.
 
 use time::{Duration, OffsetDateTime};
 
 use super::report::{Check, CheckStatus};
 
-/// A clock that is kept is off by milliseconds. `Date` has whole seconds and takes its time on the
-/// road; beyond this nobody keeps the clock.
+/// A synchronized clock is off by milliseconds. `Date` has whole seconds and arrives late by the time
+/// of the answer; a larger difference means that the clock is not synchronized.
 const WARN_ABOVE: Duration = Duration::seconds(5);
-/// WeChat refuses an order with less than 5 minutes to its `time_expire`, and we refuse one with
-/// less than 6 (reference 4.3): a clock that is a minute slow has used up what lies between.
+/// WeChat refuses an order with less than 5 minutes to its `time_expire`, and the worker refuses one
+/// with less than 6: a clock that is a minute slow has used up the difference.
 const BAD_ABOVE: Duration = Duration::seconds(60);
 
-/// How our clock differs from `theirs`, that of `whose`.
-pub(super) fn judged(
+/// Compares our time with `theirs`. `whose` names the other clock.
+pub(super) fn compare(
     name: String,
     ours: OffsetDateTime,
     theirs: OffsetDateTime,
@@ -25,7 +25,7 @@ pub(super) fn judged(
         _ if skew.is_positive() => format!("our clock is {seconds} s ahead of {whose}"),
         _ => format!("our clock is {seconds} s behind {whose}"),
     };
-    let remedy = "set the clock of this machine and have it kept (`timedatectl set-ntp true`)";
+    let remedy = "synchronize the clock of this machine (`timedatectl set-ntp true`)";
     Check::new(name, CheckStatus::of(skew.abs(), WARN_ABOVE, BAD_ABOVE), finding, remedy)
 }
 
@@ -36,10 +36,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_judged_by_how_far_it_is_off_either_way() {
+    fn clock_status_follows_from_its_skew() {
         let at = datetime!(2026-11-20 07:00:00 UTC);
         let of = |seconds: i64| {
-            let check = judged("clock".to_owned(), at + Duration::seconds(seconds), at, "theirs");
+            let check = compare("clock".to_owned(), at + Duration::seconds(seconds), at, "theirs");
             (check.status, check.finding)
         };
         assert_eq!(of(0), (CheckStatus::Ok, "our clock and theirs agree to the second".to_owned()));

@@ -1,63 +1,62 @@
-//! Postgres: whether it answers, the schema, and the books that are open in it.
+//! Postgres: the connection, the schema, and the state of the tables.
 
 use std::time::Instant;
 
 use futures_util::join;
 use orders::{ExceptionKind, StateName};
 use time::OffsetDateTime;
-use worker::store::{Depth, Gauges, OpenOrders, Store, StoreError};
-use worker::{DatabaseUrl, MigrationStatus, migration_status};
 
-use super::keys::counted;
 use super::report::{Check, CheckStatus};
-use super::{clock, within};
-use crate::operator::output::plain;
+use super::{clock, with_timeout};
+use crate::config::DatabaseUrl;
+use crate::migrations::{MigrationStatus, migration_status};
+use crate::operator::output::{counted, plain};
+use crate::store::{Depth, Gauges, OpenOrders, Store, StoreError};
 
 const CONNECTION: &str = "database.connection";
 const MIGRATIONS: &str = "database.migrations";
 const CLOCK: &str = "database.clock";
 const OUTBOX: &str = "outbox";
 const EXCEPTIONS: &str = "exceptions";
-/// Orders in other states are settled.
+/// The states in which an order waits for an outcome.
 const OPEN_STATES: [StateName; 3] = [StateName::Created, StateName::Payable, StateName::Closing];
 
-/// Whoever dies with events leaves them to the next sweep after ten seconds.
+/// The sweep takes over the events of a dead worker after ten seconds.
 const OUTBOX_WARN_ABOVE_S: f64 = 10.0;
-/// Several sweeps went by: no worker runs, or the broker takes nothing.
+/// Several sweeps have passed: no worker runs, or the broker accepts nothing.
 const OUTBOX_BAD_ABOVE_S: f64 = 60.0;
-/// Three of the longest pauses between two looks at an order of which nothing is known, and as many
-/// as between two looks at an old one.
+/// Three of the longest pauses between two checks of an order.
 const LATE_WARN_ABOVE_S: f64 = 15.0 * 60.0;
-/// Twice the half hour after which an order whose calls have no outcome is an exception.
+/// Twice the half hour after which an order whose calls have no outcome becomes an exception.
 const LATE_BAD_ABOVE_S: f64 = 60.0 * 60.0;
 
 pub(super) async fn checks(url: DatabaseUrl, store: Store) -> Vec<Check> {
-    let (asked, begun) = (url.clone(), Instant::now());
-    let status = within(async move { migration_status(&asked).await }).await;
-    let problem = match status {
+    let address = url.display_address();
+    let begun = Instant::now();
+    let problem = match with_timeout(async move { migration_status(&url).await }).await {
         Ok(Ok(status)) => {
             let took = begun.elapsed().as_millis();
-            let finding = format!("{} answered in {took} ms", url.display_address());
+            let finding = format!("{address} answered in {took} ms");
             let mut checks = vec![Check::ok(CONNECTION, finding), migrations(status)];
             checks.extend(match status.missing {
-                0 => books(store).await,
-                _ => rest("the schema is not current"),
+                0 => table_checks(store).await,
+                _ => skipped("the schema is not current"),
             });
             return checks;
         }
         Ok(Err(error)) => plain(&error.to_string()),
         Err(problem) => problem,
     };
-    let finding = format!("{} cannot be used: {problem}", url.display_address());
-    let remedy = "start Postgres, or set WXPAY_DATABASE_URL right (host, user, password, database)";
-    let why = "the database is not reached";
+    let finding = format!("{address} cannot be used: {problem}");
+    let remedy = "start Postgres, or correct WXPAY_DATABASE_URL (host, user, password, database)";
+    let why = "the database cannot be reached";
     let mut checks = vec![Check::bad(CONNECTION, finding, remedy), Check::skipped(MIGRATIONS, why)];
-    checks.extend(rest(why));
+    checks.extend(skipped(why));
     checks
 }
 
-/// What cannot be judged without the tables.
-fn rest(why: &str) -> Vec<Check> {
+/// The checks that need the tables.
+fn skipped(why: &str) -> Vec<Check> {
     let names = [CLOCK, OUTBOX].into_iter().map(str::to_owned);
     let names = names.chain(OPEN_STATES.map(state_name)).chain([EXCEPTIONS.to_owned()]);
     names.map(|name| Check::skipped(name, why)).collect()
@@ -78,48 +77,48 @@ fn migrations(MigrationStatus { missing, unknown }: MigrationStatus) -> Check {
     }
 }
 
-async fn books(store: Store) -> Vec<Check> {
-    let (one, two, three, four) = (store.clone(), store.clone(), store.clone(), store);
-    let (clock, outbox, unsettled, gauges) = join!(
-        within(async move { one.clock().await.map(|theirs| (OffsetDateTime::now_utc(), theirs)) }),
-        within(async move { two.outbox_depth().await }),
-        within(async move { three.open_orders().await }),
-        within(async move { four.gauges().await }),
-    );
-    let mut checks = vec![
-        judged(CLOCK, clock, |(ours, theirs)| {
-            clock::judged(CLOCK.to_owned(), ours, theirs, "the database's")
+async fn table_checks(store: Store) -> Vec<Check> {
+    let (clock, outbox, open_orders, gauges) = join!(
+        read(&store, |store| async move {
+            let theirs = store.clock().await?;
+            Ok((OffsetDateTime::now_utc(), theirs))
         }),
-        judged(OUTBOX, outbox, self::outbox),
-    ];
-    match read(unsettled) {
-        Ok(found) => checks.extend(OPEN_STATES.map(|state| late(state, &found))),
+        read(&store, |store| async move { store.outbox_depth().await }),
+        read(&store, |store| async move { store.open_orders().await }),
+        read(&store, |store| async move { store.gauges().await }),
+    );
+    let compare = |(ours, theirs)| clock::compare(CLOCK.to_owned(), ours, theirs, "the database's");
+    let mut checks =
+        vec![check_read(CLOCK, clock, compare), check_read(OUTBOX, outbox, self::outbox)];
+    match open_orders {
+        Ok(found) => checks.extend(OPEN_STATES.map(|state| overdue(state, &found))),
         Err(problem) => {
-            checks.extend(OPEN_STATES.map(|state| unread(&state_name(state), &problem)));
+            checks.extend(OPEN_STATES.map(|state| unreadable(&state_name(state), &problem)));
         }
     }
-    checks.push(judged(EXCEPTIONS, gauges, |gauges| exceptions(&gauges)));
+    checks.push(check_read(EXCEPTIONS, gauges, |gauges| exceptions(&gauges)));
     checks
 }
 
-fn read<T>(answer: Result<Result<T, StoreError>, String>) -> Result<T, String> {
-    answer.and_then(|read| read.map_err(|error| error.to_string()))
+/// Reads from the store with the timeout of a request.
+async fn read<T, F>(store: &Store, read: impl FnOnce(Store) -> F) -> Result<T, String>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
+    with_timeout(read(store.clone())).await?.map_err(|error| error.to_string())
 }
 
-fn judged<T>(
-    name: &str,
-    answer: Result<Result<T, StoreError>, String>,
-    judge: impl FnOnce(T) -> Check,
-) -> Check {
-    match read(answer) {
-        Ok(answer) => judge(answer),
-        Err(problem) => unread(name, &problem),
+fn check_read<T>(name: &str, read: Result<T, String>, check: impl FnOnce(T) -> Check) -> Check {
+    match read {
+        Ok(read) => check(read),
+        Err(problem) => unreadable(name, &problem),
     }
 }
 
-/// The database answered before, and not to this.
-fn unread(name: &str, problem: &str) -> Check {
-    let remedy = "look into Postgres's log: its user needs to read every table";
+/// The database answered before, but not this time.
+fn unreadable(name: &str, problem: &str) -> Check {
+    let remedy = "read Postgres's log: the database user must be able to read every table";
     Check::bad(name, format!("it cannot be read: {}", plain(problem)), remedy)
 }
 
@@ -127,10 +126,11 @@ fn outbox(depth: Depth) -> Check {
     if depth.pending == 0 {
         return Check::ok(OUTBOX, "no event waits for the broker");
     }
-    let (pending, age) = (depth.pending, span(depth.oldest_seconds));
+    let pending = depth.pending;
+    let age = span(depth.oldest_seconds);
     let finding = format!("events that wait for the broker: {pending}, the oldest for {age}");
     let status = CheckStatus::of(depth.oldest_seconds, OUTBOX_WARN_ABOVE_S, OUTBOX_BAD_ABOVE_S);
-    let remedy = "see that a worker runs and reaches the broker: it sends them by itself";
+    let remedy = "make sure that a worker runs and reaches the broker: it publishes them by itself";
     Check::new(OUTBOX, status, finding, remedy)
 }
 
@@ -138,9 +138,9 @@ fn state_name(state: StateName) -> String {
     format!("orders.{state}")
 }
 
-fn late(state: StateName, found: &[OpenOrders]) -> Check {
+fn overdue(state: StateName, found: &[OpenOrders]) -> Check {
     let name = state_name(state);
-    let Some(oldest) = found.iter().find(|unsettled| unsettled.state == state.as_str()) else {
+    let Some(oldest) = found.iter().find(|open| open.state == state.as_str()) else {
         return Check::ok(name, "there is none");
     };
     let OpenOrders { count, mch_id, out_trade_no, age_seconds, overdue_seconds, .. } = oldest;
@@ -156,7 +156,7 @@ fn late(state: StateName, found: &[OpenOrders]) -> Check {
     );
     let status = CheckStatus::of(*overdue_seconds, LATE_WARN_ABOVE_S, LATE_BAD_ABOVE_S);
     let remedy = format!(
-        "see that a worker runs, then `wxpay-worker order explain {mch_id} {out_trade_no}`"
+        "make sure that a worker runs, then `wxpay-worker order explain {mch_id} {out_trade_no}`"
     );
     Check::new(name, status, finding, remedy)
 }
@@ -170,7 +170,7 @@ fn exceptions(gauges: &Gauges) -> Check {
     if open.is_empty() {
         return Check::ok(EXCEPTIONS, "none is open");
     }
-    let remedy = "`wxpay-worker exceptions list`; mend each, then `exceptions resolve`";
+    let remedy = "`wxpay-worker exceptions list`; settle each, then `exceptions resolve`";
     Check::bad(EXCEPTIONS, format!("open: {}", open.join(", ")), remedy)
 }
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_is_behind_is_bad_and_one_ahead_is_told() {
+    fn schema_behind_is_bad_and_schema_ahead_warns() {
         let status = |missing, unknown| migrations(MigrationStatus { missing, unknown }).status;
         assert_eq!(status(0, 0), CheckStatus::Ok);
         assert_eq!(status(0, 1), CheckStatus::Warn);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn events_may_wait_as_long_as_a_sweep_takes() {
+    fn outbox_warns_after_the_sweep_interval() {
         let status = |oldest_seconds| outbox(Depth { pending: 1, oldest_seconds }).status;
         assert_eq!([0.1, 10.0].map(status), [CheckStatus::Ok; 2]);
         assert_eq!([10.1, 60.0].map(status), [CheckStatus::Warn; 2]);
@@ -212,8 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_late_by_what_it_should_have_left_its_state() {
-        let judged = |state: StateName, overdue_seconds| {
+    fn open_order_is_overdue_by_its_state() {
+        let checked = |state: StateName, overdue_seconds| {
             let found = [OpenOrders {
                 state: state.as_str().to_owned(),
                 count: 3,
@@ -222,18 +222,18 @@ mod tests {
                 age_seconds: 7_200.0,
                 overdue_seconds,
             }];
-            late(state, &found)
+            overdue(state, &found)
         };
-        let check = judged(StateName::Payable, -600.0);
+        let check = checked(StateName::Payable, -600.0);
         assert_eq!(check.status, CheckStatus::Ok);
         assert_eq!(check.finding, "3 in all; 1900000109/SO1 is 2 h old, expires in 10 min");
-        let check = judged(StateName::Payable, 901.0);
+        let check = checked(StateName::Payable, 901.0);
         assert_eq!(check.status, CheckStatus::Warn);
         assert!(check.remedy.unwrap().contains("`wxpay-worker order explain 1900000109 SO1`"));
-        let check = judged(StateName::Created, 3_601.0);
+        let check = checked(StateName::Created, 3_601.0);
         assert_eq!(check.status, CheckStatus::Bad);
         assert!(check.finding.ends_with("created for 60 min"), "{}", check.finding);
-        assert_eq!(late(StateName::Closing, &[]).status, CheckStatus::Ok);
+        assert_eq!(overdue(StateName::Closing, &[]).status, CheckStatus::Ok);
     }
 
     #[test]

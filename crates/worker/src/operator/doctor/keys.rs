@@ -1,16 +1,15 @@
-//! Signing itself, and the merchants that sign. No key and no part of one is ever shown.
+//! The signatures, and the merchants with their keys. No part of a key is ever shown.
 
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use wechatpay_v2::{ApiKey, Fields, MchId, SignType, sign, verify};
-use worker::{BadMerchants, Merchant, MerchantEntry, Merchants};
-
 use super::report::Check;
-use crate::operator::output::plain;
+use crate::merchants::{BadMerchants, Merchant, MerchantEntry, Merchants};
+use crate::operator::output::{counted, plain};
+use wechatpay_v2::{ApiKey, Fields, MchId, SignType, sign, verify};
 
-/// WeChat's own worked example (reference 1.2): its published key, message and signatures.
+/// The example in WeChat's documentation of signatures: key, message and results.
 const EXAMPLE_KEY: &str = "192006250b4c09247ec02edce69f6a2d";
 const EXAMPLE: [(&str, &str); 5] = [
     ("appid", "wxd930ea5d5a258f4f"),
@@ -23,38 +22,38 @@ const EXAMPLE_SIGNS: [(SignType, &str); 2] = [
     (SignType::Md5, "9A0A8659F005D6984697E2CA0A9CF3B7"),
     (SignType::HmacSha256, "6A9AE1657590FD6257D693A078E1C3E4BB6BA4DC30B23E0EE2496E54170DACD6"),
 ];
-/// What others than the owner and the group may do with a file: read it or write to it.
+/// The mode bits for reading and writing by users outside the owner and the group.
 const OTHERS: u32 = 0o006;
 
 pub(super) fn self_test() -> Check {
     let name = "keys.self_test";
-    let failing = EXAMPLE_SIGNS.iter().find(|(kind, expected)| !signs(*kind, expected));
+    let failing = EXAMPLE_SIGNS.iter().find(|(kind, expected)| !is_correct(*kind, expected));
     match failing {
         None => Check::ok(name, "MD5 and HMAC-SHA256 sign WeChat's official example as published"),
         Some((kind, _)) => {
             let finding =
-                format!("{} does not sign WeChat's official example right", kind.as_str());
-            Check::bad(name, finding, "take no orders with this build; install another")
+                format!("{} gives a wrong signature for WeChat's official example", kind.as_str());
+            Check::bad(name, finding, "do not take orders with this build; install another")
         }
     }
 }
 
-fn signs(kind: SignType, expected: &str) -> bool {
+fn is_correct(kind: SignType, expected: &str) -> bool {
     let Ok(key) = ApiKey::parse(EXAMPLE_KEY) else { return false };
     let message: Fields = EXAMPLE.into_iter().collect();
     let signed: Fields = EXAMPLE.into_iter().chain([("sign", expected)]).collect();
     sign(&message, &key, kind) == expected && verify(&signed, &key) == Ok(kind)
 }
 
-/// Reads the merchants file, and says which merchants are usable: none are known when it is not.
+/// Checks the merchants file. The second value is all merchants, `None` when one cannot be used.
 pub(super) fn merchants(file: &Path) -> (Vec<Check>, Option<Vec<MchId>>) {
     let name = "merchants.file";
-    let remedy = "mend the file that WXPAY_MERCHANTS_FILE names, like \
+    let remedy = "fix the file of WXPAY_MERCHANTS_FILE, see \
                   deploy/merchants.sample.toml; then `kill -HUP` the workers";
     let shown = plain(&file.to_string_lossy());
     let entries = match Merchants::entries(file) {
         Ok(entries) => entries,
-        // Such an error names the file itself.
+        // The text of this error names the file.
         Err(error @ BadMerchants::Unreadable { .. }) => {
             return (vec![Check::bad(name, plain(&error.to_string()), remedy)], None);
         }
@@ -81,10 +80,10 @@ fn merchant(entry: &MerchantEntry, remedy: &str) -> Vec<Check> {
     let mut checks = Vec::new();
     match &entry.merchant {
         Ok(merchant) => {
-            checks.push(Check::ok(&name, described(merchant)));
+            checks.push(Check::ok(&name, describe(merchant)));
             checks.push(notify_url(format!("{name}.notify_url"), merchant));
         }
-        // Its name stands before it already.
+        // The name of the check names the merchant.
         Err(BadMerchants::Merchant { problem, .. }) => {
             checks.push(Check::bad(&name, plain(problem), remedy));
         }
@@ -96,7 +95,7 @@ fn merchant(entry: &MerchantEntry, remedy: &str) -> Vec<Check> {
     checks
 }
 
-fn described(merchant: &Merchant) -> String {
+fn describe(merchant: &Merchant) -> String {
     let apps = counted(merchant.appids.len(), "app");
     let kind = merchant.sign_type.as_str();
     let previous = match merchant.previous_key {
@@ -109,17 +108,14 @@ fn described(merchant: &Merchant) -> String {
 fn notify_url(name: String, merchant: &Merchant) -> Check {
     let url = merchant.notify_url();
     let finding = format!("WeChat is told to post to {url}");
-    match is_private(&url) {
-        true => Check::ok(name, finding),
-        false => Check::warn(
-            name,
-            format!("{finding}, where anybody on the way can read who paid what"),
-            "put TLS in front of the ingress and https:// into notify_base_url",
-        ),
+    if is_private(&url) {
+        return Check::ok(name, finding);
     }
+    let finding = format!("{finding}, and anyone on the network path can read who paid what");
+    Check::warn(name, finding, "serve the ingress with TLS, and put https:// into notify_base_url")
 }
 
-/// Whether what is sent there stays unread: by TLS, or because it never leaves the machine.
+/// Whether no one on the network can read what is sent there: by TLS, or on this machine.
 fn is_private(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://") else { return true };
     let authority = rest.split('/').next().unwrap_or_default();
@@ -130,7 +126,7 @@ fn is_private(url: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// One that cannot be looked at is complained about where the key is.
+/// `None` when a file cannot be examined: the check of its merchant reports that.
 fn key_files(name: String, files: &[PathBuf]) -> Option<Check> {
     let mut open = Vec::new();
     for file in files {
@@ -149,25 +145,18 @@ fn key_files(name: String, files: &[PathBuf]) -> Option<Check> {
     })
 }
 
-/// `1 app`, `2 apps`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operator::doctor::report::CheckStatus;
 
     #[test]
-    fn the_self_test_would_notice_another_signature() {
-        assert_eq!(self_test().status, super::super::report::CheckStatus::Ok);
+    fn self_test_fails_for_another_signature() {
+        assert_eq!(self_test().status, CheckStatus::Ok);
         let [(_, md5), (_, hmac)] = EXAMPLE_SIGNS;
-        assert!(!signs(SignType::Md5, hmac));
-        assert!(!signs(SignType::Md5, &md5.replace('9', "8")));
-        assert!(!signs(SignType::HmacSha256, md5));
+        assert!(!is_correct(SignType::Md5, hmac));
+        assert!(!is_correct(SignType::Md5, &md5.replace('9', "8")));
+        assert!(!is_correct(SignType::HmacSha256, md5));
     }
 
     #[test]

@@ -1,38 +1,34 @@
-//! What a check found, and how it is shown.
+//! The results of checks, and their report.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::super::output::table;
+use crate::operator::output::table;
 
-/// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum CheckStatus {
-    /// As it should be.
     Ok,
-    /// Works, and is worth a look.
+    /// Works, and deserves attention.
     Warn,
-    /// Does not work, or money waits for a person.
+    /// Does not work, or money waits for an operator.
     Bad,
-    /// Could not be judged.
+    /// Could not be checked.
     Skipped,
 }
 
-/// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     pub(super) name: String,
     #[serde(rename = "verdict")]
     pub(super) status: CheckStatus,
-    /// One sentence, without a stop.
+    /// One sentence, without a full stop.
     pub(super) finding: String,
-    /// What to do about it; only where something is to be done.
+    /// What to do, for `warn` and `bad` only.
     pub(super) remedy: Option<String>,
 }
 
-/// All of it.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     checks: Vec<Check>,
@@ -48,7 +44,7 @@ struct Summary {
 }
 
 impl CheckStatus {
-    /// Of a figure that should not be above the first bound and must not be above the second.
+    /// The status of a figure by its two bounds. A figure at a bound is still within it.
     pub(super) fn of<T: PartialOrd>(figure: T, warn_above: T, bad_above: T) -> Self {
         if figure > bad_above {
             Self::Bad
@@ -76,7 +72,7 @@ impl fmt::Display for CheckStatus {
 }
 
 impl Check {
-    /// The remedy is dropped where nothing needs one.
+    /// Drops the remedy unless the status is `warn` or `bad`.
     pub(super) fn new(
         name: impl Into<String>,
         status: CheckStatus,
@@ -127,19 +123,19 @@ impl Report {
         Self { checks, summary }
     }
 
-    /// 0, or 1 when something is bad. What only deserves a look fails no script.
+    /// 1 when something is bad, otherwise 0: a warning fails no script.
     pub(super) fn exit_code(&self) -> u8 {
         u8::from(self.summary.bad > 0)
     }
 }
 
-/// A line for each check, and one for their sum.
+/// A line for each check, and one with the totals.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = |check: &Check| {
             let remedy = check.remedy.iter().map(|remedy| format!("; {remedy}"));
-            let says = format!("{}{}", check.finding, remedy.collect::<String>());
-            [check.status.to_string(), check.name.clone(), says]
+            let text = format!("{}{}", check.finding, remedy.collect::<String>());
+            [check.status.to_string(), check.name.clone(), text]
         };
         let rows: Vec<_> = self.checks.iter().map(row).collect();
         let Summary { ok, warn, bad, skipped } = &self.summary;
@@ -154,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_itself_is_still_within() {
+    fn figure_at_a_bound_is_still_within_it() {
         let status = |figure| CheckStatus::of(figure, 5, 60);
         assert_eq!([0, 5].map(status), [CheckStatus::Ok; 2]);
         assert_eq!([6, 60].map(status), [CheckStatus::Warn; 2]);
@@ -162,10 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_check_among_others_fails_and_nothing_else_does() {
+    fn exit_code_is_1_only_with_a_bad_check() {
         let fine = || {
-            let (ok, skipped) = (Check::ok("a", "it is"), Check::skipped("b", "it is not there"));
-            vec![ok, skipped, Check::warn("c", "it is slow", "wait")]
+            vec![
+                Check::ok("a", "it is"),
+                Check::skipped("b", "it is not there"),
+                Check::warn("c", "it is slow", "wait"),
+            ]
         };
         assert_eq!(Report::of(fine()).exit_code(), 0);
         assert_eq!(Report::of(vec![]).exit_code(), 0);
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_find_the_same_fields_in_every_line() {
+    fn json_has_the_same_fields_for_every_check() {
         let checks = vec![Check::ok("a", "it is"), Check::bad("b", "it is gone", "fetch it")];
         let expected = serde_json::json!({
             "checks": [

@@ -17,7 +17,7 @@ const NO_ORDER: &str = "-";
 impl Store {
     /// Counts notifications to a merchant that do not verify. The first of an hour opens the
     /// exception, with one event.
-    pub async fn count_bad_signatures(
+    pub(crate) async fn count_bad_signatures(
         &self,
         mch_id: &MchId,
         count: i64,

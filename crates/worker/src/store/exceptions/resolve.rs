@@ -10,36 +10,36 @@ use crate::store::{LINES_MAX, Store, StoreError};
 
 /// One row of the table.
 #[derive(Clone, Debug, Serialize)]
-pub struct ExceptionLine {
-    pub mch_id: String,
+pub(crate) struct ExceptionLine {
+    pub(crate) mch_id: String,
     /// `-` where there is no order.
-    pub out_trade_no: String,
-    pub kind: String,
+    pub(crate) out_trade_no: String,
+    pub(crate) kind: String,
     /// Empty where there is no payment.
-    pub transaction_id: String,
+    pub(crate) transaction_id: String,
     #[serde(with = "time::serde::rfc3339")]
-    pub opened_at: OffsetDateTime,
+    pub(crate) opened_at: OffsetDateTime,
     /// Counted for `bad_signature` only.
-    pub found_count: i64,
-    pub differs: Json<Vec<Difference>>,
+    pub(crate) found_count: i64,
+    pub(crate) differs: Json<Vec<Difference>>,
     #[serde(with = "time::serde::rfc3339::option")]
-    pub resolved_at: Option<OffsetDateTime>,
+    pub(crate) resolved_at: Option<OffsetDateTime>,
     /// The reason that the operator gave, or the rule that resolved it.
-    pub resolution: Option<String>,
+    pub(crate) resolution: Option<String>,
 }
 
 #[derive(Clone, Debug)]
-pub struct ExceptionId {
-    pub mch_id: String,
+pub(crate) struct ExceptionId {
+    pub(crate) mch_id: String,
     /// `-` where there is no order.
-    pub out_trade_no: String,
-    pub kind: ExceptionKind,
+    pub(crate) out_trade_no: String,
+    pub(crate) kind: ExceptionKind,
     /// Needed only where several of one kind are open.
-    pub transaction_id: Option<String>,
+    pub(crate) transaction_id: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resolution {
+pub(crate) enum Resolution {
     /// `polled`: WeChat is queried about the order again.
     Resolved { polled: bool },
     /// It was resolved before.
@@ -57,7 +57,7 @@ const STOPS_CHECKS: [ExceptionKind; 3] =
 
 impl Store {
     /// Lists exceptions, oldest first; resolved ones only with `all`.
-    pub async fn exceptions(
+    pub(crate) async fn exceptions(
         &self,
         kind: Option<ExceptionKind>,
         all: bool,
@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// The exceptions of a number, oldest first, at most the newest [`LINES_MAX`].
-    pub async fn exceptions_of(
+    pub(crate) async fn exceptions_of(
         &self,
         mch_id: &str,
         out_trade_no: &str,
@@ -104,7 +104,7 @@ impl Store {
 
     /// Resolves an exception. When it had stopped the checks of an order that is still open, the
     /// checks resume.
-    pub async fn resolve_exception(
+    pub(crate) async fn resolve_exception(
         &self,
         which: &ExceptionId,
         reason: &str,

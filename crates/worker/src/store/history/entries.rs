@@ -6,7 +6,7 @@ use crate::store::{CallLine, ExceptionLine, LINES_MAX, NotificationSummary, Stor
 
 impl Store {
     /// Everything that is known about a number: of each kind of event the newest [`LINES_MAX`].
-    pub async fn history(&self, key: &OrderKey) -> Result<OrderHistory, StoreError> {
+    pub(crate) async fn history(&self, key: &OrderKey) -> Result<OrderHistory, StoreError> {
         let kinds = [
             self.rejection_entries(key).await?,
             self.notification_entries(key).await?,

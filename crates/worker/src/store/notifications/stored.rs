@@ -7,46 +7,46 @@ use crate::store::{LINES_MAX, Store, StoreError};
 
 /// A row of the table. It has no `Debug`, because it holds the raw body.
 #[derive(Clone)]
-pub struct StoredNotification {
+pub(crate) struct StoredNotification {
     /// SHA-256 of the raw body.
-    pub digest: Vec<u8>,
+    pub(crate) digest: Vec<u8>,
     /// `payment` or `refund`.
-    pub kind: String,
-    pub mch_id: String,
-    pub out_trade_no: Option<String>,
-    pub transaction_id: Option<String>,
-    pub raw: Vec<u8>,
-    pub received_at: OffsetDateTime,
-    pub last_received_at: OffsetDateTime,
+    pub(crate) kind: String,
+    pub(crate) mch_id: String,
+    pub(crate) out_trade_no: Option<String>,
+    pub(crate) transaction_id: Option<String>,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) received_at: OffsetDateTime,
+    pub(crate) last_received_at: OffsetDateTime,
     /// How often it came again.
-    pub repeats: i32,
+    pub(crate) repeats: i32,
     /// The name of a [`NotificationStatus`](super::NotificationStatus).
-    pub verdict: String,
-    pub detail: Option<String>,
+    pub(crate) verdict: String,
+    pub(crate) detail: Option<String>,
 }
 
 /// A row of the table without the raw body.
 #[derive(Clone, Debug, Serialize)]
-pub struct NotificationSummary {
+pub(crate) struct NotificationSummary {
     /// SHA-256 of the raw body, in hex.
-    pub digest: String,
+    pub(crate) digest: String,
     /// `payment` or `refund`.
     #[serde(rename = "notification")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// The name of a [`NotificationStatus`](super::NotificationStatus).
-    pub verdict: String,
-    pub detail: Option<String>,
+    pub(crate) verdict: String,
+    pub(crate) detail: Option<String>,
     /// How often it came again.
-    pub repeats: i32,
+    pub(crate) repeats: i32,
     #[serde(with = "time::serde::rfc3339")]
-    pub received_at: OffsetDateTime,
+    pub(crate) received_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
-    pub last_received_at: OffsetDateTime,
+    pub(crate) last_received_at: OffsetDateTime,
 }
 
 /// The digests that begin with the same digits, as a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DigestPrefix {
+pub(crate) struct DigestPrefix {
     first: [u8; 32],
     last: [u8; 32],
 }
@@ -54,7 +54,7 @@ pub struct DigestPrefix {
 impl DigestPrefix {
     /// Reads 1 to 64 hex digits.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if !(1..=64).contains(&text.len()) {
             return None;
         }
@@ -72,7 +72,7 @@ impl DigestPrefix {
 
 impl Store {
     /// The notifications about an order, oldest first, at most the newest [`LINES_MAX`].
-    pub async fn notifications_of(
+    pub(crate) async fn notifications_of(
         &self,
         key: &OrderKey,
     ) -> Result<Vec<NotificationSummary>, StoreError> {
@@ -80,7 +80,7 @@ impl Store {
     }
 
     /// The notifications to a merchant without a known order, mostly because they do not verify.
-    pub async fn notifications_without_order(
+    pub(crate) async fn notifications_without_order(
         &self,
         mch_id: &MchId,
     ) -> Result<Vec<NotificationSummary>, StoreError> {
@@ -112,7 +112,7 @@ impl Store {
 
     /// The notifications whose digest has this prefix, at most two: enough to see that there are
     /// several.
-    pub async fn notifications_by_digest(
+    pub(crate) async fn notifications_by_digest(
         &self,
         prefix: &DigestPrefix,
     ) -> Result<Vec<StoredNotification>, StoreError> {

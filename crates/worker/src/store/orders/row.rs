@@ -9,12 +9,12 @@ use crate::store::StoreError;
 
 /// An order with the columns that are not part of it.
 #[derive(Clone, Debug)]
-pub struct StoredOrder {
-    pub order: Order,
+pub(crate) struct StoredOrder {
+    pub(crate) order: Order,
     /// The parameters of the first unifiedorder.
-    pub parameters: Fields,
+    pub(crate) parameters: Fields,
     /// Who took the call lease last. `None` once it is released.
-    pub call_lease_holder: Option<Uuid>,
+    pub(crate) call_lease_holder: Option<Uuid>,
 }
 
 pub(in crate::store) struct Row {

@@ -1,0 +1,11 @@
+//! WeChat's three calls.
+
+pub(crate) mod gateway;
+
+mod answer;
+mod authenticate;
+
+mod closeorder;
+mod orderquery;
+mod unifiedorder;
+mod unifiedorder_rules;

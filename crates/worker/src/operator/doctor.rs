@@ -1,0 +1,124 @@
+//! `doctor`: checks everything that the worker depends on, and changes nothing. It works without a
+//! running worker.
+//!
+//! Each check is bounded in time and independent: a server that is down makes one bad line, and the
+//! checks that need it are skipped.
+
+mod broker;
+mod clients;
+mod clock;
+mod database;
+mod gateway;
+mod keys;
+mod report;
+
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::join;
+use tokio::time::timeout;
+
+use super::output::{print, print_json};
+use crate::config;
+use report::{Check, Report};
+
+/// One request to a server, a name server or a disk. Postgres cancels a statement after the same
+/// time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Print JSON: `checks` with `name`, `verdict`, `finding` and `remedy` each, and `summary`
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exits the process itself: a hanging name look-up cannot be cancelled, and the runtime would wait
+/// for it.
+pub(crate) async fn run(doctor: Doctor) -> anyhow::Result<std::process::ExitCode> {
+    let report = Report::of(checks().await?);
+    if doctor.json {
+        print_json(&report)?;
+    } else {
+        print(&report.to_string())?;
+    }
+    std::process::exit(report.exit_code().into());
+}
+
+async fn checks() -> anyhow::Result<Vec<Check>> {
+    let (primary, backup) = config::gateway_settings()?;
+    let mode = config::topology()?;
+    let broker_config = super::broker_config("doctor")?;
+    let database_url = config::database_url()?;
+    let store = super::store()?;
+    config::ops_addr()?;
+    let merchants_file = config::merchants_file()?;
+    let clients_file = config::clients_file();
+
+    let files = read_files(move || {
+        let (mut checks, merchants) = keys::merchants(&merchants_file);
+        checks.extend(match &clients_file {
+            Ok(None) => clients::none(),
+            Ok(Some((file, user))) => clients::checks(file, user.as_deref(), merchants.as_deref()),
+            Err(setting) => clients::unusable(setting),
+        });
+        checks
+    });
+    // Boxed: together these futures are large.
+    let (gateway, files, broker, database) = join!(
+        Box::pin(gateway::checks(primary, backup)),
+        files,
+        Box::pin(broker::checks(broker_config, mode)),
+        Box::pin(database::checks(database_url, store)),
+    );
+    let groups = [gateway, vec![keys::self_test()], files, broker, database];
+    Ok(groups.into_iter().flatten().collect())
+}
+
+/// Reads files, which can be on a disk that does not respond.
+async fn read_files(read: impl FnOnce() -> Vec<Check> + Send + 'static) -> Vec<Check> {
+    let task = with_timeout(async { tokio::task::spawn_blocking(read).await });
+    match task.await {
+        Ok(Ok(checks)) => checks,
+        Ok(Err(_)) => vec![unreadable("the check itself failed")],
+        Err(problem) => vec![unreadable(&problem)],
+    }
+}
+
+fn unreadable(problem: &str) -> Check {
+    let remedy = "check the disk with the files of WXPAY_MERCHANTS_FILE and WXPAY_CLIENTS_FILE";
+    Check::bad("merchants.file", format!("it cannot be read: {problem}"), remedy)
+}
+
+/// The output of a request, or why there is none. The request runs in a task of its own and is
+/// never cancelled, because the futures of the store must not be dropped.
+async fn with_timeout<T: Send + 'static>(
+    request: impl Future<Output = T> + Send + 'static,
+) -> Result<T, String> {
+    spawn_with_timeout(REQUEST_TIMEOUT, request).await
+}
+
+async fn spawn_with_timeout<T: Send + 'static>(
+    limit: Duration,
+    request: impl Future<Output = T> + Send + 'static,
+) -> Result<T, String> {
+    match timeout(limit, tokio::spawn(request)).await {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(_)) => Err("the check itself failed".to_owned()),
+        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn request_that_hangs_or_panics_is_an_error() {
+        assert_eq!(with_timeout(async { 1 }).await, Ok(1));
+        let hangs = spawn_with_timeout(Duration::ZERO, std::future::pending::<u8>()).await;
+        assert_eq!(hangs, Err("no answer within 0 s".to_owned()));
+        let panics: Result<(), _> = with_timeout(async { panic!("on purpose") }).await;
+        assert_eq!(panics, Err("the check itself failed".to_owned()));
+    }
+}
