@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, world};
+use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, merchants};
 use serde_json::{Value, json};
 use simulator::{Fault, FaultPlan, PayOptions, PlannedFault, Release};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -57,7 +57,7 @@ fn heal(world: &World) {
 
 /// The merchants as the world has them, changed.
 fn changed(world: &World, change: impl Fn(&TestMerchant, Merchant) -> Merchant) -> Merchants {
-    let right = world::keys(&world.merchants, world.public);
+    let right = merchants::keys(&world.merchants, world.public);
     let merchants = world.merchants.iter().map(|merchant| {
         let mch_id = MchId::parse(&*merchant.mch_id).unwrap();
         change(merchant, Merchant::clone(&right.get(&mch_id).unwrap()))
@@ -190,7 +190,7 @@ async fn wrong_key_costs_few_calls_and_no_order() {
     assert!(called + called_for_lost <= bound as u64, "{called} and {called_for_lost}");
     assert!(attempts(&world, &broken).await <= bound as i64, "what was put off was counted");
 
-    world.keys.replace(&world::keys(&world.merchants, world.public));
+    world.keys.replace(&merchants::keys(&world.merchants, world.public));
     world.wait_for_state(&broken, &lost, "paid").await;
     all_end_paid(&world, &broken, &numbers).await;
     world.finish().await;
@@ -247,7 +247,7 @@ async fn burst_above_rate_is_spread_and_no_order_lost() {
     for (_, view) in answers.iter().filter(|(status, _)| status.as_u16() == 202) {
         assert_eq!(view.get("gateway_message"), None, "{view}");
     }
-    world.keys.replace(&world::keys(&world.merchants, world.public));
+    world.keys.replace(&merchants::keys(&world.merchants, world.public));
     all_end_paid(&world, &shop, &numbers).await;
     for number in &numbers {
         assert_eq!(world.calls(&shop, number).unifiedorder, 1, "{number}");
@@ -304,7 +304,7 @@ async fn close_during_pause_is_done_later() {
     heal(&world);
 
     // The file with the same key is no reason to try again; one with another key is, and it is wrong.
-    world.keys.replace(&world::keys(&world.merchants, world.public));
+    world.keys.replace(&merchants::keys(&world.merchants, world.public));
     let before = failures(&world);
     world.update_order_row(&closing, "next_check_at = now()").await;
     paid(&world, &world.hmac_shop(), 5).await;
@@ -312,7 +312,7 @@ async fn close_during_pause_is_done_later() {
     let other = || ApiKey::parse(&Shop::number()).unwrap();
     world.keys.replace(&changed(&world, |_, merchant| Merchant { key: other(), ..merchant }));
     eventually("another try", async || (failures(&world) > before).then_some(())).await;
-    world.keys.replace(&world::keys(&world.merchants, world.public));
+    world.keys.replace(&merchants::keys(&world.merchants, world.public));
     world.wait_for_state(&shop, &closing, "closed").await;
     all_end_paid(&world, &shop, &numbers).await;
     world.finish().await;

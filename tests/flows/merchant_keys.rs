@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use harness::program::Program;
-use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, world};
+use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, merchants};
 use serde_json::json;
 use simulator::PayOptions;
 use wechatpay_v2::{ApiKey, AppId, MchId};
@@ -15,7 +15,7 @@ const PAID_BY_QUERY: [&str; 3] = ["created by shop", "payable by reply", "paid b
 
 /// The merchants as the world has them.
 fn right(world: &World) -> Merchants {
-    world::keys(&world.merchants, world.public)
+    merchants::keys(&world.merchants, world.public)
 }
 
 /// A key that nobody had before.
@@ -29,7 +29,7 @@ fn new_key(world: &World) -> String {
 fn wrong(world: &World) -> Merchants {
     let other = |merchant: &TestMerchant| TestMerchant { key: new_key(world), ..merchant.clone() };
     let merchants: Vec<_> = world.merchants.iter().map(other).collect();
-    world::keys(&merchants, world.public)
+    merchants::keys(&merchants, world.public)
 }
 
 /// Keys that WeChat does not know yet, beside those that it still signs with.

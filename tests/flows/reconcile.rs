@@ -15,32 +15,13 @@ const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 const PAYABLE: [&str; 2] = ["created by shop", "payable by reply"];
 const FOUND: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
 
-async fn hurried_world() -> World {
+async fn world_with_fast_schedule() -> World {
     World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await
 }
 
 /// A payment of which no notification exists.
 fn unpublished() -> PayOptions {
     PayOptions { state_only: true, ..PayOptions::default() }
-}
-
-/// Every way in which a call's outcome can be unknown.
-fn no_answers() -> Vec<Fault> {
-    vec![
-        Fault::DropBefore,
-        Fault::DropAfterCommit,
-        Fault::SystemError,
-        Fault::SystemErrorAfterCommit,
-        Fault::Status5xx,
-        Fault::Html,
-        Fault::Empty,
-        Fault::Truncated,
-        Fault::BadSignature,
-        Fault::MissingSignature,
-        Fault::OtherOrder,
-        Fault::FrequencyLimited,
-        Fault::ReturnFail("系统繁忙".to_owned()),
-    ]
 }
 
 /// So many payable orders.

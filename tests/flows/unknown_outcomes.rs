@@ -2,6 +2,7 @@
 //! same order again replays the very same parameters until an answer can be believed.
 
 use futures_util::future::join_all;
+use harness::faults::unknown_outcomes;
 use harness::{Shop, World, eventually};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, FaultPlan, PayOptions, PlannedFault, Release};
@@ -75,21 +76,7 @@ fn never_differed(world: &World) {
 #[tokio::test]
 async fn repeat_after_unknown_outcome_is_payable() {
     let world = World::start().await;
-    let faults = [
-        Fault::DropBefore,
-        Fault::DropAfterCommit,
-        Fault::SystemError,
-        Fault::SystemErrorAfterCommit,
-        Fault::Status5xx,
-        Fault::Html,
-        Fault::Empty,
-        Fault::Truncated,
-        Fault::BadSignature,
-        Fault::MissingSignature,
-        Fault::OtherOrder,
-        Fault::FrequencyLimited,
-        Fault::ReturnFail("系统繁忙".to_owned()),
-    ];
+    let faults = unknown_outcomes();
     for shop in [world.shop(), world.hmac_shop()] {
         for fault in &faults {
             let case = format!("{fault:?} at {}", shop.mch_id);

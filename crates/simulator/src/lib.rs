@@ -9,6 +9,8 @@
 //! `closeorder` (pure decisions over the state), then `answer`; `faults` say what goes wrong before
 //! and after. A payment runs through `pay` (a pure decision), then `notifications`: `compose`
 //! builds the message, `schedule` sends and repeats it.
+//!
+//! What WeChat does, with sources, is in `crates/wechatpay-v2/PROTOCOL.md`.
 
 mod run;
 mod simulator;
@@ -34,7 +36,7 @@ mod state;
 mod view;
 
 pub use api::Api;
-pub use config::{Config, Merchant, SettingError};
+pub use config::{Config, Merchant};
 pub use error::ControlError;
 pub use faults::fault::Fault;
 pub use faults::held::{HeldCall, Release};

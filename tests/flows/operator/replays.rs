@@ -1,7 +1,7 @@
 //! `notification replay` and `events replay`.
 
 use harness::program::Program;
-use harness::{Shop, World, eventually, world};
+use harness::{Shop, World, eventually, merchants};
 use serde_json::Value;
 use simulator::PayOptions;
 use time::OffsetDateTime;
@@ -25,7 +25,7 @@ async fn replayed_notification_settles_after_key_correction() {
             merchant
         })
         .collect();
-    world.keys.replace(&world::keys(&wrong, world.public));
+    world.keys.replace(&merchants::keys(&wrong, world.public));
     let body = world.unsent_notification(&shop, &number, PayOptions::default());
     world.notify_ok(&shop.mch_id, &body).await;
     eventually("it to be kept", async || world.stored_notification(&body).await).await;

@@ -1,12 +1,21 @@
 //! Leases and permits of checks under way.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use harness::{Options, Shop, World, eventually};
 use serde_json::json;
 use simulator::{Api, Fault, PayOptions, Release};
+use wechatpay_v2::client::Timeouts;
+use worker::GatewayLimits;
 
 use super::{PAYABLE, STORY, is_untroubled, payable, unpublished};
+
+/// Calls may take longer than a test needs while they are held, and less than their lease.
+fn long_calls() -> Option<GatewayLimits> {
+    let timeouts = Timeouts { call: Duration::from_secs(20), ..Timeouts::default() };
+    Some(GatewayLimits { timeouts, failures_max: u32::MAX, ..GatewayLimits::default() })
+}
 
 /// The numbers of the calls that are held.
 fn held_numbers(world: &World) -> Vec<String> {
@@ -29,7 +38,8 @@ fn queries(world: &World) -> u64 {
 
 #[tokio::test]
 async fn order_is_checked_by_one_worker_at_a_time() {
-    let world = World::start_with(Options { workers: Some(3), ..Options::default() }).await;
+    let options = Options { workers: Some(3), gateway_limits: long_calls(), ..Options::default() };
+    let world = World::start_with(options).await;
     let shop = world.shop();
     let mut numbers = payable(&world, &shop, 45).await;
     for number in &numbers {
@@ -67,22 +77,23 @@ async fn order_is_checked_by_one_worker_at_a_time() {
 #[tokio::test]
 async fn worker_checks_at_most_its_merchants_permits() {
     /// Half of 32: there are two merchants.
-    const PLACES: usize = 16;
-    let world = World::start().await;
+    const PERMITS: usize = 16;
+    let options = Options { gateway_limits: long_calls(), ..Options::default() };
+    let world = World::start_with(options).await;
     let shop = world.shop();
-    let numbers = payable(&world, &shop, PLACES + 8).await;
+    let numbers = payable(&world, &shop, PERMITS + 8).await;
     for number in &numbers {
         world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
     }
     all_are_due(&world).await;
-    world.wait_for_held_calls(PLACES).await;
+    world.wait_for_held_calls(PERMITS).await;
     assert_eq!(leases(&world).await, 16, "it claims no more than it can look at");
 
     // One is done and another one begun: it has looked again meanwhile, and found no other place.
     let done = held_numbers(&world).remove(0);
     world.simulator.release(&Release { out_trade_no: Some(done), ..Release::default() });
     eventually("the next query", async || (queries(&world) == 17).then_some(())).await;
-    world.wait_for_held_calls(PLACES).await;
+    world.wait_for_held_calls(PERMITS).await;
     assert_eq!((leases(&world).await, queries(&world)), (16, 17));
     eventually("the others", async || {
         world.simulator.release(&Release::default());

@@ -3,11 +3,11 @@
 use harness::{Shop, World, eventually};
 use simulator::{Api, Fault};
 
-use super::{FOUND, PAYABLE, STORY, hurried_world, is_untroubled, payable, unpublished};
+use super::{FOUND, PAYABLE, STORY, is_untroubled, payable, unpublished, world_with_fast_schedule};
 
 #[tokio::test]
 async fn unnotified_payments_are_found() {
-    let world = hurried_world().await;
+    let world = world_with_fast_schedule().await;
     let shop = world.shop();
     let numbers = payable(&world, &shop, 50).await;
     for number in &numbers {
@@ -91,7 +91,7 @@ async fn trade_state_closed_closes_order() {
 
 #[tokio::test]
 async fn confirmed_other_amount_stops_checks() {
-    let world = hurried_world().await;
+    let world = world_with_fast_schedule().await;
     let (shop, number) = (world.shop(), Shop::number());
     world.inject_fault(Api::Orderquery, &number, Fault::SystemError, 1000);
     world.create_payable(&shop.order(&number, 9900)).await;

@@ -1,11 +1,12 @@
 //! Unknown outcomes of unifiedorder and orderquery.
 
 use futures_util::future::join_all;
+use harness::faults::unknown_outcomes;
 use harness::{Options, Shop, World, fast_schedule};
 use serde_json::json;
 use simulator::{Api, Fault, PayOptions};
 
-use super::{FOUND, PAYABLE, STORY, is_untroubled, no_answers, refusal, unpublished};
+use super::{FOUND, PAYABLE, STORY, is_untroubled, refusal, unpublished};
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
 fn never_differed(world: &World) {
@@ -17,7 +18,8 @@ fn never_differed(world: &World) {
 async fn unknown_outcome_is_settled_by_one_check() {
     let world = World::start().await;
     let shops = [world.shop(), world.hmac_shop()];
-    let cases = shops.iter().flat_map(|shop| no_answers().into_iter().map(move |it| (shop, it)));
+    let cases =
+        shops.iter().flat_map(|shop| unknown_outcomes().into_iter().map(move |it| (shop, it)));
     let settle = async |(shop, fault): (&Shop, Fault)| {
         let (case, number) = (format!("{fault:?} at {}", shop.mch_id), Shop::number());
         let mut order = shop.order(&number, 9900);
@@ -51,7 +53,8 @@ async fn unknown_outcomes_settle_automatically() {
     let options = Options { schedule, ..Options::default() };
     let world = World::start_with(options).await;
     let shops = [world.shop(), world.hmac_shop()];
-    let cases = shops.iter().flat_map(|shop| no_answers().into_iter().map(move |it| (shop, it)));
+    let cases =
+        shops.iter().flat_map(|shop| unknown_outcomes().into_iter().map(move |it| (shop, it)));
     let heal = async |(shop, fault): (&Shop, Fault)| {
         let (case, number) = (format!("{fault:?} at {}", shop.mch_id), Shop::number());
         world.inject_fault(Api::Unifiedorder, &number, fault, 2);
@@ -148,7 +151,7 @@ async fn number_closed_at_wechat_fails_order() {
 async fn failed_query_moves_nothing_and_is_repeated() {
     let world = World::start().await;
     let shops = [world.shop(), world.hmac_shop()];
-    let mut faults = no_answers();
+    let mut faults = unknown_outcomes();
     faults
         .extend(["NOAUTH", "ORDERNOTEXIST", "A_CODE_OF_TOMORROW"].map(|it| refusal(it, "不知道")));
     let faults = &faults;
@@ -191,6 +194,6 @@ async fn failed_queries_are_repeated_automatically() {
         assert_eq!(world.calls(&shop, &number).orderquery, 4, "{case}");
         is_untroubled(&world, &number).await;
     };
-    join_all(no_answers().into_iter().map(find)).await;
+    join_all(unknown_outcomes().into_iter().map(find)).await;
     world.finish().await;
 }

@@ -28,7 +28,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(crate) struct Doctor {
-    /// Print JSON: `checks` with `name`, `verdict`, `finding` and `remedy` each, and `summary`
+    /// Print JSON for a program: `checks` with `name`, `verdict`, `finding` and `remedy` each, and `summary`
     #[arg(long)]
     json: bool,
 }

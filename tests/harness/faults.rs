@@ -1,0 +1,22 @@
+//! Faults of the gateway that several tests need.
+
+use simulator::Fault;
+
+/// Every way in which the outcome of a call can be unknown.
+pub fn unknown_outcomes() -> Vec<Fault> {
+    vec![
+        Fault::DropBefore,
+        Fault::DropAfterCommit,
+        Fault::SystemError,
+        Fault::SystemErrorAfterCommit,
+        Fault::Status5xx,
+        Fault::Html,
+        Fault::Empty,
+        Fault::Truncated,
+        Fault::BadSignature,
+        Fault::MissingSignature,
+        Fault::OtherOrder,
+        Fault::FrequencyLimited,
+        Fault::ReturnFail("系统繁忙".to_owned()),
+    ]
+}

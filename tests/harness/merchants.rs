@@ -1,0 +1,60 @@
+//! Merchants made for one test, as the gateway and the workers know them.
+
+use std::net::SocketAddr;
+
+use uuid::Uuid;
+use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
+use worker::{Merchant, Merchants};
+
+/// A merchant made for one test, its key and its payer drawn at random so that they can be
+/// searched for in the logs.
+#[derive(Clone, Debug)]
+pub struct TestMerchant {
+    pub mch_id: String,
+    pub appid: String,
+    pub openid: String,
+    pub key: String,
+    pub sign_type: SignType,
+}
+
+impl TestMerchant {
+    pub fn new(mch_id: &str, sign_type: SignType) -> Self {
+        let random = || Uuid::new_v4().simple().to_string();
+        Self {
+            mch_id: mch_id.to_owned(),
+            appid: "wx8888888888888888".to_owned(),
+            openid: format!("o{}", &random()[..27]),
+            key: random(),
+            sign_type,
+        }
+    }
+}
+
+/// A gateway that knows these merchants and is in a hurry.
+pub fn simulator_config(merchants: &[TestMerchant]) -> simulator::Config {
+    let merchants = merchants.iter().map(|merchant| simulator::Merchant {
+        mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
+        appids: vec![AppId::parse(&*merchant.appid).unwrap()],
+        key: ApiKey::parse(&merchant.key).unwrap(),
+        sign_type: merchant.sign_type,
+        notify_base_url: None,
+    });
+    let mut config = simulator::Config::new(merchants.collect());
+    // The repeats of a day within seconds.
+    config.time_scale = 1000.0;
+    config
+}
+
+/// The merchants file that these merchants would have.
+pub fn keys(merchants: &[TestMerchant], public: SocketAddr) -> Merchants {
+    let merchants = merchants.iter().map(|merchant| Merchant {
+        mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
+        appids: vec![AppId::parse(&*merchant.appid).unwrap()],
+        sign_type: merchant.sign_type,
+        notify_base_url: format!("http://{public}"),
+        key: ApiKey::parse(&merchant.key).unwrap(),
+        previous_key: None,
+        requests_per_second: Merchant::REQUESTS_PER_SECOND,
+    });
+    Merchants::of(merchants.collect()).unwrap()
+}
