@@ -15,7 +15,7 @@ pub struct Config {
     /// How long an endpoint may take to answer a notification; never scaled.
     pub notify_timeout: Duration,
     /// How old an order must be before closeorder accepts it. WeChat documents five minutes but is
-    /// reported to close younger orders too, so the default is zero.
+    /// reported to close younger orders too (`PROTOCOL.md`, "closeorder"), so the default is zero.
     pub close_age_min: Duration,
     /// Orders kept; beyond it, the oldest is deleted.
     pub orders_max: usize,
@@ -27,7 +27,6 @@ pub struct Merchant {
     pub mch_id: MchId,
     /// The apps bound to it; a call for another one is refused.
     pub appids: Vec<AppId>,
-    /// The APIv2 key.
     pub key: ApiKey,
     /// Signs only forged notifications about orders that the gateway does not know. Each order has
     /// the algorithm of the call that created it.
