@@ -10,7 +10,9 @@ mod component;
 pub mod environment;
 pub mod events;
 pub mod faults;
+pub mod interrupt;
 pub mod invariants;
+pub mod local_system;
 pub mod logs;
 pub mod merchants;
 pub mod options;
@@ -19,6 +21,7 @@ pub mod program;
 pub mod proxy;
 pub mod reconciler;
 mod requests;
+pub mod run_folder;
 pub mod secrets;
 pub mod servers;
 
