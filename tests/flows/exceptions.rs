@@ -179,7 +179,8 @@ async fn payment_behind_forged_notification_is_found_by_query() {
 
 /// Two orders of which WeChat books one payment: the first is paid, the second never fits.
 async fn booked_twice(world: &World, shop: &Shop) -> (String, String) {
-    let (first, second) = (payable(world, shop).await, payable(world, shop).await);
+    let first = payable(world, shop).await;
+    let second = payable(world, shop).await;
     let paid = world.pay(shop, &first, &PayOptions::default());
     world.wait_for_state(shop, &first, "paid").await;
     let again = PayOptions {
@@ -431,7 +432,8 @@ fn periods(begun: OffsetDateTime, seconds: i64) -> i64 {
 #[tokio::test]
 async fn forgeries_of_one_merchant_share_query_budget() {
     let world = World::start().await;
-    let (shop, other) = (world.shop(), world.hmac_shop());
+    let shop = world.shop();
+    let other = world.hmac_shop();
     let numbers: Vec<_> = (0..40).map(|_| Shop::number()).collect();
     let orders: Vec<_> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
     join_all(orders.iter().map(|order| world.create_payable(order))).await;
