@@ -2,7 +2,6 @@
 //! [`Program::run`] checks that no word of it is a secret.
 
 use std::fs;
-use std::net::TcpListener as Closed;
 use std::os::unix::fs::PermissionsExt;
 
 use harness::amqp::Amqp;
@@ -11,6 +10,7 @@ use harness::program::Program;
 use harness::{Shop, World, eventually};
 use lapin::BasicProperties;
 use serde_json::Value;
+use services::ports::free_address;
 use simulator::PayOptions;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
@@ -108,10 +108,9 @@ async fn payable(world: &World, shop: &Shop) -> String {
     number
 }
 
-/// An address where nobody listens.
+/// An address on which nothing listens.
 fn closed_port() -> String {
-    let port = Closed::bind("127.0.0.1:0").unwrap();
-    port.local_addr().unwrap().to_string()
+    free_address().to_string()
 }
 
 #[tokio::test]

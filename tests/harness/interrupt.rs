@@ -12,6 +12,8 @@ pub async fn interrupted() -> u8 {
 }
 
 async fn first_signal() -> io::Result<u8> {
+    // A start of servers runs on a thread of its own, which must end as well.
+    services::interrupt::catch()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
