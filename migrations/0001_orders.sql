@@ -1,5 +1,5 @@
--- Orders, their history, the evidence, what does not fit, and what is still to be told.
--- Checks repeat what the types of the code forbid; their names become typed errors.
+-- Orders, their history, notifications as evidence, exceptions, and events to publish. The checks
+-- repeat the invariants of the code's types; their names become typed errors.
 
 create table orders (
     mch_id text not null,
@@ -8,9 +8,9 @@ create table orders (
     trade_type text not null,
     total_fee bigint not null,            -- fen
     sign_type text not null,              -- of every message about this order
-    request jsonb not null,               -- what the shop asked for
+    request jsonb not null,               -- the order as the shop sent it
     time_expire timestamptz not null,
-    parameters jsonb not null,            -- of the first unifiedorder; every repetition equals them
+    parameters jsonb not null,            -- of the first unifiedorder; repetitions send the same
     state text not null,
     seq integer not null,
     prepay_id text,
@@ -26,7 +26,7 @@ create table orders (
     err_code text,
     err_code_des text,
     gateway_message text,
-    call_lease_holder uuid,               -- who may call WeChat about this order
+    call_lease_holder uuid,               -- the call that may be in progress
     call_lease_until timestamptz,
     next_check_at timestamptz,
     created_at timestamptz not null,
@@ -49,7 +49,7 @@ create table orders (
         check ((call_lease_holder is null) = (call_lease_until is null))
 ) with (fillfactor = 80);
 
--- One transaction settles one order.
+-- A WeChat transaction pays one order.
 create unique index orders_transaction_id on orders (transaction_id)
     where transaction_id is not null;
 create index orders_next_check_at on orders (next_check_at) where next_check_at is not null;
@@ -64,7 +64,7 @@ create table order_transitions (
     source text not null,
     at timestamptz not null,
     event_id uuid not null,
-    event_body text not null,             -- the very bytes of every publication
+    event_body text not null,             -- the bytes of every publication
     primary key (mch_id, out_trade_no, seq),
     foreign key (mch_id, out_trade_no) references orders,
     constraint order_transitions_seq_positive check (seq >= 1),
@@ -88,7 +88,8 @@ create trigger order_transitions_append_only
     before update or delete or truncate on order_transitions
     for each statement execute function refuse_rewriting_history();
 
--- What WeChat sent, as evidence. The digest decides storage, never effect.
+-- What WeChat posted, as evidence. The digest decides whether a body is stored again, never whether
+-- it takes effect.
 create table notifications (
     digest bytea primary key,             -- SHA-256 of the raw body
     kind text not null,
@@ -110,7 +111,7 @@ create table notifications (
 
 create index notifications_order on notifications (mch_id, out_trade_no);
 
--- Money or identity that does not fit. transaction_id is '' where there is none.
+-- Money or identities that do not fit. transaction_id is '' where there is none.
 create table exceptions (
     mch_id text not null,
     out_trade_no text not null,
@@ -132,11 +133,11 @@ create table exceptions (
 
 create index exceptions_open on exceptions (kind, opened_at) where resolved_at is null;
 
--- Commands that were declined, by the command's own message_id, which is unique to its merchant.
+-- Refused commands, by the message_id of the command, which is unique for its merchant.
 create table rejections (
     message_id text not null,
     mch_id text not null,
-    out_trade_no text not null,           -- as it was given: it may be the wrong field
+    out_trade_no text not null,           -- as it was given: it may be invalid
     problem jsonb not null,
     at timestamptz not null,
     event_id uuid not null unique,
@@ -146,7 +147,7 @@ create table rejections (
 
 create index rejections_order on rejections (mch_id, out_trade_no, at);
 
--- Events that the broker has not confirmed yet. The body stands with its cause.
+-- Events that the broker has not confirmed yet. The body is in the row of the cause.
 create table outbox (
     event_id uuid primary key,
     cause text not null,

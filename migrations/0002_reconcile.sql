@@ -1,12 +1,11 @@
--- What the reconciler and the operator need beside the orders.
+-- What the reconciler and operators need beside the orders.
 
--- How often in a row WeChat gave no answer that settles anything, and the last such failure, so
--- that one that repeats is noticed.
+-- How many calls in a row had an unknown outcome, and how many of them failed in the same way.
 alter table orders
     add column unknown_count integer not null default 0,
     add column same_failure_count integer not null default 0;
 
--- Every call about an order, without secrets; kept for a while.
+-- Every call to WeChat about an order, without secrets; removed after 30 days.
 create table gateway_calls (
     id bigint generated always as identity primary key,
     mch_id text not null,
@@ -28,7 +27,7 @@ create table event_confirms (
     confirmed_at timestamptz not null default now()
 );
 
--- What a person did, and why.
+-- What operators did, and why.
 create table operator_actions (
     id bigint generated always as identity primary key,
     at timestamptz not null default now(),
@@ -38,15 +37,16 @@ create table operator_actions (
     reason text
 );
 
--- How often it was found. Only bad_signature is counted: its messages can come from anybody, so
--- they share one row per merchant and hour (out_trade_no '-', transaction_id the hour).
+-- How often the exception was found. Only bad_signature is counted: anyone can send such
+-- notifications, so they share one row per merchant and hour (out_trade_no '-', transaction_id the
+-- hour).
 alter table exceptions add column found_count bigint not null default 1;
 
--- The oldest order that is not settled, by state: the main signal.
+-- The oldest open order by state: the most important metric.
 create index orders_unsettled on orders (state, created_at)
     where state in ('created', 'payable', 'closing');
 
--- Stored events are sent again by their time. Both tables grow in that order, so that a few pages
--- of index tell where to look.
+-- Stored events are sent again by their time. Both tables grow in that order, so a small BRIN index
+-- is enough.
 create index order_transitions_at on order_transitions using brin (at) with (autosummarize = on);
 create index rejections_at on rejections using brin (at) with (autosummarize = on);

@@ -1,14 +1,14 @@
--- Who may do what in the database of the orders. As a superuser, in that database, before the first
+-- The roles of the orders' database. Run this as a superuser in that database, before the first
 -- migration and after each one:
 --
 --   psql --dbname wxpay --set ON_ERROR_STOP=1 --file deploy/postgres/roles.sql
 --
---   wxpay_owner    migrates; everything belongs to it
---   wxpay_worker   does what a running worker and the operator's verbs do, and nothing else
---   wxpay_reader   looks: finance, reports
+--   wxpay_owner    runs migrations; owns everything
+--   wxpay_worker   has the privileges of a running worker and of the operator's verbs, and no others
+--   wxpay_reader   can read: finance, reports
 --
--- The roles have no password until `\password wxpay_worker` gives them one. Running this again
--- changes nothing that is right.
+-- The roles have no password until you set one (`\password wxpay_worker`). Running this again changes
+-- only what differs.
 
 begin;
 
@@ -22,7 +22,7 @@ begin
         end if;
         execute format('grant connect on database %I to %I', current_database(), wanted);
     end loop;
-    -- Otherwise everybody may come in, and make temporary tables. Superusers still may.
+    -- By default every role may connect and create temporary tables. Superusers still may.
     execute format('revoke all on database %I from public', current_database());
 end $$;
 
@@ -30,7 +30,8 @@ revoke all on schema public from public;
 grant usage, create on schema public to wxpay_owner;
 grant usage on schema public to wxpay_worker, wxpay_reader;
 
--- What somebody else has migrated before becomes the owner's; extensions stay as they are.
+-- Tables and functions of earlier migrations by another role get the new owner; extensions stay as
+-- they are.
 do $$
 declare
     theirs record;
@@ -48,8 +49,8 @@ begin
     end loop;
 end $$;
 
--- A net for tables that this file does not know yet: a migration stops no worker, and the file of
--- the same version takes back what is too much.
+-- For tables that this file does not know yet: a migration stops no worker, and the roles.sql of the
+-- same version revokes the surplus privileges.
 alter default privileges for role wxpay_owner in schema public
     grant select, insert, update, delete on tables to wxpay_worker;
 alter default privileges for role wxpay_owner in schema public

@@ -1,9 +1,8 @@
-//! Everything that is drawn comes from the seed, each kind from a stream of its own, so that one
-//! does not shift another.
+//! Random numbers from the seed. Each kind of event has its own stream, so that one kind does not
+//! shift another.
 
 use fastrand::Rng;
 
-/// The streams.
 #[derive(Clone, Copy)]
 pub(crate) enum Stream {
     Servers,
@@ -12,12 +11,11 @@ pub(crate) enum Stream {
     Orders,
 }
 
-/// Where a stream begins.
 pub(crate) fn stream(seed: u64, stream: Stream) -> Rng {
     Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(stream as u64))
 }
 
-/// One of these, each as likely as its weight says.
+/// Draws one of the choices by its weight.
 pub(crate) fn weighted<T: Copy>(rng: &mut Rng, choices: &[(u32, T)]) -> T {
     let all = choices.iter().map(|(weight, _)| weight).sum();
     let mut left = rng.u32(0..all);

@@ -1,4 +1,4 @@
-//! What can be done to a running system: pure, drawn from the seed.
+//! The faults that a campaign injects into a running system, drawn from the seed.
 
 use std::fmt;
 
@@ -8,41 +8,37 @@ use worker::failpoint::STEPS;
 use crate::chance::weighted;
 use crate::system::{INGRESSES, WORKERS};
 
-/// Something that breaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Blow {
-    Process(Part, End),
-    Server(ServerBlow),
-    Wire(Wire, Harm),
+pub(crate) enum Fault {
+    Process(Process, ProcessFault),
+    Server(ServerFault),
+    Network(Link, NetworkFault),
 }
 
-/// A process of ours.
+/// The process that a fault is injected into, by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Process {
     Worker(usize),
     Ingress(usize),
 }
 
-/// How it ends, or fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// SIGKILL.
+pub(crate) enum ProcessFault {
     Kill,
-    /// SIGTERM, and all the time it wants.
+    /// SIGTERM. The process gets the time to drain.
     Term,
     /// SIGSTOP for a while, as on a machine that hangs.
     Freeze,
-    /// By itself, when it reaches this step.
-    At(&'static str),
-    /// It lives, but a handler panics at this step.
+    /// The process exits when it reaches this step.
+    ExitAt(&'static str),
+    /// A handler panics at this step; the process runs on.
     Panic(&'static str),
-    /// It lives, but what came at this step is lost.
+    /// The answer that arrives at this step is lost; the process runs on.
     Vanish(&'static str),
 }
 
-/// What happens to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ServerBlow {
+pub(crate) enum ServerFault {
     RabbitKill,
     RabbitRestart,
     RabbitFreeze,
@@ -52,17 +48,17 @@ pub(crate) enum ServerBlow {
     PostgresKill,
     PostgresRestart,
     PostgresFreeze,
-    /// Everybody waits for a lock, until the pools are exhausted.
+    /// Every transaction waits for a lock, until the pools are exhausted.
     PostgresLocked,
-    /// Every commit takes its time.
+    /// Every commit is slow.
     PostgresSlowCommits,
     /// Some writes fail with this SQLSTATE.
     PostgresErrors(&'static str),
 }
 
-/// A way between two parties.
+/// A network connection between two components. Each one passes through a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
+pub(crate) enum Link {
     WorkerToRabbit(usize),
     IngressToRabbit(usize),
     WorkerToPostgres(usize),
@@ -73,126 +69,127 @@ pub(crate) enum Wire {
     ShopToIngress(usize),
 }
 
-/// What becomes of it for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Harm {
-    /// Every connection is reset, new ones come through.
+pub(crate) enum NetworkFault {
+    /// Open connections are reset; new ones succeed.
     Cut,
     Dead,
     HalfOpen,
-    AnswersHeldBack,
+    AnswersDelayed,
     Slow,
     Throttled,
 }
 
 const SQLSTATES: [&str; 4] = ["40001", "40P01", "53100", "53200"];
 
-impl Blow {
-    /// A process of ours.
-    pub(crate) fn of_a_process(rng: &mut Rng) -> Self {
+impl Fault {
+    pub(crate) fn random_process(rng: &mut Rng) -> Self {
         if rng.f64() < 0.3 {
-            let end = weighted(rng, &[(4, End::Kill), (3, End::Term), (1, End::Freeze)]);
-            let end = if rng.f64() < 0.3 { End::At("ingress.confirmed") } else { end };
-            return Self::Process(Part::Ingress(rng.usize(0..INGRESSES)), end);
+            let fault = weighted(
+                rng,
+                &[(4, ProcessFault::Kill), (3, ProcessFault::Term), (1, ProcessFault::Freeze)],
+            );
+            let fault =
+                if rng.f64() < 0.3 { ProcessFault::ExitAt("ingress.confirmed") } else { fault };
+            return Self::Process(Process::Ingress(rng.usize(0..INGRESSES)), fault);
         }
         let step = STEPS[rng.usize(0..STEPS.len())];
         let answered = ["unifiedorder.answered", "orderquery.answered", "closeorder.answered"];
         let vanish = answered[rng.usize(0..answered.len())];
         let handled = ["create.taken", "create.stored", "notification.taken", "close.taken"];
         let panic = handled[rng.usize(0..handled.len())];
-        let end = weighted(
+        let fault = weighted(
             rng,
             &[
-                (4, End::Kill),
-                (3, End::Term),
-                (1, End::Freeze),
-                (5, End::At(step)),
-                (2, End::Panic(panic)),
-                (2, End::Vanish(vanish)),
+                (4, ProcessFault::Kill),
+                (3, ProcessFault::Term),
+                (1, ProcessFault::Freeze),
+                (5, ProcessFault::ExitAt(step)),
+                (2, ProcessFault::Panic(panic)),
+                (2, ProcessFault::Vanish(vanish)),
             ],
         );
-        Self::Process(Part::Worker(rng.usize(0..WORKERS)), end)
+        Self::Process(Process::Worker(rng.usize(0..WORKERS)), fault)
     }
 
-    /// A server.
-    pub(crate) fn of_a_server(rng: &mut Rng) -> Self {
+    pub(crate) fn random_server(rng: &mut Rng) -> Self {
         let queues = ["orders", "notifications", "orders.delay.5s"];
         let queue = queues[rng.usize(0..queues.len())];
         let sqlstate = SQLSTATES[rng.usize(0..SQLSTATES.len())];
         Self::Server(weighted(
             rng,
             &[
-                (3, ServerBlow::RabbitKill),
-                (2, ServerBlow::RabbitRestart),
-                (2, ServerBlow::RabbitFreeze),
-                (3, ServerBlow::RabbitAlarm),
-                (2, ServerBlow::RabbitQueueDeleted(queue)),
-                (1, ServerBlow::RabbitDataLost),
-                (3, ServerBlow::PostgresKill),
-                (3, ServerBlow::PostgresRestart),
-                (3, ServerBlow::PostgresFreeze),
-                (3, ServerBlow::PostgresLocked),
-                (2, ServerBlow::PostgresSlowCommits),
-                (5, ServerBlow::PostgresErrors(sqlstate)),
+                (3, ServerFault::RabbitKill),
+                (2, ServerFault::RabbitRestart),
+                (2, ServerFault::RabbitFreeze),
+                (3, ServerFault::RabbitAlarm),
+                (2, ServerFault::RabbitQueueDeleted(queue)),
+                (1, ServerFault::RabbitDataLost),
+                (3, ServerFault::PostgresKill),
+                (3, ServerFault::PostgresRestart),
+                (3, ServerFault::PostgresFreeze),
+                (3, ServerFault::PostgresLocked),
+                (2, ServerFault::PostgresSlowCommits),
+                (5, ServerFault::PostgresErrors(sqlstate)),
             ],
         ))
     }
 
-    /// A wire.
-    pub(crate) fn of_a_wire(rng: &mut Rng) -> Self {
-        let (worker, ingress) = (rng.usize(0..WORKERS), rng.usize(0..INGRESSES));
-        let wire = weighted(
+    pub(crate) fn random_link(rng: &mut Rng) -> Self {
+        let worker = rng.usize(0..WORKERS);
+        let ingress = rng.usize(0..INGRESSES);
+        let link = weighted(
             rng,
             &[
-                (3, Wire::WorkerToRabbit(worker)),
-                (3, Wire::IngressToRabbit(ingress)),
-                (3, Wire::WorkerToPostgres(worker)),
-                (2, Wire::ToGateway),
-                (1, Wire::ToBackup),
-                (1, Wire::ToBothHosts),
-                (2, Wire::WechatToIngress),
-                (2, Wire::ShopToIngress(ingress)),
+                (3, Link::WorkerToRabbit(worker)),
+                (3, Link::IngressToRabbit(ingress)),
+                (3, Link::WorkerToPostgres(worker)),
+                (2, Link::ToGateway),
+                (1, Link::ToBackup),
+                (1, Link::ToBothHosts),
+                (2, Link::WechatToIngress),
+                (2, Link::ShopToIngress(ingress)),
             ],
         );
-        let harm = weighted(
+        let fault = weighted(
             rng,
             &[
-                (3, Harm::Cut),
-                (2, Harm::Dead),
-                (2, Harm::HalfOpen),
-                (2, Harm::AnswersHeldBack),
-                (2, Harm::Slow),
-                (1, Harm::Throttled),
+                (3, NetworkFault::Cut),
+                (2, NetworkFault::Dead),
+                (2, NetworkFault::HalfOpen),
+                (2, NetworkFault::AnswersDelayed),
+                (2, NetworkFault::Slow),
+                (1, NetworkFault::Throttled),
             ],
         );
-        Self::Wire(wire, harm)
+        Self::Network(link, fault)
     }
 
-    /// The kind, for the count at the end.
+    /// The kind of fault. The report counts faults by kind.
     pub(crate) fn kind(&self) -> String {
         match self {
-            Self::Process(Part::Worker(_), end) => format!("worker {end}"),
-            Self::Process(Part::Ingress(_), end) => format!("ingress {end}"),
-            Self::Server(blow) => blow.to_string(),
-            Self::Wire(_, harm) => format!("network {harm}"),
+            Self::Process(Process::Worker(_), fault) => format!("worker {fault}"),
+            Self::Process(Process::Ingress(_), fault) => format!("ingress {fault}"),
+            Self::Server(fault) => fault.to_string(),
+            Self::Network(_, fault) => format!("network {fault}"),
         }
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for ProcessFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kill => "killed",
             Self::Term => "terminated",
             Self::Freeze => "frozen",
-            Self::At(_) => "dead at a step",
+            Self::ExitAt(_) => "exited at a step",
             Self::Panic(_) => "panicked",
             Self::Vanish(_) => "answer vanished",
         })
     }
 }
 
-impl fmt::Display for ServerBlow {
+impl fmt::Display for ServerFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RabbitKill => "RabbitMQ killed",
@@ -211,13 +208,13 @@ impl fmt::Display for ServerBlow {
     }
 }
 
-impl fmt::Display for Harm {
+impl fmt::Display for NetworkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cut => "cut",
             Self::Dead => "dead",
             Self::HalfOpen => "half-open",
-            Self::AnswersHeldBack => "answers held back",
+            Self::AnswersDelayed => "answers delayed",
             Self::Slow => "slow",
             Self::Throttled => "throttled",
         })

@@ -1,5 +1,5 @@
-//! Carries out the seeded plan: three hands, one for the processes, one for the servers and one for
-//! the wires, each with one blow at a time.
+//! Injects the seeded faults: processes, servers and network links at the same time, one fault each
+//! at a time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,212 +12,224 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::chance::{Stream, stream};
-use crate::fault::{Blow, End, Harm, Part, ServerBlow, Wire};
-use crate::process::Process;
-use crate::system::{HURRY, System, mend};
+use crate::fault::{Fault, Link, NetworkFault, Process, ProcessFault, ServerFault};
+use crate::process::ServiceProcess;
+use crate::system::{FAST_SCHEDULE, System};
 
-/// What was done, by kind.
+/// How many faults were injected, by kind.
 pub(crate) type Injected = BTreeMap<String, u32>;
 
-/// A process that waits for a step which nothing reaches is given up.
-const STEP_WITHIN: Duration = Duration::from_secs(10);
+/// The longest wait for a process to reach a step. Some steps are never reached.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Breaks things for so long.
-pub(crate) async fn until_the_end(system: &System, seed: u64, lasting: Duration) -> Injected {
-    let end = Instant::now() + lasting;
-    let (processes, servers, wires) = tokio::join!(
-        hand(system, stream(seed, Stream::Processes), end, Blow::of_a_process, 400..2500),
-        hand(system, stream(seed, Stream::Servers), end, Blow::of_a_server, 3000..9000),
-        hand(system, stream(seed, Stream::Network), end, Blow::of_a_wire, 500..3000),
+pub(crate) async fn inject_faults(system: &System, seed: u64, duration: Duration) -> Injected {
+    let deadline = Instant::now() + duration;
+    let (processes, servers, links) = tokio::join!(
+        inject_kind(
+            system,
+            stream(seed, Stream::Processes),
+            deadline,
+            Fault::random_process,
+            400..2500
+        ),
+        inject_kind(
+            system,
+            stream(seed, Stream::Servers),
+            deadline,
+            Fault::random_server,
+            3000..9000
+        ),
+        inject_kind(system, stream(seed, Stream::Network), deadline, Fault::random_link, 500..3000),
     );
     let mut all = processes;
-    for (kind, count) in servers.into_iter().chain(wires) {
+    for (kind, count) in servers.into_iter().chain(links) {
         *all.entry(kind).or_default() += count;
     }
     all
 }
 
-async fn hand(
+/// Injects faults of one kind, one after the other, until the deadline.
+async fn inject_kind(
     system: &System,
     mut rng: Rng,
-    end: Instant,
-    draw: fn(&mut Rng) -> Blow,
+    deadline: Instant,
+    draw: fn(&mut Rng) -> Fault,
     pause_ms: std::ops::Range<u64>,
 ) -> Injected {
     let mut injected = Injected::new();
     loop {
         let pause = Duration::from_millis(rng.u64(pause_ms.clone()));
-        if Instant::now() + pause >= end {
+        if Instant::now() + pause >= deadline {
             return injected;
         }
         sleep(pause).await;
-        let blow = draw(&mut rng);
-        let lasting = Duration::from_millis(rng.u64(200..4000));
-        inject_fault(system, &blow, lasting).await;
-        *injected.entry(blow.kind()).or_default() += 1;
+        let fault = draw(&mut rng);
+        let duration = Duration::from_millis(rng.u64(200..4000));
+        inject_fault(system, &fault, duration).await;
+        *injected.entry(fault.kind()).or_default() += 1;
     }
 }
 
-/// Breaks it, and mends it afterwards.
-async fn inject_fault(system: &System, blow: &Blow, lasting: Duration) {
-    match blow {
-        Blow::Process(part, end) => {
-            let process = match part {
-                Part::Worker(at) => &system.workers[*at],
-                Part::Ingress(at) => &system.ingresses[*at],
+/// Injects a fault and removes it after `duration`.
+async fn inject_fault(system: &System, fault: &Fault, duration: Duration) {
+    match fault {
+        Fault::Process(process, fault) => {
+            let process = match process {
+                Process::Worker(at) => &system.workers[*at],
+                Process::Ingress(at) => &system.ingresses[*at],
             };
-            end_process(process, *end, lasting).await;
+            fault_process(process, *fault, duration).await;
         }
-        Blow::Server(blow) => fault_server(system, *blow, lasting).await,
-        Blow::Wire(wire, harm) => {
-            let proxies = wires(system, *wire);
+        Fault::Server(fault) => fault_server(system, *fault, duration).await,
+        Fault::Network(link, fault) => {
+            let proxies = proxies(system, *link);
             for proxy in &proxies {
-                match harm {
-                    Harm::Cut => proxy.cut(),
-                    Harm::Dead => proxy.shut(),
-                    Harm::HalfOpen => proxy.set(Way::Still),
-                    Harm::AnswersHeldBack => proxy.silence(),
-                    Harm::Slow => proxy.set(Way::Slow(Duration::from_millis(150))),
-                    Harm::Throttled => proxy.set(Way::Narrow(8 * 1024)),
+                match fault {
+                    NetworkFault::Cut => proxy.cut(),
+                    NetworkFault::Dead => proxy.shut(),
+                    NetworkFault::HalfOpen => proxy.set(Way::Still),
+                    NetworkFault::AnswersDelayed => proxy.silence(),
+                    NetworkFault::Slow => proxy.set(Way::Slow(Duration::from_millis(150))),
+                    NetworkFault::Throttled => proxy.set(Way::Narrow(8 * 1024)),
                 }
             }
-            sleep(lasting).await;
-            proxies.into_iter().for_each(mend);
+            sleep(duration).await;
+            proxies.into_iter().for_each(Proxy::open);
         }
     }
 }
 
-async fn end_process(process: &Process, end: End, lasting: Duration) {
-    match end {
-        End::Kill => process.signal("KILL"),
-        End::Term => process.signal("TERM"),
-        End::Freeze => {
+async fn fault_process(process: &ServiceProcess, fault: ProcessFault, duration: Duration) {
+    match fault {
+        ProcessFault::Kill => process.signal("KILL"),
+        ProcessFault::Term => process.signal("TERM"),
+        ProcessFault::Freeze => {
             process.signal("STOP");
-            sleep(lasting).await;
+            sleep(duration).await;
             process.signal("CONT");
             return;
         }
-        End::At(step) => {
-            renew(process, &format!("{HURRY};{step}=1*return(die)")).await;
-            let _ = timeout(STEP_WITHIN, process.ends()).await;
+        ProcessFault::ExitAt(step) => {
+            restart_with(process, &format!("{FAST_SCHEDULE};{step}=1*return(die)")).await;
+            let _ = timeout(STEP_TIMEOUT, process.exited()).await;
         }
-        End::Panic(step) => {
-            renew(process, &format!("{HURRY};{step}=3*panic(by a failpoint)")).await;
+        ProcessFault::Panic(step) => {
+            restart_with(process, &format!("{FAST_SCHEDULE};{step}=3*panic(by a failpoint)")).await;
             return;
         }
-        End::Vanish(step) => {
-            renew(process, &format!("{HURRY};{step}=5*return(vanish)")).await;
+        ProcessFault::Vanish(step) => {
+            restart_with(process, &format!("{FAST_SCHEDULE};{step}=5*return(vanish)")).await;
             return;
         }
     }
-    if matches!(end, End::Kill | End::Term) && !process.ends().await {
+    if matches!(fault, ProcessFault::Kill | ProcessFault::Term) && !process.exited().await {
         println!("{} did not end and was killed", process.name);
     }
-    // Nobody is there for a while.
-    sleep(lasting / 2).await;
-    process.restart_if_ended(HURRY);
+    // The process stays away for a while.
+    sleep(duration / 2).await;
+    process.restart_if_exited(FAST_SCHEDULE);
 }
 
-/// The same program with other failpoints.
-async fn renew(process: &Process, failpoints: &str) {
+/// Kills a process and starts it with these failpoints.
+async fn restart_with(process: &ServiceProcess, failpoints: &str) {
     process.signal("KILL");
-    process.ends().await;
+    process.exited().await;
     process.start(failpoints);
 }
 
-async fn fault_server(system: &System, blow: ServerBlow, lasting: Duration) {
+async fn fault_server(system: &System, fault: ServerFault, duration: Duration) {
     let servers = &system.servers;
-    match blow {
-        ServerBlow::RabbitKill => {
+    match fault {
+        ServerFault::RabbitKill => {
             servers.kill(Server::RabbitMq).await;
-            system.servers_up().await;
+            system.start_servers().await;
         }
-        ServerBlow::RabbitRestart => {
+        ServerFault::RabbitRestart => {
             servers.stop(Server::RabbitMq).await;
-            system.servers_up().await;
+            system.start_servers().await;
         }
-        ServerBlow::RabbitFreeze => {
+        ServerFault::RabbitFreeze => {
             servers.freeze(Server::RabbitMq);
-            sleep(lasting).await;
+            sleep(duration).await;
             servers.resume(Server::RabbitMq);
         }
-        ServerBlow::RabbitAlarm => {
+        ServerFault::RabbitAlarm => {
             servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.000001"]).await;
-            sleep(lasting).await;
+            sleep(duration).await;
             servers.rabbitmqctl(&["set_vm_memory_high_watermark", "0.4"]).await;
         }
-        ServerBlow::RabbitQueueDeleted(queue) => {
-            *system.lost.lock().unwrap() = Some(OffsetDateTime::now_utc());
+        ServerFault::RabbitQueueDeleted(queue) => {
+            *system.broker_lost_at.lock().unwrap() = Some(OffsetDateTime::now_utc());
             let name = format!("{}.{queue}", system.namespace);
-            // Gone already, when an earlier blow took it and nobody has declared it since.
+            // Fails when an earlier fault deleted the queue and no worker has declared it since.
             let _ = servers.try_rabbitmqctl(&["delete_queue", &name]).await;
         }
-        ServerBlow::RabbitDataLost => {
-            *system.lost.lock().unwrap() = Some(OffsetDateTime::now_utc());
+        ServerFault::RabbitDataLost => {
+            *system.broker_lost_at.lock().unwrap() = Some(OffsetDateTime::now_utc());
             servers.delete_broker_data().await;
             let before = system.events.connections();
-            system.servers_up().await;
+            system.start_servers().await;
             system.events.wait_until_reconnected(before).await;
-            *system.lost.lock().unwrap() = Some(OffsetDateTime::now_utc());
+            *system.broker_lost_at.lock().unwrap() = Some(OffsetDateTime::now_utc());
         }
-        ServerBlow::PostgresKill => {
+        ServerFault::PostgresKill => {
             servers.kill(Server::Postgres).await;
-            system.servers_up().await;
+            system.start_servers().await;
         }
-        ServerBlow::PostgresRestart => {
+        ServerFault::PostgresRestart => {
             servers.stop(Server::Postgres).await;
-            system.servers_up().await;
+            system.start_servers().await;
         }
-        ServerBlow::PostgresFreeze => {
+        ServerFault::PostgresFreeze => {
             servers.freeze(Server::Postgres);
-            sleep(lasting).await;
+            sleep(duration).await;
             servers.resume(Server::Postgres);
         }
-        ServerBlow::PostgresLocked => locked(system, lasting).await,
-        ServerBlow::PostgresSlowCommits => {
+        ServerFault::PostgresLocked => lock_tables(system, duration).await,
+        ServerFault::PostgresSlowCommits => {
             let body = "perform pg_sleep(0.3); return null;";
-            triggered(system, body, lasting).await;
+            add_commit_trigger(system, body, duration).await;
         }
-        ServerBlow::PostgresErrors(sqlstate) => {
+        ServerFault::PostgresErrors(sqlstate) => {
             let body = format!(
                 "if random() < 0.3 then raise exception 'by a trigger' using errcode = '{sqlstate}';
                 end if; return null;"
             );
-            triggered(system, &body, lasting).await;
+            add_commit_trigger(system, &body, duration).await;
         }
     }
 }
 
-async fn locked(system: &System, lasting: Duration) {
+async fn lock_tables(system: &System, duration: Duration) {
     let mut connection = admin(system).await;
     let mut tx = connection.begin().await.unwrap();
     sqlx::query("lock table orders, outbox in access exclusive mode")
         .execute(&mut *tx)
         .await
         .unwrap();
-    sleep(lasting).await;
+    sleep(duration).await;
     tx.rollback().await.unwrap();
 }
 
-/// A trigger that runs when a transaction commits, on every table that money depends on.
-async fn triggered(system: &System, body: &str, lasting: Duration) {
+/// Runs `body` when a transaction commits that wrote one of the money tables, for `duration`.
+async fn add_commit_trigger(system: &System, body: &str, duration: Duration) {
     let tables = ["orders", "order_transitions", "notifications", "outbox"];
     let mut connection = admin(system).await;
     let function = format!(
-        "create or replace function harm() returns trigger language plpgsql as
+        "create or replace function injected_fault() returns trigger language plpgsql as
             $$ begin {body} end $$"
     );
     sqlx::query(AssertSqlSafe(function)).execute(&mut connection).await.unwrap();
     for table in tables {
         let create = format!(
-            "create constraint trigger harm after insert or update on {table}
-                deferrable initially deferred for each row execute function harm()"
+            "create constraint trigger injected_fault after insert or update on {table}
+                deferrable initially deferred for each row execute function injected_fault()"
         );
         sqlx::query(AssertSqlSafe(create)).execute(&mut connection).await.unwrap();
     }
-    sleep(lasting).await;
+    sleep(duration).await;
     for table in tables {
-        let drop = AssertSqlSafe(format!("drop trigger harm on {table}"));
+        let drop = AssertSqlSafe(format!("drop trigger injected_fault on {table}"));
         sqlx::query(drop).execute(&mut connection).await.unwrap();
     }
 }
@@ -226,16 +238,16 @@ async fn admin(system: &System) -> PgConnection {
     PgConnection::connect(system.servers.url(Server::Postgres).as_str()).await.unwrap()
 }
 
-fn wires(system: &System, wire: Wire) -> Vec<&Proxy> {
-    let wires = &system.wires;
-    match wire {
-        Wire::WorkerToRabbit(at) => vec![&wires.worker_to_rabbit[at]],
-        Wire::IngressToRabbit(at) => vec![&wires.ingress_to_rabbit[at]],
-        Wire::WorkerToPostgres(at) => vec![&wires.worker_to_postgres[at]],
-        Wire::ToGateway => vec![&wires.to_gateway],
-        Wire::ToBackup => vec![&wires.to_backup],
-        Wire::ToBothHosts => vec![&wires.to_gateway, &wires.to_backup],
-        Wire::WechatToIngress => vec![&wires.wechat_to_ingress],
-        Wire::ShopToIngress(at) => vec![&wires.shop_to_ingress[at]],
+fn proxies(system: &System, link: Link) -> Vec<&Proxy> {
+    let links = &system.links;
+    match link {
+        Link::WorkerToRabbit(at) => vec![&links.worker_to_rabbit[at]],
+        Link::IngressToRabbit(at) => vec![&links.ingress_to_rabbit[at]],
+        Link::WorkerToPostgres(at) => vec![&links.worker_to_postgres[at]],
+        Link::ToGateway => vec![&links.to_gateway],
+        Link::ToBackup => vec![&links.to_backup],
+        Link::ToBothHosts => vec![&links.to_gateway, &links.to_backup],
+        Link::WechatToIngress => vec![&links.wechat_to_ingress],
+        Link::ShopToIngress(at) => vec![&links.shop_to_ingress[at]],
     }
 }

@@ -1,4 +1,4 @@
-//! Payers who pay, in every way that there is, and forgers who say that somebody did.
+//! Payers, who pay in different ways, and forgers, who send false notifications of payments.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use wechatpay_v2::{Fen, SignType, TransactionId};
 
 use crate::shops::Shops;
 
-/// What happens to an order after it was made.
+/// What happens to an order after its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Paid,
-    PaidUntold,
-    PaidToldTwice,
-    PaidToldAtOnce,
-    PaidToldLate,
+    PaidNotNotified,
+    PaidNotifiedTwice,
+    PaidNotifiedConcurrently,
+    PaidNotifiedLate,
     PaidTwice,
-    WrongAmountTold,
-    OtherTransactionTold,
-    OtherMerchantTold,
+    WrongAmountNotified,
+    OtherTransactionNotified,
+    OtherMerchantNotified,
     Forged,
     Malformed,
     LaggingQuery,
@@ -29,19 +29,19 @@ pub(crate) enum Ending {
     Closed,
     ClosedWhilePaying,
     PaidAfterClose,
-    Left,
+    Abandoned,
 }
 
 pub(crate) const ENDINGS: [(u32, Ending); 17] = [
     (30, Ending::Paid),
-    (8, Ending::PaidUntold),
-    (6, Ending::PaidToldTwice),
-    (6, Ending::PaidToldAtOnce),
-    (6, Ending::PaidToldLate),
+    (8, Ending::PaidNotNotified),
+    (6, Ending::PaidNotifiedTwice),
+    (6, Ending::PaidNotifiedConcurrently),
+    (6, Ending::PaidNotifiedLate),
     (3, Ending::PaidTwice),
-    (3, Ending::WrongAmountTold),
-    (3, Ending::OtherTransactionTold),
-    (2, Ending::OtherMerchantTold),
+    (3, Ending::WrongAmountNotified),
+    (3, Ending::OtherTransactionNotified),
+    (2, Ending::OtherMerchantNotified),
     (6, Ending::Forged),
     (4, Ending::Malformed),
     (4, Ending::LaggingQuery),
@@ -49,12 +49,12 @@ pub(crate) const ENDINGS: [(u32, Ending); 17] = [
     (6, Ending::Closed),
     (5, Ending::ClosedWhilePaying),
     (3, Ending::PaidAfterClose),
-    (2, Ending::Left),
+    (2, Ending::Abandoned),
 ];
 
 impl Shops<'_> {
     /// Plays the ending of an order that WeChat knows.
-    pub(crate) async fn end(
+    pub(crate) async fn play(
         &self,
         ending: Ending,
         merchant: &TestMerchant,
@@ -65,33 +65,35 @@ impl Shops<'_> {
         let pay = |options: PayOptions| self.pay(&merchant.mch_id, number, options);
         match ending {
             Ending::Paid => pay(plain()),
-            Ending::PaidUntold => pay(PayOptions { state_only: true, ..plain() }),
-            Ending::PaidToldTwice => pay(PayOptions { notify: Some(2), ..plain() }),
-            Ending::PaidToldAtOnce => {
+            Ending::PaidNotNotified => pay(PayOptions { state_only: true, ..plain() }),
+            Ending::PaidNotifiedTwice => pay(PayOptions { notify: Some(2), ..plain() }),
+            Ending::PaidNotifiedConcurrently => {
                 pay(PayOptions { notify: Some(4), concurrently: true, ..plain() });
             }
-            Ending::PaidToldLate => {
+            Ending::PaidNotifiedLate => {
                 pay(PayOptions { delay_ms: rng.u64(500..8000), fresh_nonce: true, ..plain() });
             }
             Ending::PaidTwice => {
-                // Both are told; of one that is not, only the bill knows.
+                // WeChat notifies both: without a notification only the bill has the second one.
                 pay(PayOptions { fresh_nonce: true, ..plain() });
                 sleep(Duration::from_millis(rng.u64(0..2000))).await;
                 pay(PayOptions { second_payment: true, ..plain() });
             }
-            Ending::WrongAmountTold => pay(PayOptions { total_fee: Fen::new(7).ok(), ..plain() }),
-            Ending::OtherTransactionTold => {
+            Ending::WrongAmountNotified => {
+                pay(PayOptions { total_fee: Fen::new(7).ok(), ..plain() })
+            }
+            Ending::OtherTransactionNotified => {
                 pay(plain());
-                // Whoever has the key is believed: before the true one it would be the payment.
+                // The worker trusts every valid signature: before the real payment's notification
+                // it would book this one.
                 if !self.is_paid(&merchant.mch_id, number).await {
                     return;
                 }
                 let other = format!("42000999{:020}", rng.u64(..));
                 let other = TransactionId::parse(other).unwrap();
-                let told = PayOptions { notify_only: true, transaction_id: Some(other), ..plain() };
-                pay(told);
+                pay(PayOptions { notify_only: true, transaction_id: Some(other), ..plain() });
             }
-            Ending::OtherMerchantTold => {
+            Ending::OtherMerchantNotified => {
                 let other = self.system.merchants.iter().find(|it| it.mch_id != merchant.mch_id);
                 let mch_id = other.map(|it| it.mch_id.clone());
                 pay(PayOptions { notify_only: true, mch_id, ..plain() });
@@ -107,11 +109,11 @@ impl Shops<'_> {
                     Signing::HmacSha256,
                 ];
                 let sign = signings[rng.usize(0..signings.len())];
-                let honest = matches!(
+                let is_valid = matches!(
                     (sign, merchant.sign_type),
                     (Signing::Md5, SignType::Md5) | (Signing::HmacSha256, SignType::HmacSha256)
                 );
-                if !honest {
+                if !is_valid {
                     pay(PayOptions { notify_only: true, notify: Some(3), sign, ..plain() });
                 }
                 sleep(Duration::from_millis(rng.u64(0..1000))).await;
@@ -155,14 +157,14 @@ impl Shops<'_> {
                 sleep(Duration::from_secs(rng.u64(3..12))).await;
                 pay(PayOptions { force: true, notify: Some(2), ..plain() });
             }
-            Ending::Left => {}
+            Ending::Abandoned => {}
         }
     }
 
-    /// Refused where the order is closed or paid already, which is WeChat's right.
+    /// Pays. WeChat refuses a payment of an order that is closed or paid.
     fn pay(&self, mch_id: &str, number: &str, options: PayOptions) {
         if self.system.simulator.pay(mch_id, number, &options).is_err() {
-            self.note("payment refused by WeChat");
+            self.count("payment refused by WeChat");
         }
     }
 

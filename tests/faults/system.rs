@@ -1,4 +1,4 @@
-//! The whole system as processes on servers of its own, each way between them through a proxy.
+//! Runs the whole system as processes on their own servers, with a proxy on each connection.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use harness::TestMerchant;
 use harness::environment::with_address;
 use harness::events::EventRecorder;
 use harness::merchants::simulator_config;
-use harness::proxy::{Proxy, Way};
+use harness::proxy::Proxy;
 use harness::servers::{Server, Servers};
 use simulator::{Handle, Simulator};
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -22,32 +22,32 @@ use uuid::Uuid;
 use wechatpay_v2::SignType;
 use worker::DatabaseUrl;
 
-use crate::process::Process;
+use crate::process::ServiceProcess;
 
 pub(crate) const WORKERS: usize = 2;
 pub(crate) const INGRESSES: usize = 2;
-/// What takes minutes takes seconds.
-pub(crate) const HURRY: &str = "schedule=return";
+/// The failpoint that shortens the reconciler's waits from minutes to seconds.
+pub(crate) const FAST_SCHEDULE: &str = "schedule=return";
 
 pub(crate) struct System {
     pub(crate) servers: Servers,
     pub(crate) simulator: Handle,
     pub(crate) merchants: Vec<TestMerchant>,
-    pub(crate) workers: Vec<Process>,
-    pub(crate) ingresses: Vec<Process>,
-    pub(crate) wires: Wires,
+    pub(crate) workers: Vec<ServiceProcess>,
+    pub(crate) ingresses: Vec<ServiceProcess>,
+    pub(crate) links: Links,
     pub(crate) http: reqwest::Client,
     pub(crate) namespace: Namespace,
     pub(crate) events: EventRecorder,
-    pub(crate) begun: OffsetDateTime,
+    pub(crate) started_at: OffsetDateTime,
     /// When the broker last lost messages that it had confirmed.
-    pub(crate) lost: Mutex<Option<OffsetDateTime>>,
+    pub(crate) broker_lost_at: Mutex<Option<OffsetDateTime>>,
     folder: PathBuf,
     keep: bool,
 }
 
-/// Every way between two parties.
-pub(crate) struct Wires {
+/// A proxy for every connection between two components.
+pub(crate) struct Links {
     pub(crate) worker_to_rabbit: Vec<Proxy>,
     pub(crate) ingress_to_rabbit: Vec<Proxy>,
     pub(crate) worker_to_postgres: Vec<Proxy>,
@@ -55,11 +55,11 @@ pub(crate) struct Wires {
     pub(crate) to_backup: Proxy,
     pub(crate) wechat_to_ingress: Proxy,
     pub(crate) shop_to_ingress: Vec<Proxy>,
-    /// A shop that speaks AMQP itself, and the listener of events: nobody harms these.
+    /// The AMQP connections of the shop and of the event recorder. No fault is injected here.
     pub(crate) shop_to_rabbit: Proxy,
 }
 
-impl Wires {
+impl Links {
     pub(crate) fn all(&self) -> impl Iterator<Item = &Proxy> {
         let many = [
             &self.worker_to_rabbit,
@@ -95,59 +95,61 @@ impl System {
         let public: Vec<SocketAddr> = (0..INGRESSES).map(|_| free_address()).collect();
         let private: Vec<SocketAddr> = (0..INGRESSES).map(|_| free_address()).collect();
         let gateway = simulator.addr().to_string();
-        let wires = Wires {
-            worker_to_rabbit: several(WORKERS, &rabbit).await,
-            ingress_to_rabbit: several(INGRESSES, &rabbit).await,
-            worker_to_postgres: several(WORKERS, &postgres).await,
+        let links = Links {
+            worker_to_rabbit: proxies_to(WORKERS, &rabbit).await,
+            ingress_to_rabbit: proxies_to(INGRESSES, &rabbit).await,
+            worker_to_postgres: proxies_to(WORKERS, &postgres).await,
             to_gateway: Proxy::to(gateway.clone(), true).await,
             to_backup: Proxy::to(gateway, true).await,
             wechat_to_ingress: Proxy::to_each(public.iter().map(ToString::to_string)).await,
             shop_to_ingress: {
-                let mut ways = Vec::new();
+                let mut proxies = Vec::new();
                 for address in &private {
-                    ways.push(Proxy::to(address.to_string(), true).await);
+                    proxies.push(Proxy::to(address.to_string(), true).await);
                 }
-                ways
+                proxies
             },
             shop_to_rabbit: Proxy::to(rabbit, true).await,
         };
 
-        let merchants_file = write_merchants(&folder, &merchants, wires.wechat_to_ingress.address);
-        let (database, amqp) = (servers.url(Server::Postgres), servers.url(Server::RabbitMq));
+        let merchants_file = write_merchants(&folder, &merchants, links.wechat_to_ingress.address);
+        let database = servers.url(Server::Postgres);
+        let amqp = servers.url(Server::RabbitMq);
         worker::migrate(&DatabaseUrl::parse(database.as_str()).unwrap()).await.unwrap();
         let log = |name: &str| folder.join(format!("{name}.log"));
         let workers = (0..WORKERS).map(|at| {
             let name = format!("worker-{at}");
-            let to_postgres = wires.worker_to_postgres[at].address;
-            let to_rabbit = wires.worker_to_rabbit[at].address;
+            let to_postgres = links.worker_to_postgres[at].address;
+            let to_rabbit = links.worker_to_rabbit[at].address;
             let variables = vec![
                 ("WXPAY_DATABASE_URL", with_address(database.clone(), to_postgres).to_string()),
                 ("WXPAY_AMQP_URL", with_address(amqp.clone(), to_rabbit).to_string()),
                 ("WXPAY_MERCHANTS_FILE", merchants_file.to_str().unwrap().to_owned()),
-                ("WXPAY_GATEWAY_URL", format!("http://{}", wires.to_gateway.address)),
-                ("WXPAY_GATEWAY_BACKUP_URL", format!("http://{}", wires.to_backup.address)),
+                ("WXPAY_GATEWAY_URL", format!("http://{}", links.to_gateway.address)),
+                ("WXPAY_GATEWAY_BACKUP_URL", format!("http://{}", links.to_backup.address)),
                 ("WXPAY_OPS_ADDR", free_address().to_string()),
                 ("WXPAY_LOG", "debug".to_owned()),
             ];
-            Process::new(name.clone(), "wxpay-worker", log(&name), variables)
+            ServiceProcess::new(name.clone(), "wxpay-worker", log(&name), variables)
         });
         let ingresses = (0..INGRESSES).map(|at| {
             let name = format!("ingress-{at}");
-            let to_rabbit = wires.ingress_to_rabbit[at].address;
+            let to_rabbit = links.ingress_to_rabbit[at].address;
             let variables = vec![
                 ("WXPAY_AMQP_URL", with_address(amqp.clone(), to_rabbit).to_string()),
                 ("WXPAY_PUBLIC_ADDR", public[at].to_string()),
                 ("WXPAY_PRIVATE_ADDR", private[at].to_string()),
                 ("WXPAY_LOG", "debug".to_owned()),
             ];
-            Process::new(name.clone(), "wxpay-ingress", log(&name), variables)
+            ServiceProcess::new(name.clone(), "wxpay-ingress", log(&name), variables)
         });
-        let (workers, ingresses) = (workers.collect::<Vec<_>>(), ingresses.collect::<Vec<_>>());
+        let workers: Vec<_> = workers.collect();
+        let ingresses: Vec<_> = ingresses.collect();
         let namespace = Namespace::parse("wxpay").unwrap();
-        let shop_amqp = with_address(amqp, wires.shop_to_rabbit.address).to_string();
+        let shop_amqp = with_address(amqp, links.shop_to_rabbit.address).to_string();
         let events = EventRecorder::start(shop_amqp, &namespace);
         for process in workers.iter().chain(&ingresses) {
-            process.start(HURRY);
+            process.start(FAST_SCHEDULE);
         }
         let http =
             reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(12)).build().unwrap();
@@ -157,52 +159,52 @@ impl System {
             merchants,
             workers,
             ingresses,
-            wires,
+            links,
             http,
             namespace,
             events,
-            begun: OffsetDateTime::now_utc(),
-            lost: Mutex::new(None),
+            started_at: OffsetDateTime::now_utc(),
+            broker_lost_at: Mutex::new(None),
             folder,
             keep,
         };
         system.events.wait_until_listening().await;
-        system.is_ready().await;
+        system.wait_until_ready().await;
         system
     }
 
-    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &ServiceProcess> {
         self.workers.iter().chain(&self.ingresses)
     }
 
-    /// A connection to the database that nobody harms.
+    /// A connection to the database without a proxy.
     pub(crate) async fn pool(&self) -> PgPool {
         let url = self.servers.url(Server::Postgres);
         PgPoolOptions::new().max_connections(2).connect(url.as_str()).await.unwrap()
     }
 
-    /// Starts the servers that do not run, and sends everybody to where they are now.
-    pub(crate) async fn servers_up(&self) {
+    /// Starts the servers that do not run and points the proxies to their addresses.
+    pub(crate) async fn start_servers(&self) {
         self.servers.up().await;
         let rabbit = self.servers.address(Server::RabbitMq);
         let postgres = self.servers.address(Server::Postgres);
-        let to_rabbit = self.wires.worker_to_rabbit.iter().chain(&self.wires.ingress_to_rabbit);
-        to_rabbit.chain([&self.wires.shop_to_rabbit]).for_each(|proxy| proxy.aim(rabbit.clone()));
-        self.wires.worker_to_postgres.iter().for_each(|proxy| proxy.aim(postgres.clone()));
+        let to_rabbit = self.links.worker_to_rabbit.iter().chain(&self.links.ingress_to_rabbit);
+        to_rabbit.chain([&self.links.shop_to_rabbit]).for_each(|proxy| proxy.aim(rabbit.clone()));
+        self.links.worker_to_postgres.iter().for_each(|proxy| proxy.aim(postgres.clone()));
     }
 
-    /// Mends everything, and waits until all are ready.
-    pub(crate) async fn heal(&self) {
-        self.wires.all().for_each(Proxy::open);
-        self.servers_up().await;
-        self.processes().for_each(|process| process.restart_if_ended(HURRY));
-        self.is_ready().await;
+    /// Removes every fault and waits until every ingress is ready.
+    pub(crate) async fn restore(&self) {
+        self.links.all().for_each(Proxy::open);
+        self.start_servers().await;
+        self.processes().for_each(|process| process.restart_if_exited(FAST_SCHEDULE));
+        self.wait_until_ready().await;
     }
 
-    async fn is_ready(&self) {
-        for way in &self.wires.shop_to_ingress {
-            harness::eventually("an ingress to be ready", async || {
-                let url = format!("http://{}/readyz", way.address);
+    async fn wait_until_ready(&self) {
+        for proxy in &self.links.shop_to_ingress {
+            harness::eventually("a ready ingress", async || {
+                let url = format!("http://{}/readyz", proxy.address);
                 let answer = self.http.get(url).send().await.ok()?;
                 answer.status().is_success().then_some(())
             })
@@ -210,10 +212,10 @@ impl System {
         }
     }
 
-    /// Runs a verb of the operator, and returns what it prints.
+    /// Runs an operator command and returns its output.
     pub(crate) async fn operator(&self, arguments: &[&str]) -> String {
-        let beside = std::env::current_exe().unwrap();
-        let mut command = Command::new(beside.parent().unwrap().join("wxpay-worker"));
+        let campaign = std::env::current_exe().unwrap();
+        let mut command = Command::new(campaign.parent().unwrap().join("wxpay-worker"));
         command
             .args(arguments)
             .env("WXPAY_DATABASE_URL", self.servers.url(Server::Postgres).as_str())
@@ -225,11 +227,11 @@ impl System {
         text(&output.stdout) + &text(&output.stderr)
     }
 
-    /// Ends everything and removes it, unless it is to be kept.
-    pub(crate) async fn end(self) {
+    /// Kills every process and removes the folder, unless the campaign keeps it.
+    pub(crate) async fn stop(self) {
         for process in self.processes() {
             process.signal("KILL");
-            process.ends().await;
+            process.exited().await;
         }
         let folder = self.folder.clone();
         if !self.keep {
@@ -238,7 +240,7 @@ impl System {
     }
 }
 
-async fn several(count: usize, target: &str) -> Vec<Proxy> {
+async fn proxies_to(count: usize, target: &str) -> Vec<Proxy> {
     let mut proxies = Vec::new();
     for _ in 0..count {
         proxies.push(Proxy::to(target.to_owned(), true).await);
@@ -246,7 +248,7 @@ async fn several(count: usize, target: &str) -> Vec<Proxy> {
     proxies
 }
 
-/// An address that was free a moment ago; the process that gets it keeps it over its restarts.
+/// A free address. The process that gets it keeps it over its restarts.
 fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -269,9 +271,4 @@ fn write_merchants(
     let file = folder.join("merchants.toml");
     fs::write(&file, text).unwrap();
     file
-}
-
-/// A wire that passes everything again.
-pub(crate) fn mend(proxy: &Proxy) {
-    proxy.set(Way::Open);
 }

@@ -34,7 +34,6 @@ impl Connection {
         Self { shared }
     }
 
-    /// Follows the state.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.shared.state.subscribe()
     }

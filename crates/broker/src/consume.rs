@@ -45,7 +45,7 @@ pub struct ConsumerLimits {
     pub attempts_max: u32,
 }
 
-/// Starts consumers.
+/// Starts consumers, each on a channel of its own.
 pub struct Consumer;
 
 /// A running consumer. Dropping the handle leaves it running: only `stop` ends it.

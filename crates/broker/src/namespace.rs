@@ -38,7 +38,6 @@ impl Namespace {
         name.strip_prefix(self.as_str()).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// `{namespace}.{name}`.
     pub(crate) fn prefixed(&self, name: &str) -> String {
         format!("{}.{name}", self.0)
     }

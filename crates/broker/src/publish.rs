@@ -1,4 +1,4 @@
-//! Publishing with confirms.
+//! Publishing with confirms, on one channel per publisher.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

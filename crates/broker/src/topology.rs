@@ -30,7 +30,7 @@ pub const REFUND: &str = "refund";
 pub enum Exchange {
     /// Direct: `order.create`, `order.close`, `order.query`.
     Commands,
-    /// Direct: `payment`, `refund`.
+    /// Direct: `payment`, `refund`; bodies as WeChat sent them.
     Notify,
     /// Topic: `{type}.{mch_id}`; shops bind queues of their own.
     Events,
@@ -41,7 +41,7 @@ pub enum Exchange {
 pub enum Queue {
     /// Commands that change something.
     Orders,
-    /// Notifications from WeChat.
+    /// Notifications from WeChat, not verified yet.
     Notifications,
     /// Queries, answered from the database.
     Queries,
@@ -123,12 +123,12 @@ impl Queue {
     }
 }
 
-/// `{namespace}.{exchange}`.
+/// The name on the broker, `{namespace}.{exchange}`.
 pub fn exchange_name(namespace: &Namespace, exchange: Exchange) -> String {
     namespace.prefixed(exchange.name())
 }
 
-/// `{namespace}.{queue}`.
+/// The name on the broker, `{namespace}.{queue}`.
 pub fn queue_name(namespace: &Namespace, queue: Queue) -> String {
     namespace.prefixed(queue.name())
 }
@@ -165,7 +165,7 @@ pub(crate) fn parked_name(namespace: &Namespace, queue: Queue) -> String {
     namespace.prefixed(&format!("{}.parked", queue.name()))
 }
 
-/// Without the namespace.
+/// The name without the namespace.
 pub(crate) const UNROUTED: &str = "unrouted";
 
 /// Name of the queue of unroutable messages and of the alternate exchange in front of it.

@@ -38,16 +38,6 @@ pub struct Merchant {
 
 pub(crate) type Merchants = BTreeMap<MchId, Arc<Merchant>>;
 
-/// A setting that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable}: {reason}")]
-pub struct SettingError {
-    /// The name of the environment variable.
-    pub variable: &'static str,
-    /// What is wrong with it. Never holds a key.
-    pub reason: String,
-}
-
 impl Config {
     #[must_use]
     pub fn new(merchants: Vec<Merchant>) -> Self {
@@ -62,11 +52,5 @@ impl Config {
 
     pub(crate) fn is_time_scale(scale: f64) -> bool {
         (0.001..=1e9).contains(&scale)
-    }
-}
-
-impl SettingError {
-    pub(crate) fn new(variable: &'static str, reason: impl ToString) -> Self {
-        Self { variable, reason: reason.to_string() }
     }
 }

@@ -34,7 +34,7 @@ mod state;
 mod view;
 
 pub use api::Api;
-pub use config::{Config, Merchant, SettingError};
+pub use config::{Config, Merchant};
 pub use error::ControlError;
 pub use faults::fault::Fault;
 pub use faults::held::{HeldCall, Release};

@@ -1,12 +1,12 @@
 //! Reads the merchants file.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use service::SettingError;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
 
-use crate::config::{Merchant, SettingError};
+use crate::config::Merchant;
 
 const VARIABLE: &str = "WXPAY_MERCHANTS_FILE";
 
@@ -28,11 +28,12 @@ struct Entry {
     api_key_env: Option<String>,
 }
 
+/// Reads the merchants and their keys; `variable` looks one up in the environment.
 pub(crate) fn load(
     path: &Path,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<Merchant>, SettingError> {
-    let wrong = |reason: String| SettingError::new(VARIABLE, reason);
+    let wrong = |rule: String| SettingError::new(VARIABLE, rule);
     let text = std::fs::read_to_string(path)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
     // Not the error's Display: it quotes the line, and the line may contain a key.
@@ -42,28 +43,26 @@ pub(crate) fn load(
         return Err(wrong(format!("{}: has no [[merchant]]", path.display())));
     }
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut seen = BTreeSet::new();
-    file.merchant
-        .into_iter()
-        .map(|entry| {
-            let mch_id = entry.mch_id.clone();
-            if !seen.insert(mch_id.clone()) {
-                return Err(wrong(format!("merchant {mch_id} is listed twice")));
-            }
-            let key = key(&entry, folder, &variable)
-                .map_err(|reason| wrong(format!("merchant {mch_id}: {reason}")))?;
-            Ok(Merchant {
-                mch_id,
-                appids: entry.appids,
-                key,
-                sign_type: entry.sign_type,
-                notify_base_url: entry.notify_base_url,
-            })
-        })
-        .collect()
+    let mut merchants: Vec<Merchant> = Vec::new();
+    for entry in file.merchant {
+        let mch_id = entry.mch_id.clone();
+        if merchants.iter().any(|merchant| merchant.mch_id == mch_id) {
+            return Err(wrong(format!("merchant {mch_id} is listed twice")));
+        }
+        let key = read_key(&entry, folder, &variable)
+            .map_err(|rule| wrong(format!("merchant {mch_id}: {rule}")))?;
+        merchants.push(Merchant {
+            mch_id,
+            appids: entry.appids,
+            key,
+            sign_type: entry.sign_type,
+            notify_base_url: entry.notify_base_url,
+        });
+    }
+    Ok(merchants)
 }
 
-fn key(
+fn read_key(
     entry: &Entry,
     folder: &Path,
     variable: impl Fn(&str) -> Option<String>,

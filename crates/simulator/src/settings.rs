@@ -1,9 +1,13 @@
 //! The binary's settings.
 
+use std::env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::{Config, SettingError};
+use service::SettingError;
+use service::log::LogFilter;
+
+use crate::config::Config;
 use crate::merchants;
 
 #[derive(Debug)]
@@ -13,40 +17,38 @@ pub struct Settings {
     /// `WXPAY_SIM_BACKUP_ADDR`: a second host with the same data.
     pub backup_addr: Option<SocketAddr>,
     /// `WXPAY_LOG`.
-    pub log: String,
+    pub log: LogFilter,
     /// `WXPAY_SIM_TIME_SCALE` and the merchants of `WXPAY_MERCHANTS_FILE`.
     pub config: Config,
 }
 
 impl Settings {
-    /// Reads the settings; `variable` looks one up in the environment.
+    /// Reads the settings from the environment.
     ///
     /// # Errors
     /// The first setting that cannot be used.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingError> {
-        let or = |name: &str, default: &str| variable(name).unwrap_or_else(|| default.to_owned());
-        let backup_addr = variable("WXPAY_SIM_BACKUP_ADDR")
-            .map(|text| address("WXPAY_SIM_BACKUP_ADDR", &text))
-            .transpose()?;
-        let file = PathBuf::from(or("WXPAY_MERCHANTS_FILE", "merchants.toml"));
-        let mut config = Config::new(merchants::load(&file, &variable)?);
-        config.time_scale = time_scale(&or("WXPAY_SIM_TIME_SCALE", "1"))?;
+    pub fn from_env() -> Result<Self, SettingError> {
+        let settings = service::Settings::from_lookup(|name| Ok(variable(name)));
+        let file = settings.optional_path("WXPAY_MERCHANTS_FILE")?;
+        let file = file.unwrap_or_else(|| PathBuf::from("merchants.toml"));
+        let mut config = Config::new(merchants::load(&file, variable)?);
+        config.time_scale = settings.or_default("WXPAY_SIM_TIME_SCALE", "1", parse_time_scale)?;
         Ok(Self {
-            addr: address("WXPAY_SIM_ADDR", &or("WXPAY_SIM_ADDR", "127.0.0.1:8090"))?,
-            backup_addr,
-            log: or("WXPAY_LOG", "info"),
+            addr: settings.address("WXPAY_SIM_ADDR", "127.0.0.1:8090")?,
+            backup_addr: settings.optional_address("WXPAY_SIM_BACKUP_ADDR")?,
+            log: settings.or_default("WXPAY_LOG", "info", LogFilter::parse)?,
             config,
         })
     }
 }
 
-fn address(variable: &'static str, text: &str) -> Result<SocketAddr, SettingError> {
-    text.parse().map_err(|_| SettingError::new(variable, "must be an address like 127.0.0.1:8090"))
+/// An empty variable counts as not set. Bytes that are no UTF-8 are replaced; no rule accepts them.
+fn variable(name: &str) -> Option<String> {
+    let text = env::var_os(name)?.to_string_lossy().into_owned();
+    if text.is_empty() { None } else { Some(text) }
 }
 
-fn time_scale(text: &str) -> Result<f64, SettingError> {
-    text.parse().ok().filter(|scale| Config::is_time_scale(*scale)).ok_or_else(|| {
-        let reason = "must be a number from 0.001 to 1000000000, such as 1000";
-        SettingError::new("WXPAY_SIM_TIME_SCALE", reason)
-    })
+fn parse_time_scale(text: &str) -> Result<f64, &'static str> {
+    let scale = text.parse().ok().filter(|scale| Config::is_time_scale(*scale));
+    scale.ok_or("must be a number from 0.001 to 1000000000, such as 1000")
 }

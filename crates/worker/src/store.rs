@@ -70,7 +70,7 @@ const TRANSIENT: [&str; 7] = ["08", "28", "40", "53", "55", "57", "58"];
 /// ordinary order.
 const LINES_MAX: i64 = 500;
 
-/// Cheap to clone.
+/// A pool of connections, cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     pool: PgPool,

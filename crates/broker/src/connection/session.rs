@@ -17,7 +17,6 @@ pub enum ConnectionState {
     Down,
     /// Connected, but the broker is short of memory or disk and reads nothing from us.
     Blocked,
-    /// Connected and usable.
     Up,
 }
 

@@ -95,7 +95,7 @@ impl<H: Handler> BatchProcessor<H> {
     async fn dispose(&self, unacked: UnackedDelivery, outcome: Outcome) {
         let attempt = unacked.delivery.attempt;
         let disposition = Disposition::of(outcome, attempt, self.attempts_max);
-        let labels = [("queue", self.queue.name()), ("disposition", disposition.name())];
+        let labels = [("queue", self.queue.name()), ("disposition", disposition.label())];
         metrics::counter!("wxpay_dispositions_total", &labels).increment(1);
         log_disposition(&disposition);
         match disposition {

@@ -36,8 +36,7 @@ impl Disposition {
         }
     }
 
-    /// Metrics label.
-    pub(super) const fn name(&self) -> &'static str {
+    pub(super) const fn label(&self) -> &'static str {
         match self {
             Self::Ack => "ack",
             Self::Delay { reason: None, .. } => "snooze",

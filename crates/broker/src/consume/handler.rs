@@ -21,7 +21,7 @@ pub enum Outcome {
     },
     /// Repeating cannot help: to the parked (dead-letter) queue, for an operator.
     Park {
-        /// As above.
+        /// For an operator; must not quote the body. Cut at 500 bytes.
         reason: String,
     },
 }

@@ -84,8 +84,11 @@ impl Outgoing {
         self
     }
 
-    /// As a request.
-    pub(crate) fn with_reply(mut self, reply_to: ShortString, correlation_id: ShortString) -> Self {
+    pub(crate) fn into_request(
+        mut self,
+        reply_to: ShortString,
+        correlation_id: ShortString,
+    ) -> Self {
         let properties = std::mem::take(&mut self.properties);
         self.properties = properties.with_reply_to(reply_to).with_correlation_id(correlation_id);
         self

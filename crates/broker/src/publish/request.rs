@@ -13,7 +13,7 @@ use crate::publish::outgoing::Outgoing;
 
 type PublishResult = Result<(), PublishError>;
 
-/// The publisher's end.
+/// The publisher's end of one message.
 pub(super) struct PublishRequest {
     outgoing: Outgoing,
     ownership: Ownership,
@@ -27,7 +27,7 @@ pub(super) struct Completion {
     _pending: PendingGuard,
 }
 
-/// The caller's end.
+/// The end on which the caller awaits the result.
 pub(super) struct PublishFuture {
     ownership: Ownership,
     result: oneshot::Receiver<PublishResult>,
@@ -114,7 +114,6 @@ impl PendingCount {
     }
 }
 
-/// Counted until dropped.
 pub(super) struct PendingGuard(PendingCount);
 
 impl Drop for PendingGuard {

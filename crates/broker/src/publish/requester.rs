@@ -36,12 +36,12 @@ impl Requester {
     ) -> Result<PendingReply, PublishError> {
         let outgoing = Outgoing::new(&self.publisher.namespace, message)?;
         let reply = self.replies.expect_one().ok_or(NotSentReason::Full)?;
-        let request = outgoing.with_reply(DIRECT_REPLY_TO.into(), reply.correlation_id().into());
+        let request = outgoing.into_request(DIRECT_REPLY_TO.into(), reply.correlation_id().into());
         self.publisher.send(request, within).await?;
         Ok(reply)
     }
 
-    /// As [`Publisher::drain`].
+    /// Waits until no request is queued or in flight, but no longer than `within`.
     pub async fn drain(&self, within: Duration) {
         self.publisher.drain(within).await;
     }

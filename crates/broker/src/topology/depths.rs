@@ -1,4 +1,4 @@
-//! Measures the queues.
+//! Measures the depth of each queue.
 
 use crate::amqp_channel;
 use crate::connection::Connection;
@@ -8,7 +8,7 @@ use crate::topology::spec::Topology;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueDepth {
-    /// With its namespace.
+    /// Its name with the namespace.
     pub queue: String,
     /// Ready to be delivered; unacknowledged messages do not count.
     pub messages: u32,

@@ -24,14 +24,12 @@ const QUERIES_MAX: i64 = 10_000;
 
 pub(super) const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
-/// A durable exchange.
 pub(crate) struct ExchangeSpec {
     pub(crate) name: String,
     pub(crate) kind: ExchangeKind,
     pub(crate) arguments: FieldTable,
 }
 
-/// A durable queue.
 pub(crate) struct QueueSpec {
     pub(crate) name: String,
     pub(crate) arguments: FieldTable,

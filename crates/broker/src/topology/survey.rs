@@ -22,7 +22,6 @@ const INVALID_VALUE: &str = "never";
 pub struct Survey {
     /// How many exchanges and queues there should be.
     pub parts: usize,
-    /// Exchanges first.
     pub drifts: Vec<TopologyDrift>,
     /// How many parts exist but could not be compared: the user lacks the permission, or the
     /// broker's answer is not understood.
@@ -34,7 +33,7 @@ pub struct Survey {
 /// A part of the topology that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopologyDrift {
-    /// As `queue wxpay.orders`.
+    /// Kind and name, as `queue wxpay.orders`.
     pub part: String,
     pub kind: DriftKind,
 }

@@ -1,4 +1,4 @@
-//! Publishing with confirms.
+//! Publishing with confirms, and its limits.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Log lines about a message carry its keys, by the span they stand in.
+//! Log lines about a message carry its keys, in their span.
 
 use std::io;
 use std::sync::{Arc, Mutex};

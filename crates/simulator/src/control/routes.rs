@@ -52,8 +52,7 @@ async fn pay(
         Some(Ok(text)) => answer["body"] = text.into(),
         // The notification is no UTF-8, so it does not fit into a JSON string.
         Some(Err(bytes)) => {
-            let hex = bytes.as_bytes().iter().map(|byte| format!("{byte:02x}"));
-            answer["body_hex"] = hex.collect::<String>().into();
+            answer["body_hex"] = service::hex::encode(bytes.as_bytes()).into();
         }
     }
     Ok(Json(answer))

@@ -1,8 +1,10 @@
 //! The executable: settings, log, signals.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use crate::support::*;
 struct Folder(PathBuf);
 
 impl Folder {
-    /// A folder with a merchants' file and a key beside it.
+    /// A folder with a merchants file and a key beside it.
     fn new(name: &str, merchants: &str) -> Self {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).unwrap();
@@ -20,8 +22,11 @@ impl Folder {
         Self(path)
     }
 
+    /// The kernel kills the process when the thread of the test ends, so that nothing is left behind
+    /// even if the test process itself is killed.
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wxpay-simulator"));
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", env!("CARGO_BIN_EXE_wxpay-simulator")]);
         command.env_clear().stdout(Stdio::null()).stderr(Stdio::piped());
         command.env("WXPAY_SIM_ADDR", "127.0.0.1:0");
         command.env("WXPAY_MERCHANTS_FILE", self.0.join("merchants.toml"));
@@ -46,7 +51,7 @@ previous_api_key_file = "gone.key"
 "#;
 
 #[test]
-fn a_bad_setting_exits_64_and_is_named() {
+fn bad_setting_exits_64_and_names_the_variable() {
     let good = Folder::new("good", MERCHANTS);
     for (variable, text) in [
         ("WXPAY_SIM_ADDR", "localhost"),
@@ -57,9 +62,9 @@ fn a_bad_setting_exits_64_and_is_named() {
         ("WXPAY_LOG", "simulator=loud"),
     ] {
         let output = good.command().env(variable, text).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(64), "{variable}={text}: {said}");
-        assert!(said.contains(variable), "{variable}={text}: {said}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{variable}={text}: {error}");
+        assert!(error.contains(variable), "{variable}={text}: {error}");
     }
     let swap = |from: &str, to: &str| MERCHANTS.replace(from, to);
     for (n, merchants) in [
@@ -77,57 +82,74 @@ fn a_bad_setting_exits_64_and_is_named() {
     {
         let folder = Folder::new(&format!("bad_{n}"), &merchants);
         let output = folder.command().output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(64), "{merchants}: {said}");
-        assert!(said.contains("WXPAY_MERCHANTS_FILE"), "{said}");
-        assert!(!said.contains(KEY), "{said}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{merchants}: {error}");
+        assert!(error.contains("WXPAY_MERCHANTS_FILE"), "{error}");
+        assert!(!error.contains(KEY), "{error}");
     }
 }
 
-/// A running simulator, which does not outlive a failed test.
+/// A running simulator.
 struct Process {
-    child: Child,
-    log: BufReader<ChildStderr>,
+    child: KilledOnDrop,
     addrs: Vec<String>,
+    log: JoinHandle<String>,
 }
 
+struct KilledOnDrop(Child);
+
 impl Process {
-    /// Reads log lines until both hosts listen.
+    /// Waits until the log says that both hosts listen.
     fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let addrs = Vec::new();
-        let mut process = Self { child, log, addrs };
+        let mut child = KilledOnDrop(command.spawn().unwrap());
+        let stderr = child.0.stderr.take().unwrap();
+        let (sender, addrs) = mpsc::channel();
+        let log = thread::spawn(move || read_log(stderr, &sender));
+        let mut process = Self { child, addrs: Vec::new(), log };
         while process.addrs.len() < 2 {
-            let mut line = String::new();
-            assert_ne!(process.log.read_line(&mut line).unwrap(), 0, "it ended");
-            let line: Value = serde_json::from_str(&line).expect("a JSON line");
-            if let Some(addr) = line["fields"]["addr"].as_str() {
-                process.addrs.push(format!("http://{addr}"));
-            }
+            process.addrs.push(addrs.recv_timeout(DEADLINE).expect("a host listens in time"));
         }
         process
     }
 
-    /// Sends a signal and returns how it ended and the rest of its log.
-    fn stop(mut self, signal: &str) -> (ExitStatus, String) {
-        let id = self.child.id().to_string();
+    /// Sends a signal and returns the exit status and the whole log.
+    async fn stop(mut self, signal: &str) -> (ExitStatus, String) {
+        let id = self.child.0.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-        let mut said = String::new();
-        self.log.read_to_string(&mut said).unwrap();
-        (self.child.wait().unwrap(), said)
+        let mut status = None;
+        until("the simulator has ended", || {
+            status = self.child.0.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        (status.unwrap(), self.log.join().unwrap())
     }
 }
 
-impl Drop for Process {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
+}
+
+/// Sends the URL of each host that listens, and returns all lines.
+fn read_log(stderr: ChildStderr, addrs: &Sender<String>) -> String {
+    let mut log = String::new();
+    for line in BufReader::new(stderr).lines() {
+        let line = line.unwrap();
+        let fields: Value = serde_json::from_str(&line).expect("a JSON line");
+        if let Some(addr) = fields["addr"].as_str() {
+            let _ = addrs.send(format!("http://{addr}"));
+        }
+        log.push_str(&line);
+        log.push('\n');
+    }
+    log
 }
 
 #[tokio::test]
-async fn serves_until_it_is_told_to_stop_and_logs_no_secret() {
+async fn signal_stops_the_simulator_and_no_secret_is_logged() {
     let folder = Folder::new("serves", MERCHANTS);
     for signal in ["-TERM", "-INT"] {
         let mut command = folder.command();
@@ -143,14 +165,19 @@ async fn serves_until_it_is_told_to_stop_and_logs_no_secret() {
         let paid: Value = serde_json::from_str(&paid.text().await.unwrap()).unwrap();
         let body = paid["body"].as_str().unwrap();
 
-        let stopped = tokio::task::spawn_blocking(move || process.stop(signal));
-        let (status, said) = stopped.await.unwrap();
-        assert_eq!(status.code(), Some(0), "{said}");
-        assert!(said.contains(NO) && said.contains("stopping"), "{said}");
-        let signs = [&created, body].map(|xml| xml.split("<sign><![CDATA[").nth(1).unwrap());
-        let signs = signs.map(|rest| &rest[..64]);
-        for secret in [KEY, OPENID, signs[0], signs[1], "CDATA", sent.get("sign").unwrap()] {
-            assert!(!said.contains(secret), "the log holds a secret");
+        let (status, log) = process.stop(signal).await;
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains(NO) && log.contains("stopping"), "{log}");
+        let signatures = [created.as_str(), body].map(signature);
+        for secret in
+            [KEY, OPENID, signatures[0], signatures[1], "CDATA", sent.get("sign").unwrap()]
+        {
+            assert!(!log.contains(secret), "the log holds a secret");
         }
     }
+}
+
+fn signature(xml: &str) -> &str {
+    let (_, rest) = xml.split_once("<sign><![CDATA[").unwrap();
+    &rest[..64]
 }

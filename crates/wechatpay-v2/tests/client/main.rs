@@ -189,7 +189,7 @@ async fn only_status_200_is_an_answer() {
     for status in [
         "201 Created",
         "400 Bad Request",
-        "404 Not OrderStatus",
+        "404 Not Found",
         "500 Internal Server Error",
         "502 Bad Gateway",
         "503 Service Unavailable",
@@ -399,7 +399,7 @@ async fn a_primary_that_rests_is_tried_when_the_backup_is_dead() {
 
 #[tokio::test]
 async fn a_probe_carries_nothing_and_stays_away_from_the_backup_host() {
-    let dated = b"HTTP/1.1 404 Not OrderStatus\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+    let dated = b"HTTP/1.1 404 Not Found\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
                   content-length: 0\r\n\r\n";
     let primary = Gateway::start(Reply::Close(dated.to_vec())).await;
     let backup = Gateway::start(Reply::Close(issued())).await;

@@ -9,10 +9,10 @@ use wechatpay_v2::{FieldError, MchId, OutTradeNo};
 /// An order, as two arguments.
 #[derive(Args)]
 pub(crate) struct OrderArguments {
-    /// The merchant's number
+    /// The number of the merchant
     #[arg(value_parser = mch_id)]
     mch_id: MchId,
-    /// The order's number
+    /// The number of the order
     #[arg(value_parser = out_trade_no)]
     out_trade_no: OutTradeNo,
 }

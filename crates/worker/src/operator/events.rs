@@ -16,7 +16,7 @@ use super::{FAILED, action, broker_config, store};
 pub(crate) enum EventsVerb {
     /// Print the events of an order as they are published, one JSON line each
     Listen {
-        /// The order's number
+        /// The number of the order
         #[arg(long)]
         out_trade_no: String,
         /// End with success after an event of this type

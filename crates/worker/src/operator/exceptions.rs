@@ -21,7 +21,7 @@ pub(crate) enum ExceptionsVerb {
     Show {
         #[command(flatten)]
         number: ExceptionNumber,
-        /// Print JSON
+        /// Print JSON for a program
         #[arg(long)]
         json: bool,
     },
@@ -34,13 +34,13 @@ pub(crate) struct List {
     /// Only exceptions of this kind
     #[arg(long, value_parser = kind)]
     kind: Option<ExceptionKind>,
-    /// Also resolved exceptions
+    /// Also list resolved exceptions
     #[arg(long)]
     all: bool,
     /// At most this many
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
-    /// Print JSON
+    /// Print JSON for a program
     #[arg(long)]
     json: bool,
 }
@@ -48,10 +48,10 @@ pub(crate) struct List {
 /// A number that may be no order's.
 #[derive(Args)]
 pub(crate) struct ExceptionNumber {
-    /// The merchant's number
+    /// The number of the merchant
     #[arg(value_parser = mch_id)]
     mch_id: MchId,
-    /// The order's number; - for bad signatures
+    /// The number of the order; - for bad signatures
     out_trade_no: String,
 }
 

@@ -23,10 +23,10 @@ pub(super) const DIGEST_SHORT: usize = 12;
 pub(crate) enum NotificationVerb {
     /// List the notifications about an order
     List {
-        /// The merchant's number
+        /// The number of the merchant
         #[arg(value_parser = mch_id)]
         mch_id: MchId,
-        /// The order's number; - for notifications without a known order, such as bad signatures
+        /// The number of the order; - for notifications without a known order, such as bad signatures
         #[arg(value_parser = number)]
         out_trade_no: NumberOrDash,
     },

@@ -22,7 +22,7 @@ pub(crate) enum OrderVerb {
     Show {
         #[command(flatten)]
         order: OrderArguments,
-        /// Print JSON
+        /// Print JSON for a program
         #[arg(long)]
         json: bool,
     },
@@ -30,7 +30,7 @@ pub(crate) enum OrderVerb {
     Explain {
         #[command(flatten)]
         order: OrderArguments,
-        /// Print JSON
+        /// Print JSON for a program
         #[arg(long)]
         json: bool,
     },
@@ -42,7 +42,7 @@ pub(crate) enum OrderVerb {
     /// Query WeChat about every order that was closed since a time, for example after the broker
     /// lost notifications
     RequeryClosed {
-        /// Such as 2026-11-20T08:00:00Z
+        /// A time such as 2026-11-20T08:00:00Z
         #[arg(long, value_name = "RFC3339", value_parser = instant)]
         since: OffsetDateTime,
     },
@@ -50,7 +50,7 @@ pub(crate) enum OrderVerb {
     Close {
         #[command(flatten)]
         order: OrderArguments,
-        /// Why
+        /// Why the order is closed
         #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
         reason: String,
     },

@@ -75,17 +75,17 @@ pub(super) fn or_dash(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).map_or_else(|| "-".to_owned(), plain)
 }
 
-/// `1 app`, `2 apps`.
+/// For example `1 app`, `2 apps`.
 pub(super) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// `paid (seq 3)`.
+/// For example `paid (seq 3)`.
 pub(super) fn state_and_seq(view: &OrderView) -> String {
     format!("{} (seq {})", view.state, view.seq)
 }
 
-/// `total_fee: ours 9900, theirs 9901`.
+/// For example `total_fee: ours 9900, theirs 9901`.
 pub(super) fn differing(differs: &[Difference]) -> String {
     let one =
         |it: &Difference| plain(&format!("{}: ours {}, theirs {}", it.field, it.ours, it.theirs));

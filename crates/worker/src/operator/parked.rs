@@ -45,7 +45,7 @@ pub(crate) enum ParkedVerb {
     Discard {
         #[command(flatten)]
         which: MessageArguments,
-        /// Why
+        /// Why the message is discarded
         #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
         reason: String,
     },

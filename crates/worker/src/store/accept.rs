@@ -14,7 +14,6 @@ use crate::failpoint;
 pub(crate) struct Acceptance {
     /// The order, in state `created`.
     pub(crate) order: Order,
-    /// Its first transition.
     pub(crate) transition: Transition,
     /// The parameters of the call that follows, which every repetition sends byte for byte.
     pub(crate) parameters: Fields,

@@ -14,7 +14,7 @@ use super::NotificationSummary;
 pub(crate) struct OrderHistory {
     /// The order as it is. `None` when there is no order of this number.
     pub(crate) order: Option<OrderView>,
-    /// Oldest first.
+    /// What happened, oldest first.
     pub(crate) timeline: Vec<TimelineEntry>,
     /// Some kind of event has more entries than the timeline shows: its oldest ones are missing.
     pub(crate) is_cut: bool,
@@ -22,7 +22,6 @@ pub(crate) struct OrderHistory {
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct TimelineEntry {
-    /// In UTC.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) at: OffsetDateTime,
     #[serde(flatten)]
@@ -38,7 +37,7 @@ pub(crate) enum TimelineEvent {
     },
     /// A notification was received.
     Notification(NotificationSummary),
-    /// WeChat was called.
+    /// The worker called WeChat.
     Call {
         api: String,
         /// The outcome: `yes`, `no` or `unknown`.

@@ -18,7 +18,7 @@ pub(crate) use stored::{DigestPrefix, NotificationSummary, StoredNotification};
 pub(crate) struct Evidence {
     /// SHA-256 of the raw body.
     pub(crate) digest: [u8; 32],
-    /// `payment` or `refund`.
+    /// Either `payment` or `refund`.
     pub(crate) kind: &'static str,
     pub(crate) mch_id: MchId,
     /// As far as it is known.

@@ -1,4 +1,4 @@
-//! The table `orders`.
+//! The table `orders`, except for the columns of the call lease.
 
 mod columns;
 mod row;

@@ -15,7 +15,7 @@ const SLICE: Duration = Duration::minutes(1);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resent {
-    /// Stored events.
+    /// Stored events of the order or time range.
     pub(crate) found: i64,
     /// Those of them that were not in the outbox already.
     pub(crate) queued: i64,

@@ -1,4 +1,4 @@
-//! The table `order_transitions`.
+//! The append-only table `order_transitions`.
 
 use orders::{OrderKey, StateName, Transition};
 use sqlx::PgConnection;

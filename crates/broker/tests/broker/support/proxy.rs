@@ -13,7 +13,6 @@ use super::amqp_url;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
-    /// Forwards everything.
     Pass,
     /// New connections are closed at once.
     Refuse,

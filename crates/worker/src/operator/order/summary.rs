@@ -12,9 +12,9 @@ const NOTIFICATIONS_MAX: usize = 100;
 #[derive(Serialize)]
 pub(super) struct Summary<'a> {
     pub(super) order: &'a OrderView,
-    /// By `seq`.
+    /// In the order of `seq`.
     pub(super) transitions: Vec<Transition<'a>>,
-    /// Oldest first.
+    /// Sorted, the oldest first.
     pub(super) notifications: Vec<Notification<'a>>,
     /// Events that the broker has not confirmed.
     pub(super) unpublished: usize,

@@ -67,7 +67,6 @@ pub(super) fn order_of(delivery: &Delivery) -> Option<String> {
     Some(format!("{}/{}", text("mch_id"), text("out_trade_no")))
 }
 
-/// Identifies a body.
 pub(super) fn sha256(delivery: &Delivery) -> String {
     hex::encode(&Sha256::digest(&delivery.body))
 }

@@ -10,7 +10,7 @@ use crate::store::{LINES_MAX, Store, StoreError};
 pub(crate) struct StoredNotification {
     /// SHA-256 of the raw body.
     pub(crate) digest: Vec<u8>,
-    /// `payment` or `refund`.
+    /// Either `payment` or `refund`.
     pub(crate) kind: String,
     pub(crate) mch_id: String,
     pub(crate) out_trade_no: Option<String>,
@@ -30,7 +30,7 @@ pub(crate) struct StoredNotification {
 pub(crate) struct NotificationSummary {
     /// SHA-256 of the raw body, in hex.
     pub(crate) digest: String,
-    /// `payment` or `refund`.
+    /// Either `payment` or `refund`.
     #[serde(rename = "notification")]
     pub(crate) kind: String,
     /// The name of a [`NotificationStatus`](super::NotificationStatus).

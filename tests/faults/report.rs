@@ -1,4 +1,4 @@
-//! Waits until nothing is left to do, and says what does not hold.
+//! Waits until the system is idle, then checks the invariants and reports the violations.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -17,24 +17,24 @@ use crate::inject::Injected;
 use crate::shops::Shops;
 use crate::system::System;
 
-/// Leases of the dead end within 30 s, the ladder of delays has steps of minutes, and an outcome
-/// that stays unknown is asked for ever more rarely.
-const QUIET_WITHIN: Duration = Duration::from_secs(8 * 60);
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// What is published is consumed long before.
-const TOLD_WITHIN: Duration = Duration::from_secs(10);
-/// Stories printed in full; more say nothing new.
-const STORIES_MAX: usize = 5;
+/// The longest wait for an idle system: leases expire after 30 s, retry delays are minutes long, and
+/// the pauses between queries for an unknown outcome grow.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(8 * 60);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Longer than the recorder takes to consume a published event.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many order histories the report prints.
+const HISTORIES_MAX: usize = 5;
 
-pub(crate) struct Found {
+pub(crate) struct CampaignReport {
     violations: Vec<Violation>,
-    stories: Vec<String>,
+    histories: Vec<String>,
     facts: Vec<String>,
     gateway_faults: u32,
-    oddities: Injected,
+    actions: Injected,
 }
 
-impl Found {
+impl CampaignReport {
     pub(crate) fn is_clean(&self) -> bool {
         self.violations.is_empty()
     }
@@ -44,10 +44,10 @@ impl Found {
     }
 
     pub(crate) fn doubled(&self) -> usize {
-        self.violations.iter().filter(|breach| breach.what.starts_with("doubled")).count()
+        self.violations.iter().filter(|it| it.what.starts_with("doubled")).count()
     }
 
-    /// Prints what was injected and found; returns how many faults there were.
+    /// Prints the report and returns how many faults were injected.
     pub(crate) fn print(&self, injected: &Injected, seed: u64) -> u32 {
         println!("\ninjected:");
         for (kind, count) in injected {
@@ -55,47 +55,47 @@ impl Found {
         }
         println!("  {:>6}  bad answers of the gateway", self.gateway_faults);
         println!("\nshops, payers and forgers:");
-        for (kind, count) in &self.oddities {
+        for (kind, count) in &self.actions {
             println!("  {count:>6}  {kind}");
         }
         println!("\nfound:");
         for fact in &self.facts {
             println!("  {fact}");
         }
-        for breach in &self.violations {
-            let number = breach.out_trade_no.as_deref().unwrap_or("-");
-            println!("  BREACH {number}: {}", breach.what);
+        for violation in &self.violations {
+            let number = violation.out_trade_no.as_deref().unwrap_or("-");
+            println!("  VIOLATION {number}: {}", violation.what);
         }
-        for story in &self.stories {
-            println!("\n{story}");
+        for history in &self.histories {
+            println!("\n{history}");
         }
         println!("\nseed {seed}");
         injected.values().sum::<u32>() + self.gateway_faults
     }
 }
 
-/// Waits for quiet and checks everything.
-pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
+/// Waits until the system is idle and checks everything.
+pub(crate) async fn check(system: &System, shops: &Shops<'_>) -> CampaignReport {
     let pool = system.pool().await;
     let mut facts = Vec::new();
     let mut violations = Vec::new();
 
-    // What only a lost broker knew, its shops ask for again.
-    let lost_at = *system.lost.lock().unwrap();
+    // Shops repeat the orders that were lost with the broker.
+    let lost_at = *system.broker_lost_at.lock().unwrap();
     wait_until_idle(system, &pool).await;
     if lost_at.is_some() {
-        let unknown = unknown(&pool, shops).await;
+        let unknown = accepted_but_unknown(&pool, shops).await;
         let repeated = shops.repeat(&unknown).await;
-        facts.push(format!("{repeated} orders were gone with the broker, and ordered again"));
-        // Nobody asks about a closed order any more; after a loss an operator does.
-        let since = system.begun.format(&Rfc3339).unwrap();
-        let said = system.operator(&["order", "requery-closed", "--since", &since]).await;
-        facts.push(format!("operator: {}", said.trim()));
+        facts.push(format!("{repeated} orders were lost with the broker and ordered again"));
+        // The worker does not query closed orders; after a loss an operator requests it.
+        let since = system.started_at.format(&Rfc3339).unwrap();
+        let output = system.operator(&["order", "requery-closed", "--since", &since]).await;
+        facts.push(format!("operator: {}", output.trim()));
     }
     let undecided = wait_until_idle(system, &pool).await;
     violations.extend(undecided);
 
-    // Every event once without help, but those that were under way when the broker lost its data.
+    // Every event is published without an operator, except those that the broker lost.
     let accepted = shops.accepted();
     let audit = Audit {
         pool: &pool,
@@ -106,21 +106,21 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
     violations.extend(audit.violations().await);
     violations.extend(audit.booked_but_not_paid().await);
     let unpublished = unpublished_events(system, &audit).await;
-    if let (Some(lost_at), false) = (lost_at, unpublished.is_empty()) {
+    if let Some(lost_at) = lost_at.filter(|_| !unpublished.is_empty()) {
         let late = written_after(&pool, &unpublished, lost_at).await;
         violations.extend(late);
-        let since = system.begun.format(&Rfc3339).unwrap();
-        let said = system.operator(&["events", "replay", "--since", &since]).await;
+        let since = system.started_at.format(&Rfc3339).unwrap();
+        let output = system.operator(&["events", "replay", "--since", &since]).await;
         facts.push(format!(
-            "{} events were gone with the broker; {}",
+            "{} events were lost with the broker; {}",
             unpublished.len(),
-            said.trim()
+            output.trim()
         ));
-        let deadline = Instant::now() + QUIET_WITHIN;
+        let deadline = Instant::now() + IDLE_TIMEOUT;
         let mut unpublished = unpublished_events(system, &audit).await;
         while !unpublished.is_empty() && Instant::now() < deadline {
-            println!("  {} events are missed, such as {:?}", unpublished.len(), unpublished[0]);
-            sleep(TOLD_WITHIN).await;
+            println!("  {} events are missing, such as {:?}", unpublished.len(), unpublished[0]);
+            sleep(EVENT_TIMEOUT).await;
             unpublished = unpublished_events(system, &audit).await;
         }
         violations.extend(unpublished);
@@ -128,37 +128,38 @@ pub(crate) async fn reach(system: &System, shops: &Shops<'_>) -> Found {
         violations.extend(unpublished);
     }
 
-    let (made, there) = (shops.orders as usize, system.simulator.orders().len());
-    if there < made {
-        let what = format!("lost: {made} orders were made, WeChat knows {there}");
+    let created = shops.orders as usize;
+    let known = system.simulator.orders().len();
+    if known < created {
+        let what = format!("lost: {created} orders were created, WeChat knows {known}");
         violations.push(Violation { out_trade_no: None, what });
     }
     violations.extend(secrets_and_panics(system, &pool).await);
-    violations.extend(ends_well(system).await);
-    violations.extend(left(system, shops, lost_at.is_some(), &mut facts).await);
+    violations.extend(stop_processes(system).await);
+    violations.extend(messages_left(system, shops, lost_at.is_some(), &mut facts).await);
 
     facts.extend(counts(&pool).await);
-    let mut stories = Vec::new();
+    let mut histories = Vec::new();
     let keys: BTreeSet<(String, String)> = accepted;
-    for breach in violations.iter().filter(|it| it.out_trade_no.is_some()).take(STORIES_MAX) {
-        let number = breach.out_trade_no.clone().unwrap();
+    for violation in violations.iter().filter(|it| it.out_trade_no.is_some()).take(HISTORIES_MAX) {
+        let number = violation.out_trade_no.clone().unwrap();
         let mch_id = keys.iter().find(|(_, it)| *it == number).map(|(mch_id, _)| mch_id.clone());
         let mch_id = mch_id.unwrap_or_else(|| system.merchants[0].mch_id.clone());
-        stories.push(system.operator(&["order", "explain", &mch_id, &number]).await);
+        histories.push(system.operator(&["order", "explain", &mch_id, &number]).await);
     }
-    if stories.is_empty() {
-        stories.extend(most_troubled(system, &pool).await);
+    if histories.is_empty() {
+        histories.extend(most_unknown_outcomes(system, &pool).await);
     }
-    let oddities = shops.oddities.lock().unwrap().clone();
-    Found { violations, stories, facts, gateway_faults: bad_answers(system), oddities }
+    let actions = shops.actions.lock().unwrap().clone();
+    CampaignReport { violations, histories, facts, gateway_faults: bad_answers(system), actions }
 }
 
-/// Waits until nothing is queued, unpublished or undecided; returns what is in the end.
+/// Waits until nothing is queued, unpublished or undecided. Returns what is left after the timeout.
 async fn wait_until_idle(system: &System, pool: &PgPool) -> Vec<Violation> {
-    let deadline = Instant::now() + QUIET_WITHIN;
+    let deadline = Instant::now() + IDLE_TIMEOUT;
     let mut last = Instant::now();
     loop {
-        let left = unsettled(system, pool).await;
+        let left = undecided(system, pool).await;
         if left.is_empty() {
             return left;
         }
@@ -166,22 +167,22 @@ async fn wait_until_idle(system: &System, pool: &PgPool) -> Vec<Violation> {
             return left;
         }
         if last.elapsed() > Duration::from_secs(30) {
-            println!("  {} things are left, such as:", left.len());
-            for breach in left.iter().take(STORIES_MAX) {
-                let number = breach.out_trade_no.as_deref().unwrap_or("-");
-                println!("    {number}: {}", breach.what);
+            println!("  {} items are left, such as:", left.len());
+            for violation in left.iter().take(HISTORIES_MAX) {
+                let number = violation.out_trade_no.as_deref().unwrap_or("-");
+                println!("    {number}: {}", violation.what);
             }
             last = Instant::now();
         }
-        sleep(BETWEEN_LOOKS).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-async fn unsettled(system: &System, pool: &PgPool) -> Vec<Violation> {
+async fn undecided(system: &System, pool: &PgPool) -> Vec<Violation> {
     let mut left = Vec::new();
     for depth in depths(system).await {
-        let kept = depth.queue.ends_with(".parked") || depth.queue.ends_with(".unrouted");
-        if depth.messages > 0 && !kept {
+        let is_kept = depth.queue.ends_with(".parked") || depth.queue.ends_with(".unrouted");
+        if depth.messages > 0 && !is_kept {
             let what = format!("undecided: {} messages in {}", depth.messages, depth.queue);
             left.push(Violation { out_trade_no: None, what });
         }
@@ -193,15 +194,15 @@ async fn unsettled(system: &System, pool: &PgPool) -> Vec<Violation> {
     left.extend(
         undecided.iter().map(|row| Violation { out_trade_no: Some(row.get(0)), what: row.get(1) }),
     );
-    let nobody = BTreeSet::new();
-    let (simulator, accepted) = (&system.simulator, &nobody);
-    let audit = Audit { pool, simulator, accepted, broker_was_lost: true };
+    let accepted = BTreeSet::new();
+    let simulator = &system.simulator;
+    let audit = Audit { pool, simulator, accepted: &accepted, broker_was_lost: true };
     left.extend(audit.violations().await);
     let deliveries = system.simulator.orders().into_iter().flat_map(|order| order.notifications);
-    let waiting = deliveries.filter(|told| told.state == simulator::NotificationState::Pending);
+    let waiting = deliveries.filter(|it| it.state == simulator::NotificationState::Pending);
     let waiting = waiting.count();
     if waiting > 0 {
-        let what = format!("undecided: {waiting} notifications are on their way");
+        let what = format!("undecided: {waiting} notifications are pending");
         left.push(Violation { out_trade_no: None, what });
     }
     left
@@ -223,8 +224,8 @@ async fn depths(system: &System) -> Vec<QueueDepth> {
     depths
 }
 
-/// Accepted, and in no table.
-async fn unknown(pool: &PgPool, shops: &Shops<'_>) -> BTreeSet<(String, String)> {
+/// The orders that were accepted and are in no table.
+async fn accepted_but_unknown(pool: &PgPool, shops: &Shops<'_>) -> BTreeSet<(String, String)> {
     let known = "select mch_id, out_trade_no from orders
         union select mch_id, out_trade_no from rejections";
     let known = sqlx::query(known).fetch_all(pool).await.unwrap();
@@ -233,19 +234,19 @@ async fn unknown(pool: &PgPool, shops: &Shops<'_>) -> BTreeSet<(String, String)>
     shops.accepted().difference(&known).cloned().collect()
 }
 
-/// What the recorder has not heard of, after a moment for what is on its way.
+/// The events that the recorder has not received by the end of the timeout.
 async fn unpublished_events(system: &System, audit: &Audit<'_>) -> Vec<Violation> {
-    let deadline = Instant::now() + TOLD_WITHIN;
+    let deadline = Instant::now() + EVENT_TIMEOUT;
     loop {
         let unpublished = audit.unpublished(&system.events.bodies()).await;
         if unpublished.is_empty() || Instant::now() > deadline {
             return unpublished;
         }
-        sleep(BETWEEN_LOOKS).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Events that were written when the broker had its data and their listener again.
+/// The events among these that were written after the broker was back, with the recorder's queue.
 async fn written_after(
     pool: &PgPool,
     unpublished: &[Violation],
@@ -255,11 +256,12 @@ async fn written_after(
         union all select event_id::text from exceptions where opened_at > $1
         union all select event_id::text from rejections where at > $1";
     let later: Vec<String> = sqlx::query_scalar(later).bind(lost_at).fetch_all(pool).await.unwrap();
-    let is_later = |breach: &&Violation| later.iter().any(|id| breach.what.contains(id.as_str()));
+    let is_later =
+        |violation: &&Violation| later.iter().any(|id| violation.what.contains(id.as_str()));
     unpublished.iter().filter(is_later).cloned().collect()
 }
 
-/// No key, payer or signature in any log, and nobody panicked but where we made them.
+/// No log contains a key, openid or signature, and no process panicked except at a failpoint.
 async fn secrets_and_panics(system: &System, pool: &PgPool) -> Vec<Violation> {
     let mut secrets: Vec<String> = Vec::new();
     for merchant in &system.merchants {
@@ -283,7 +285,7 @@ async fn secrets_and_panics(system: &System, pool: &PgPool) -> Vec<Violation> {
                 let what = format!("a secret in the log of {}", process.name);
                 violations.push(Violation { out_trade_no: None, what });
             }
-            // As the standard library says it, and as the worker logs it.
+            // The standard library's message and the worker's log line.
             let panicked = line.contains("panicked at") || line.contains("\"panicked: ");
             if panicked && !line.contains("/fail-") {
                 let what = format!("{} panicked: {line}", process.name);
@@ -294,12 +296,12 @@ async fn secrets_and_panics(system: &System, pool: &PgPool) -> Vec<Violation> {
     violations
 }
 
-/// SIGTERM ends everybody in good order.
-async fn ends_well(system: &System) -> Vec<Violation> {
+/// SIGTERM stops every process.
+async fn stop_processes(system: &System) -> Vec<Violation> {
     let mut violations = Vec::new();
     system.processes().for_each(|process| process.signal("TERM"));
     for process in system.processes() {
-        if !process.ends().await {
+        if !process.exited().await {
             let what = format!("{} does not end", process.name);
             violations.push(Violation { out_trade_no: None, what });
         }
@@ -307,8 +309,8 @@ async fn ends_well(system: &System) -> Vec<Violation> {
     violations
 }
 
-/// What stands in queues when nobody holds anything.
-async fn left(
+/// What is left in the queues after every process has stopped.
+async fn messages_left(
     system: &System,
     shops: &Shops<'_>,
     broker_was_lost: bool,
@@ -326,24 +328,24 @@ async fn left(
     }
     let garbage = shops.garbage.load(Ordering::Relaxed);
     facts.push(format!("{parked} messages are parked, {garbage} were garbage"));
-    let right = if broker_was_lost { parked <= garbage } else { parked == garbage };
-    if !right {
+    let is_expected = if broker_was_lost { parked <= garbage } else { parked == garbage };
+    if !is_expected {
         let what = format!("{parked} messages are parked, but {garbage} were garbage");
         violations.push(Violation { out_trade_no: None, what });
     }
     violations
 }
 
-/// The story of the paid order that met the most trouble.
-async fn most_troubled(system: &System, pool: &PgPool) -> Option<String> {
-    let troubled = "select mch_id, out_trade_no from gateway_calls
+/// The history of the paid order with the most unknown outcomes.
+async fn most_unknown_outcomes(system: &System, pool: &PgPool) -> Option<String> {
+    let query = "select mch_id, out_trade_no from gateway_calls
         join orders using (mch_id, out_trade_no)
         where verdict = 'unknown' and state = 'paid'
         group by mch_id, out_trade_no order by count(*) desc limit 1";
-    let row = sqlx::query(troubled).fetch_optional(pool).await.unwrap()?;
+    let row = sqlx::query(query).fetch_optional(pool).await.unwrap()?;
     let (mch_id, number): (String, String) = (row.get(0), row.get(1));
-    let story = system.operator(&["order", "explain", &mch_id, &number]).await;
-    Some(format!("the paid order that met the most trouble:\n{story}"))
+    let history = system.operator(&["order", "explain", &mch_id, &number]).await;
+    Some(format!("the paid order with the most unknown outcomes:\n{history}"))
 }
 
 async fn counts(pool: &PgPool) -> Vec<String> {
@@ -359,7 +361,7 @@ async fn counts(pool: &PgPool) -> Vec<String> {
         .collect()
 }
 
-/// Answers that told nothing or lied about what had happened.
+/// How many answers of the gateway were errors or wrong.
 fn bad_answers(system: &System) -> u32 {
     let good = ["SUCCESS", "ORDERNOTEXIST", "ORDERPAID", "ORDERCLOSED"];
     let requests = system.simulator.request_counts();
