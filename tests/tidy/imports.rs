@@ -202,7 +202,7 @@ fn use_tree(statement: &str) -> Option<(&str, bool, &str)> {
     let is_use =
         line.is_empty() || line == "pub" || (line.starts_with("pub(") && line.ends_with(')'));
     let tree = statement[at + "use ".len()..].strip_suffix(';')?;
-    is_use.then(|| (before, !line.is_empty(), tree))
+    is_use.then_some((before, !line.is_empty(), tree))
 }
 
 /// The single paths of a `use` tree.

@@ -71,6 +71,25 @@ fn amqp_names_live_in_the_topology() {
 }
 
 #[test]
+fn metric_names_live_in_one_file() {
+    let file = Path::new("crates/service/src/metrics/names.rs");
+    let is_metric = |text: &String| {
+        let is_program = ["wxpay_ingress", "wxpay_simulator", "wxpay_worker"].contains(&&**text);
+        let rest = text.strip_prefix("wxpay_").unwrap_or_default();
+        let is_name = rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        !rest.is_empty() && is_name && !is_program
+    };
+    let named: BTreeSet<_> = literals(&read(file)).into_iter().filter(is_metric).collect();
+    let mut broken = Vec::new();
+    for path in sources().iter().filter(|path| *path != file) {
+        let names = literals(&without_tests(path)).into_iter().filter(is_metric);
+        let unknown = names.filter(|name| !named.contains(name));
+        broken.extend(unknown.map(|name| format!("{}: {name}", path.display())));
+    }
+    none("every metric and its HELP text stand in crates/service/src/metrics/names.rs", broken);
+}
+
+#[test]
 fn every_setting_is_in_the_sample_and_every_sample_is_a_setting() {
     let read_here: BTreeSet<_> =
         sources().iter().flat_map(|path| settings(&without_tests(path))).collect();

@@ -6,7 +6,7 @@ pub struct Limits {
     /// Open connections per listener. Further ones wait in the kernel's backlog.
     pub connections: usize,
     /// Open connections of one source on the public listener: an IPv4 address or an IPv6 /64.
-    /// Further ones are closed at once. Does not hold for trusted proxies.
+    /// Further ones are closed at once. Trusted proxies are exempt.
     pub connections_per_source: usize,
     /// Requests in flight per listener. Further ones are refused at once.
     pub requests: usize,

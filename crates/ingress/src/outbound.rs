@@ -84,8 +84,8 @@ impl Outbound {
         tokio::join!(self.publisher.drain(within), self.requester.drain(within));
     }
 
-    /// Returns some time after the service was told to stop. Half of the time for requests in
-    /// flight goes to waiting for replies: "accepted" helps a client more than a closed connection.
+    /// Returns half of the drain time after `stop`: a client is better off with "accepted" than
+    /// with a closed connection.
     async fn stop_waiting(&self) {
         self.stop.cancelled().await;
         sleep(self.limits.drain_within / 2).await;

@@ -51,7 +51,7 @@ pub fn start(filter: &LogFilter) {
         fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(stderr).boxed()
     };
     let wanted = EnvFilter::builder().parse_lossy(&filter.0);
-    // The libraries see this level too, so that lines nobody wants cost them nothing.
+    // The libraries see this level too, so that filtered lines cost them nothing.
     let most_verbose = wanted.max_level_hint().unwrap_or(LevelFilter::TRACE);
     let harmless = filter_fn(move |line| *line.level() <= most_verbose && is_harmless(line));
     // These filter the whole registry, not one layer. Filters of one layer lose one of our lines
@@ -62,7 +62,7 @@ pub fn start(filter: &LogFilter) {
     }
 }
 
-/// Whether a line may be written, whatever the filter says. Below `info` a library may log what
+/// Whether a line may be written, if the filter allows it, too. Below `info` a library may log what
 /// passes through it, and its next version may begin to. The AMQP client does so from `warn` on,
 /// with returned messages, and at `trace` with whole frames.
 #[must_use]

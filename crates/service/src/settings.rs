@@ -40,7 +40,7 @@ impl Settings<'static> {
 }
 
 impl<'a> Settings<'a> {
-    /// Reads from another source than the environment. `Err` says what is wrong with a variable.
+    /// Reads from another source than the environment. `Err` is the rule that a variable breaks.
     pub fn from_lookup(lookup: impl Fn(&str) -> Result<Option<String>, String> + 'a) -> Self {
         Self(Box::new(lookup))
     }

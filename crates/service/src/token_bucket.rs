@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// So many tokens per period. A bucket that was idle holds one period's worth.
+/// A number of tokens per period. A bucket that was idle has one period's worth.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     period: Duration,

@@ -16,7 +16,7 @@ pub fn is_valid(text: &str) -> bool {
     *version == "00" && is_id(trace_id, 32) && is_id(parent_id, 16) && is_hex(flags, 2)
 }
 
-/// Begins a trace. Its flags say "not sampled", since nothing here records spans.
+/// Begins a trace. Its flags mean "not sampled", since nothing here exports spans.
 #[must_use]
 pub fn generate() -> String {
     let trace_id = Uuid::now_v7().simple();

@@ -9,6 +9,8 @@
 //! `closeorder` (pure decisions over the state), then `answer`; `faults` say what goes wrong before
 //! and after. A payment runs through `pay` (a pure decision), then `notifications`: `compose`
 //! builds the message, `schedule` sends and repeats it.
+//!
+//! What WeChat does, with sources, is in `crates/wechatpay-v2/PROTOCOL.md`.
 
 mod run;
 mod simulator;

@@ -70,7 +70,7 @@ impl State {
         {
             tracing::warn!(
                 out_trade_no = oldest.out_trade_no,
-                "deleted the oldest order to make room"
+                "deleted the oldest order: too many orders"
             );
             self.delete(&oldest);
         }

@@ -34,7 +34,7 @@ pub(crate) async fn read(request: Request, within: Duration) -> Result<Bytes, Bo
     if is_encoded { Err(BodyError::Encoded) } else { Ok(body) }
 }
 
-/// Reads and discards the body of a request that is refused whatever it contains.
+/// Reads and discards the body of a request that is refused without regard to it.
 pub(crate) async fn discard(request: Request, within: Duration) {
     let _ = collect(request.into_body(), within).await;
 }

@@ -41,7 +41,7 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) limits: Limits,
     pub(crate) connections: Connections,
-    /// The bound on the connections of one source does not hold for these.
+    /// Exempt from the bound on the connections of one source.
     pub(crate) trusted_proxies: Networks,
     pub(crate) tls: Option<Tls>,
     pub(crate) stop: CancellationToken,

@@ -24,7 +24,9 @@ pub(super) async fn health() -> &'static str {
 pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
     let broker = match app.outbound.state() {
         ConnectionState::Up => None,
-        ConnectionState::Blocked => Some("the broker is short of memory or disk and takes nothing"),
+        ConnectionState::Blocked => {
+            Some("the broker is short of memory or disk and accepts nothing")
+        }
         ConnectionState::Down => Some("no usable connection to the broker"),
     };
     let stopping = app.stop.is_cancelled().then_some("stopping");

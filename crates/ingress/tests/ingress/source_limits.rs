@@ -96,7 +96,7 @@ async fn one_source_cannot_take_all_connections() {
     let server = TestServer::start(config).await;
     let request = get("/").bytes();
     let mut connections = Vec::new();
-    // The bound does not hold for a trusted proxy.
+    // A trusted proxy is exempt.
     for from in [ONE, ONE, "127.0.0.3", "127.0.0.3", "127.0.0.3"] {
         let mut connection = Connection::open_from(from, server.public).await;
         connection.write(&request).await;

@@ -48,7 +48,7 @@ declare! {
     describe_counter COMMANDS = "wxpay_commands_total", "Commands by type and result.";
     describe_counter NOTIFICATIONS = "wxpay_notifications_total", "Notifications by result.";
     describe_counter QUERIES_OVER_BUDGET = "wxpay_queries_over_budget_total",
-        "On-demand order queries that were not made because too many were asked for.";
+        "On-demand order queries that were not made because their limit was reached.";
     describe_counter TRANSITIONS = "wxpay_transitions_total", "State changes of orders.";
 
     // Worker: calls to WeChat.

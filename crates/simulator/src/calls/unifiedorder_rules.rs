@@ -1,4 +1,5 @@
-//! The rules for the fields of unifiedorder. Errors are WeChat's texts.
+//! The rules for the fields of unifiedorder (`PROTOCOL.md`, "unifiedorder"). Errors are WeChat's
+//! texts.
 
 use std::net::IpAddr;
 

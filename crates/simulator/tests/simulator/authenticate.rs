@@ -2,11 +2,11 @@ use wechatpay_v2::{ApiKey, Fields, Limits, parse_xml, sign, verify};
 
 use crate::support::*;
 
-/// The reference's own blocks, signed by somebody else: C1 as it stands, U1 with its old expiry.
+/// Messages that were signed by other code: closeorder, and a unifiedorder whose expiry has passed.
 #[tokio::test]
-async fn takes_the_samples_of_the_reference() {
+async fn wechats_signed_samples_are_accepted() {
     let gateway = gateway().await;
-    let c1 = "<xml>
+    let closeorder = "<xml>
   <appid><![CDATA[wx5f0c2e7a91d34b68]]></appid>
   <mch_id><![CDATA[1699000001]]></mch_id>
   <out_trade_no><![CDATA[SO20260721A0001]]></out_trade_no>
@@ -14,12 +14,12 @@ async fn takes_the_samples_of_the_reference() {
   <sign_type><![CDATA[MD5]]></sign_type>
   <sign><![CDATA[A72EE6F7841F60F637A04A0A6E8D3182]]></sign>
 </xml>";
-    let (status, body) = gateway.post("/pay/closeorder", c1).await;
+    let (status, body) = gateway.post("/pay/closeorder", closeorder).await;
     let answer = parse_xml(body.as_bytes(), Limits::MESSAGE).unwrap();
     assert_eq!((status, answer.get("err_code")), (200, Some("ORDERNOTEXIST")));
     assert!(verify(&answer, &key()).is_ok());
 
-    let u2 = r#"<xml>
+    let unifiedorder = r#"<xml>
   <appid><![CDATA[wx5f0c2e7a91d34b68]]></appid>
   <mch_id><![CDATA[1699000001]]></mch_id>
   <device_info><![CDATA[WEB]]></device_info>
@@ -39,17 +39,18 @@ async fn takes_the_samples_of_the_reference() {
   <openid><![CDATA[oDemoUser0000000000000000001]]></openid>
   <sign><![CDATA[022FC3B5AF8D8DF778AE21950C699707F0FB65CF5D06A65135AB9DA8D71203DE]]></sign>
 </xml>"#;
-    // Its signature is right, whenever this runs; the last digit of it is not.
-    let (_, body) = gateway.post("/pay/unifiedorder", u2).await;
+    // The signature is correct whenever this runs, and wrong with another last digit.
+    let (_, body) = gateway.post("/pay/unifiedorder", unifiedorder).await;
     assert!(!body.contains("签名错误"), "{body}");
-    let (_, body) = gateway.post("/pay/unifiedorder", u2.replace("203DE]", "203DF]")).await;
+    let (_, body) =
+        gateway.post("/pay/unifiedorder", unifiedorder.replace("203DE]", "203DF]")).await;
     assert!(body.contains("签名错误"), "{body}");
 }
 
 #[tokio::test]
-async fn refuses_without_signing_what_is_not_authentic() {
+async fn unauthenticated_call_gets_an_unsigned_refusal() {
     let gateway = gateway().await;
-    let order = || order(NOWHERE);
+    let order = || order(NO_ENDPOINT);
     let resigned = |fields: Fields, key: &str, as_if: &str| {
         let key = ApiKey::parse(key).unwrap();
         let signature = sign(&fields, &key, wechatpay_v2::SignType::parse(as_if).unwrap());
@@ -73,7 +74,7 @@ async fn refuses_without_signing_what_is_not_authentic() {
             "sign_type参数格式错误",
         ),
         (
-            "another merchant's order under our key",
+            "another merchant's order under this merchant's key",
             signed(with(order(), &[("mch_id", OTHER_MCH_ID)])),
             "签名错误",
         ),
@@ -84,7 +85,7 @@ async fn refuses_without_signing_what_is_not_authentic() {
         ),
         ("no merchant", signed(with(order(), &[("mch_id", "")])), "缺少参数mch_id"),
         (
-            "an app of somebody else",
+            "an app of another merchant",
             signed(with(order(), &[("appid", "wx0000000000000000")])),
             "appid和mch_id不匹配",
         ),
@@ -110,9 +111,9 @@ async fn refuses_without_signing_what_is_not_authentic() {
 }
 
 #[tokio::test]
-async fn refuses_what_is_no_message() {
+async fn malformed_body_gets_an_unsigned_refusal() {
     let gateway = gateway().await;
-    let good = xml(&signed(order(NOWHERE)));
+    let good = xml(&signed(order(NO_ENDPOINT)));
     let gbk = [b"<xml><body>\xb2\xe2\xca\xd4</body>".as_slice(), b"</xml>"].concat();
     let padded = good.replace("</xml>", &format!("<a>{}</a></xml>", "x".repeat(64 * 1024)));
     let cases: [(&str, Vec<u8>, &str); 9] = [

@@ -156,18 +156,18 @@ async fn signal_stops_the_simulator_and_no_secret_is_logged() {
         command.env("WXPAY_SIM_BACKUP_ADDR", "127.0.0.1:0").env("WXPAY_LOG", "trace");
         let process = Process::start(command);
         let http = http();
-        let sent = signed(with(order(NOWHERE), &[("sign_type", "HMAC-SHA256")]));
+        let sent = signed(with(order(NO_ENDPOINT), &[("sign_type", "HMAC-SHA256")]));
         let created = http.post(format!("{}/pay/unifiedorder", process.addrs[0])).body(xml(&sent));
         let created = created.send().await.unwrap().text().await.unwrap();
         assert!(created.contains("prepay_id"), "{created}");
-        let paid = http.post(format!("{}/_sim/pay/{MCH_ID}/{NO}", process.addrs[1]));
+        let paid = http.post(format!("{}/_sim/pay/{MCH_ID}/{ORDER_NO}", process.addrs[1]));
         let paid = paid.body(json!({"hold": true}).to_string()).send().await.unwrap();
         let paid: Value = serde_json::from_str(&paid.text().await.unwrap()).unwrap();
         let body = paid["body"].as_str().unwrap();
 
         let (status, log) = process.stop(signal).await;
         assert_eq!(status.code(), Some(0), "{log}");
-        assert!(log.contains(NO) && log.contains("stopping"), "{log}");
+        assert!(log.contains(ORDER_NO) && log.contains("stopping"), "{log}");
         let signatures = [created.as_str(), body].map(signature);
         for secret in
             [KEY, OPENID, signatures[0], signatures[1], "CDATA", sent.get("sign").unwrap()]

@@ -1,7 +1,8 @@
-//! Our own client, pointed at the simulator.
+//! The client of `wechatpay-v2` against the simulator.
 
 use simulator::{Fault, FaultPlan, PayOptions, PlannedFault};
 use time::OffsetDateTime;
+use tokio::net::TcpSocket;
 use wechatpay_v2::client::Client;
 use wechatpay_v2::closeorder::CloseOrder;
 use wechatpay_v2::orderquery::{OrderQuery, TradeState};
@@ -17,12 +18,12 @@ pub(crate) fn unified_order(trade_type: TradeType) -> UnifiedOrder {
     let expire = OffsetDateTime::now_utc() + time::Duration::hours(2);
     UnifiedOrder {
         appid: AppId::parse(APPID).unwrap(),
-        out_trade_no: OutTradeNo::parse(format!("our-{}", trade_type.as_str())).unwrap(),
+        out_trade_no: OutTradeNo::parse(format!("order-{}", trade_type.as_str())).unwrap(),
         trade_type,
         body: "shop-flowers & <green>".to_owned(),
         total_fee: Fen::new(9900).unwrap(),
         spbill_create_ip: "203.0.113.24".to_owned(),
-        notify_url: NOWHERE.to_owned(),
+        notify_url: NO_ENDPOINT.to_owned(),
         time_start: None,
         time_expire: Some(BeijingTime::from_instant(expire)),
         openid: (trade_type == TradeType::Jsapi).then(|| OpenId::parse(OPENID).unwrap()),
@@ -44,15 +45,15 @@ pub(crate) fn credentials(sign_type: SignType) -> Credentials {
     Credentials { mch_id: MchId::parse(MCH_ID).unwrap(), key: key(), sign_type }
 }
 
-fn yes<T: std::fmt::Debug>(verdict: CallOutcome<T>) -> T {
-    match verdict {
+fn success<T: std::fmt::Debug>(outcome: CallOutcome<T>) -> T {
+    match outcome {
         CallOutcome::Success(value) => value,
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn goes_through_an_orders_whole_life() {
+async fn client_creates_queries_pays_and_closes_each_trade_type() {
     let gateway = gateway().await;
     let client = Client::new(&gateway.url(), None).unwrap();
     for sign_type in [SignType::Md5, SignType::HmacSha256] {
@@ -62,8 +63,8 @@ async fn goes_through_an_orders_whole_life() {
             let number = format!("{}-{}", wanted.out_trade_no, sign_type.as_str());
             wanted.out_trade_no = OutTradeNo::parse(number.clone()).unwrap();
             let parameters = wanted.parameters();
-            let first = yes(client.unifiedorder(&by, &parameters).await);
-            let again = yes(client.unifiedorder(&by, &parameters).await);
+            let first = success(client.unifiedorder(&by, &parameters).await);
+            let again = success(client.unifiedorder(&by, &parameters).await);
             assert_ne!(first.prepay_id, again.prepay_id);
             assert_eq!(first.code_url.is_some(), trade_type == TradeType::Native);
             assert_eq!(first.mweb_url.is_some(), trade_type == TradeType::Mweb);
@@ -74,11 +75,11 @@ async fn goes_through_an_orders_whole_life() {
                 sub_mch_id: None,
                 sub_appid: None,
             };
-            let found = yes(client.orderquery(&by, &query).await);
+            let found = success(client.orderquery(&by, &query).await);
             assert_eq!(found.trade_state, TradeState::NotPay);
             let quiet = PayOptions { notify: Some(0), ..PayOptions::default() };
             let paid = gateway.pay(MCH_ID, &number, &quiet).unwrap();
-            match yes(client.orderquery(&by, &query).await).trade_state {
+            match success(client.orderquery(&by, &query).await).trade_state {
                 TradeState::Success(payment) => {
                     assert_eq!(payment.transaction_id, paid.transaction_id);
                     assert_eq!(payment.total_fee.get(), 9900);
@@ -100,7 +101,7 @@ async fn goes_through_an_orders_whole_life() {
 }
 
 #[tokio::test]
-async fn learns_nothing_from_every_fault_that_hides_the_outcome() {
+async fn outcome_is_unknown_after_each_fault_that_hides_it() {
     let gateway = gateway().await;
     let client = Client::new(&gateway.url(), None).unwrap();
     let by = credentials(SignType::HmacSha256);
@@ -122,27 +123,30 @@ async fn learns_nothing_from_every_fault_that_hides_the_outcome() {
             ..FaultPlan::default()
         };
         gateway.set_faults(plan).unwrap();
-        let verdict = client.unifiedorder(&by, &parameters).await;
-        assert!(matches!(verdict, CallOutcome::Unknown(_)), "{fault:?}: {verdict:?}");
+        let outcome = client.unifiedorder(&by, &parameters).await;
+        assert!(matches!(outcome, CallOutcome::Unknown(_)), "{fault:?}: {outcome:?}");
     }
-    yes(client.unifiedorder(&by, &parameters).await);
+    success(client.unifiedorder(&by, &parameters).await);
 }
 
 #[tokio::test]
-async fn finds_the_same_orders_on_the_backup_host() {
+async fn backup_host_serves_the_same_orders() {
     let gateway = gateway().await;
     let backup = gateway.listen(listener().await).unwrap();
-    let dead = listener().await.local_addr().unwrap();
+    // Bound but not listening: no other test can get this port, and it refuses connections.
+    let unused = TcpSocket::new_v4().unwrap();
+    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let unused_url = format!("http://{}", unused.local_addr().unwrap());
     let by = credentials(SignType::Md5);
     let parameters = unified_order(TradeType::Jsapi).parameters();
     let primary = Client::new(&gateway.url(), None).unwrap();
-    yes(primary.unifiedorder(&by, &parameters).await);
-    let backup = format!("http://{backup}");
-    let client = Client::new(&format!("http://{dead}"), Some(&backup)).unwrap();
-    yes(client.unifiedorder(&by, &parameters).await);
+    success(primary.unifiedorder(&by, &parameters).await);
+    let backup_url = format!("http://{backup}");
+    let client = Client::new(&unused_url, Some(&backup_url)).unwrap();
+    success(client.unifiedorder(&by, &parameters).await);
     let view = gateway.orders().remove(0);
     assert_eq!(view.unifiedorder_count, 2);
-    let none = Client::new(&format!("http://{dead}"), None).unwrap();
-    let verdict = none.unifiedorder(&by, &parameters).await;
-    assert!(matches!(verdict, CallOutcome::Unknown(Unknown::Transport(_))));
+    let without_backup = Client::new(&unused_url, None).unwrap();
+    let outcome = without_backup.unifiedorder(&by, &parameters).await;
+    assert!(matches!(outcome, CallOutcome::Unknown(Unknown::Transport(_))));
 }

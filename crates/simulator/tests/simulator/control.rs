@@ -4,10 +4,10 @@ use simulator::{Api, OrderView, PayOptions};
 use crate::support::*;
 
 #[tokio::test]
-async fn refuses_what_it_does_not_understand() {
+async fn control_api_refuses_invalid_requests() {
     let gateway = gateway().await;
-    gateway.create(order(NOWHERE)).await;
-    let pay = format!("/_sim/pay/{MCH_ID}/{NO}");
+    gateway.create(order(NO_ENDPOINT)).await;
+    let pay = format!("/_sim/pay/{MCH_ID}/{ORDER_NO}");
     let plan = |fault: Value| json!({"unifiedorder": [fault]});
     for (path, body, expected) in [
         (pay.as_str(), json!({"notfiy": 1}), 400),
@@ -18,13 +18,13 @@ async fn refuses_what_it_does_not_understand() {
         (&pay, json!({"extra_fields": {"not a name": "x"}}), 422),
         (&pay, json!({"extra_fields": {"a": "\u{0}"}}), 422),
         (&pay, json!({"empty_fields": ["sign"]}), 422),
-        (&pay, json!({"notify_url": "nowhere"}), 422),
+        (&pay, json!({"notify_url": "no-url"}), 422),
         (&format!("/_sim/pay/{MCH_ID}/unknown_1"), json!({}), 404),
-        (&format!("/_sim/pay/1699000009/{NO}"), json!({}), 404),
-        (&format!("/_sim/pay/no-merchant/{NO}"), json!({}), 404),
+        (&format!("/_sim/pay/1699000009/{ORDER_NO}"), json!({}), 404),
+        (&format!("/_sim/pay/no-merchant/{ORDER_NO}"), json!({}), 404),
         (&format!("/_sim/state/{MCH_ID}/unknown_1"), json!({"trade_state": "CLOSED"}), 404),
-        (&format!("/_sim/state/{MCH_ID}/{NO}"), json!({"trade_state": "REFUND"}), 409),
-        (&format!("/_sim/state/{MCH_ID}/{NO}"), json!({"trade_state": ""}), 422),
+        (&format!("/_sim/state/{MCH_ID}/{ORDER_NO}"), json!({"trade_state": "REFUND"}), 409),
+        (&format!("/_sim/state/{MCH_ID}/{ORDER_NO}"), json!({"trade_state": ""}), 422),
         ("/_sim/faults", json!({"refund": []}), 400),
         ("/_sim/faults", plan(json!({"fault": "gremlins"})), 400),
         ("/_sim/faults", plan(json!({"fault": "hold", "time": 1})), 400),
@@ -35,16 +35,16 @@ async fn refuses_what_it_does_not_understand() {
         assert_eq!(status, expected, "{path} {body}");
         assert!(answer["error"].as_str().is_some_and(|text| !text.is_empty()));
     }
-    assert_eq!(gateway.query(NO).await.get("trade_state"), Some("NOTPAY"));
+    assert_eq!(gateway.query(ORDER_NO).await.get("trade_state"), Some("NOTPAY"));
     assert_eq!(gateway.get(&format!("/_sim/orders/{MCH_ID}/unknown_1")).await.0, 404);
     assert_eq!(gateway.get("/_sim/healthz").await, (200, json!({"status": "ok"})));
 }
 
 #[tokio::test]
-async fn shows_orders_without_the_payer() {
+async fn order_view_has_no_payer() {
     let gateway = gateway().await;
     for number in ["number_1", "number_2"] {
-        gateway.create(with(order(NOWHERE), &[("out_trade_no", number)])).await;
+        gateway.create(with(order(NO_ENDPOINT), &[("out_trade_no", number)])).await;
     }
     let options = PayOptions { notify: Some(0), ..PayOptions::default() };
     gateway.pay(MCH_ID, "number_1", &options).unwrap();
@@ -69,11 +69,11 @@ async fn shows_orders_without_the_payer() {
 }
 
 #[tokio::test]
-async fn counts_calls() {
+async fn calls_are_counted_by_outcome_and_by_order() {
     let gateway = gateway().await;
-    gateway.create(order(NOWHERE)).await;
-    gateway.create(with(order(NOWHERE), &[("body", "x")])).await;
-    gateway.query(NO).await;
+    gateway.create(order(NO_ENDPOINT)).await;
+    gateway.create(with(order(NO_ENDPOINT), &[("body", "x")])).await;
+    gateway.query(ORDER_NO).await;
     gateway.query("unknown_1").await;
     gateway.post("/pay/orderquery", "garbage").await;
     let (_, counts) = gateway.get("/_sim/requests").await;
@@ -82,19 +82,19 @@ async fn counts_calls() {
         "orderquery": {"SUCCESS": 1, "ORDERNOTEXIST": 1, "FAIL": 1},
     });
     assert_eq!(counts["apis"], expected);
-    let calls = gateway.calls(MCH_ID, NO);
+    let calls = gateway.calls(MCH_ID, ORDER_NO);
     assert_eq!((calls.unifiedorder, calls.orderquery, calls.closeorder), (2, 1, 0));
     assert_eq!(gateway.calls(MCH_ID, "unknown_1").orderquery, 1);
     assert_eq!(gateway.request_counts().apis[&Api::Orderquery]["FAIL"], 1);
 }
 
-/// What an order says never becomes mark-up: the page is the same whatever the orders are, and
-/// nothing but its own script runs.
+/// An order's texts never become mark-up: the page is the same whatever the orders are, and no
+/// script but its own runs.
 #[tokio::test]
-async fn serves_a_page_that_no_order_can_write_to() {
+async fn page_runs_no_markup_of_an_order() {
     let gateway = gateway().await;
     let hostile = "<script>alert(1)</script>";
-    let answer = gateway.create(with(order(NOWHERE), &[("body", hostile)])).await;
+    let answer = gateway.create(with(order(NO_ENDPOINT), &[("body", hostile)])).await;
     assert_eq!(answer.get("result_code"), Some("SUCCESS"));
     let page = async || {
         let got = reqwest::get(format!("{}/_sim/", gateway.url())).await.unwrap();

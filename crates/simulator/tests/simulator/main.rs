@@ -1,4 +1,4 @@
-//! The simulator over HTTP, as a client sees it that knows the protocol and nothing else.
+//! The simulator over HTTP, called by a client that only knows WeChat's protocol.
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 

@@ -12,9 +12,9 @@ fn verified(body: &[u8]) -> Verified {
     Received::parse(body).unwrap().verify([&key()]).unwrap()
 }
 
-async fn settled(gateway: &Gateway, number: &str) -> NotificationView {
+async fn finished(gateway: &Gateway, number: &str) -> NotificationView {
     let last = || gateway.notifications(MCH_ID, number).pop();
-    until("the notification is settled", || {
+    until("the notification is finished", || {
         last().is_some_and(|n| n.state != NotificationState::Pending)
     })
     .await;
@@ -22,13 +22,14 @@ async fn settled(gateway: &Gateway, number: &str) -> NotificationView {
 }
 
 #[tokio::test]
-async fn arrive_as_wechat_writes_them() {
-    let (gateway, endpoint) = (gateway().await, Endpoint::start([]).await);
+async fn notification_has_wechats_form() {
+    let gateway = gateway().await;
+    let endpoint = Endpoint::start([]).await;
     let hmac = [("out_trade_no", "hmac_1"), ("sign_type", "HMAC-SHA256")];
     gateway.create(order(endpoint.url())).await;
     gateway.create(with(order(endpoint.url()), &hmac)).await;
     let before = OffsetDateTime::now_utc() - time::Duration::seconds(1);
-    let path = format!("/_sim/pay/{MCH_ID}/{NO}");
+    let path = format!("/_sim/pay/{MCH_ID}/{ORDER_NO}");
     let (status, answer) = gateway.control(&path, json!({})).await;
     assert_eq!(status, 200, "{answer}");
     assert!(answer.get("body").is_none());
@@ -40,13 +41,13 @@ async fn arrive_as_wechat_writes_them() {
     assert!(text.contains("<total_fee>9900</total_fee>"), "{text}");
     assert!(text.contains("<attach><![CDATA[shop=7;src=mini]]></attach>"), "{text}");
     assert!(!text.contains("sign_type"), "{text}");
-    let told = verified(&body);
-    assert_eq!(told.sign_type(), SignType::Md5);
-    let payment = told.payment().unwrap();
+    let notification = verified(&body);
+    assert_eq!(notification.sign_type(), SignType::Md5);
+    let payment = notification.payment().unwrap();
     assert_eq!(payment.transaction_id.as_str(), answer["transaction_id"]);
     assert_eq!(payment.time_end.to_string(), answer["time_end"]);
     assert!(payment.time_end.instant() >= before);
-    assert_eq!(payment.out_trade_no.as_str(), NO);
+    assert_eq!(payment.out_trade_no.as_str(), ORDER_NO);
     assert_eq!(payment.openid.unwrap().as_str(), OPENID);
     assert_eq!(payment.cash_fee.unwrap().get(), 9900);
 
@@ -54,11 +55,11 @@ async fn arrive_as_wechat_writes_them() {
     let body = endpoint.bodies(2).await.remove(1);
     assert_eq!(verified(&body).sign_type(), SignType::HmacSha256);
     assert!(!parse_xml(&body, Limits::MESSAGE).unwrap().contains("sign_type"));
-    assert_eq!(settled(&gateway, "hmac_1").await.attempts.len(), 1);
+    assert_eq!(finished(&gateway, "hmac_1").await.attempts.len(), 1);
 }
 
 #[tokio::test]
-async fn repeat_until_the_exact_answer() {
+async fn notification_repeats_until_the_exact_success_answer() {
     let config = Config { time_scale: 100_000.0, ..config() };
     let gateway = gateway_with(config).await;
     let endpoint = Endpoint::start([
@@ -73,8 +74,8 @@ async fn repeat_until_the_exact_answer() {
     ])
     .await;
     gateway.create(order(endpoint.url())).await;
-    gateway.pay(MCH_ID, NO, &PayOptions::default()).unwrap();
-    let notification = settled(&gateway, NO).await;
+    gateway.pay(MCH_ID, ORDER_NO, &PayOptions::default()).unwrap();
+    let notification = finished(&gateway, ORDER_NO).await;
     assert_eq!(notification.state, NotificationState::Delivered);
     let outcomes: Vec<_> = notification.attempts.iter().map(|a| a.outcome).collect();
     use AttemptOutcome::{Fail, Status, Success, Unreadable};
@@ -86,14 +87,14 @@ async fn repeat_until_the_exact_answer() {
 }
 
 #[tokio::test]
-async fn end_after_sixteen_sends() {
+async fn notification_is_exhausted_after_16_attempts() {
     let config = Config { time_scale: 1_000_000.0, ..config() };
     let gateway = gateway_with(config).await;
     let endpoint = Endpoint::start([(503, ""); 20]).await;
     gateway.create(order(endpoint.url())).await;
     let options = PayOptions { fresh_nonce: true, ..PayOptions::default() };
-    gateway.pay(MCH_ID, NO, &options).unwrap();
-    let notification = settled(&gateway, NO).await;
+    gateway.pay(MCH_ID, ORDER_NO, &options).unwrap();
+    let notification = finished(&gateway, ORDER_NO).await;
     assert_eq!(notification.state, NotificationState::Exhausted);
     assert_eq!(notification.attempts.len(), 16);
     assert_eq!(notification.next_at, None);
@@ -105,12 +106,12 @@ async fn end_after_sixteen_sends() {
 }
 
 #[tokio::test]
-async fn keep_wechats_schedule_unscaled() {
+async fn first_repeat_comes_after_15_unscaled_seconds() {
     let config = Config { time_scale: 1.0, ..config() };
     let gateway = gateway_with(config).await;
-    gateway.create(order(NOWHERE)).await;
-    gateway.pay(MCH_ID, NO, &PayOptions::default()).unwrap();
-    let first = || gateway.notifications(MCH_ID, NO).remove(0);
+    gateway.create(order(NO_ENDPOINT)).await;
+    gateway.pay(MCH_ID, ORDER_NO, &PayOptions::default()).unwrap();
+    let first = || gateway.notifications(MCH_ID, ORDER_NO).remove(0);
     until("the first repeat is scheduled", || first().next_at.is_some()).await;
     let notification = first();
     assert_eq!(notification.attempts[0].outcome, AttemptOutcome::Unreachable);
@@ -121,7 +122,7 @@ async fn keep_wechats_schedule_unscaled() {
 }
 
 #[tokio::test]
-async fn do_not_wait_for_an_endpoint_for_ever() {
+async fn attempt_times_out_if_the_endpoint_is_silent() {
     let config =
         Config { notify_timeout: Duration::from_millis(50), time_scale: 1_000_000.0, ..config() };
     let gateway = gateway_with(config).await;
@@ -129,58 +130,61 @@ async fn do_not_wait_for_an_endpoint_for_ever() {
     let silent = listener().await;
     let url = format!("http://{}/notify", silent.local_addr().unwrap());
     gateway.create(order(&url)).await;
-    gateway.pay(MCH_ID, NO, &PayOptions::default()).unwrap();
-    let notification = settled(&gateway, NO).await;
+    gateway.pay(MCH_ID, ORDER_NO, &PayOptions::default()).unwrap();
+    let notification = finished(&gateway, ORDER_NO).await;
     assert_eq!(notification.state, NotificationState::Exhausted);
     let outcomes = notification.attempts.iter().map(|attempt| attempt.outcome);
     assert_eq!(outcomes.collect::<Vec<_>>(), [AttemptOutcome::Timeout; 16]);
 }
 
 #[tokio::test]
-async fn come_as_often_as_they_are_told_to() {
-    let (gateway, endpoint) = (gateway().await, Endpoint::start([]).await);
-    for (n, (times, concurrently)) in [(3, false), (3, true)].into_iter().enumerate() {
-        let number = format!("number_{n}");
+async fn notification_is_sent_as_often_as_the_option_says() {
+    let gateway = gateway().await;
+    let endpoint = Endpoint::start([]).await;
+    for concurrently in [false, true] {
+        let number = format!("concurrently_{concurrently}");
         gateway.create(with(order(endpoint.url()), &[("out_trade_no", &number)])).await;
-        let options = PayOptions { notify: Some(times), concurrently, ..PayOptions::default() };
+        let options = PayOptions { notify: Some(3), concurrently, ..PayOptions::default() };
         gateway.pay(MCH_ID, &number, &options).unwrap();
-        assert_eq!(settled(&gateway, &number).await.attempts.len(), 3, "all, although answered");
+        assert_eq!(finished(&gateway, &number).await.attempts.len(), 3, "all, although answered");
     }
     gateway.create(order(endpoint.url())).await;
     let never = PayOptions { notify: Some(0), ..PayOptions::default() };
-    gateway.pay(MCH_ID, NO, &never).unwrap();
-    assert!(gateway.notifications(MCH_ID, NO).is_empty());
-    assert_eq!(gateway.query(NO).await.get("trade_state"), Some("SUCCESS"));
+    gateway.pay(MCH_ID, ORDER_NO, &never).unwrap();
+    assert!(gateway.notifications(MCH_ID, ORDER_NO).is_empty());
+    assert_eq!(gateway.query(ORDER_NO).await.get("trade_state"), Some("SUCCESS"));
     assert_eq!(endpoint.received().len(), 6);
 
-    // A repeat about a payment that is known tells the same payment.
+    // Another notification about a paid order is about the existing payment.
     let again = PayOptions { notify_only: true, ..PayOptions::default() };
-    let told = gateway.pay(MCH_ID, NO, &again).unwrap();
-    let known = gateway.order(MCH_ID, NO).unwrap().transaction_id.unwrap();
-    assert_eq!(told.transaction_id.as_str(), known);
+    let notified = gateway.pay(MCH_ID, ORDER_NO, &again).unwrap();
+    let existing = gateway.order(MCH_ID, ORDER_NO).unwrap().transaction_id.unwrap();
+    assert_eq!(notified.transaction_id.as_str(), existing);
     endpoint.bodies(7).await;
-    assert_eq!(gateway.order(MCH_ID, NO).unwrap().payments.len(), 1);
+    assert_eq!(gateway.order(MCH_ID, ORDER_NO).unwrap().payments.len(), 1);
 }
 
 #[tokio::test]
-async fn come_late_and_elsewhere_when_told_to() {
-    let (gateway, endpoint) = (gateway().await, Endpoint::start([]).await);
-    gateway.create(order(NOWHERE)).await;
+async fn notification_delay_and_address_can_be_set() {
+    let gateway = gateway().await;
+    let endpoint = Endpoint::start([]).await;
+    gateway.create(order(NO_ENDPOINT)).await;
     let options = json!({"delay_ms": 100, "notify_url": endpoint.url()});
-    let (status, _) = gateway.control(&format!("/_sim/pay/{MCH_ID}/{NO}"), options).await;
+    let (status, _) = gateway.control(&format!("/_sim/pay/{MCH_ID}/{ORDER_NO}"), options).await;
     assert_eq!(status, 200);
-    // The query knows of it while the notification is still on its way.
-    assert_eq!(gateway.query(NO).await.get("trade_state"), Some("SUCCESS"));
-    let notification = settled(&gateway, NO).await;
+    // orderquery answers SUCCESS before the notification is sent.
+    assert_eq!(gateway.query(ORDER_NO).await.get("trade_state"), Some("SUCCESS"));
+    let notification = finished(&gateway, ORDER_NO).await;
     assert_eq!(notification.notify_url, endpoint.url());
     assert_eq!(notification.state, NotificationState::Delivered);
 }
 
 #[tokio::test]
-async fn tell_a_second_and_a_late_payment() {
-    let (gateway, endpoint) = (gateway().await, Endpoint::start([]).await);
+async fn second_and_late_payments_are_notified() {
+    let gateway = gateway().await;
+    let endpoint = Endpoint::start([]).await;
     gateway.create(order(endpoint.url())).await;
-    let path = format!("/_sim/pay/{MCH_ID}/{NO}");
+    let path = format!("/_sim/pay/{MCH_ID}/{ORDER_NO}");
     let second = json!({"second_payment": true});
     assert_eq!(gateway.control(&path, second.clone()).await.0, 409, "not paid yet");
     let first = gateway.control(&path, json!({})).await.1;
@@ -188,11 +192,11 @@ async fn tell_a_second_and_a_late_payment() {
     assert_eq!((status, &refused["error"]), (409, &json!("the order is paid")));
     let second = gateway.control(&path, second).await.1;
     assert_ne!(first["transaction_id"], second["transaction_id"]);
-    let told = endpoint.bodies(2).await;
-    let ids = told.iter().map(|body| verified(body).payment().unwrap().transaction_id);
+    let bodies = endpoint.bodies(2).await;
+    let ids = bodies.iter().map(|body| verified(body).payment().unwrap().transaction_id);
     let ids: std::collections::BTreeSet<_> = ids.map(|id| id.to_string()).collect();
     assert_eq!(ids.len(), 2);
-    assert_eq!(gateway.order(MCH_ID, NO).unwrap().payments.len(), 2);
+    assert_eq!(gateway.order(MCH_ID, ORDER_NO).unwrap().payments.len(), 2);
 
     let late = "late_1";
     gateway.create(with(order(endpoint.url()), &[("out_trade_no", late)])).await;

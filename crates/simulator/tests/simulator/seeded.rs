@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use simulator::{
@@ -22,8 +22,8 @@ fn seeded(seed: u64, share: u16) -> FaultPlan {
     FaultPlan { seeded: Some(SeededFaults { seed, per_mille }), ..FaultPlan::default() }
 }
 
-/// What a caller sees of one call: who it is about, what came back and whether it holds.
-async fn seen(http: &reqwest::Client, gateway: &Gateway, path: &str, number: &str) -> String {
+/// What the caller observes: the status, the message and whether its signature is correct.
+async fn call_once(http: &reqwest::Client, gateway: &Gateway, path: &str, number: &str) -> String {
     let body = xml(&signed(common([("out_trade_no", number)])));
     let sent = http.post(format!("{}{path}", gateway.url())).body(body).send().await;
     let Ok(response) = sent else { return "dropped".to_owned() };
@@ -32,52 +32,53 @@ async fn seen(http: &reqwest::Client, gateway: &Gateway, path: &str, number: &st
     let Ok(fields) = parse_xml(body.as_bytes(), Limits::MESSAGE) else {
         return format!("{status}, {} unreadable bytes", body.len().min(1));
     };
-    let told = ["return_msg", "err_code", "appid", "out_trade_no"].map(|name| fields.get(name));
-    format!("{status} {told:?} {:?}", verify(&fields, &key()))
+    let texts = ["return_msg", "err_code", "appid", "out_trade_no"].map(|name| fields.get(name));
+    format!("{status} {texts:?} {:?}", verify(&fields, &key()))
 }
 
-async fn all_seen(gateway: &Gateway, path: &str, number: &str, times: usize) -> Vec<String> {
-    let (http, mut all) = (http(), Vec::new());
+async fn call_times(gateway: &Gateway, path: &str, number: &str, times: usize) -> Vec<String> {
+    let http = http();
+    let mut answers = Vec::new();
     for _ in 0..times {
-        all.push(seen(&http, gateway, path, number).await);
+        answers.push(call_once(&http, gateway, path, number).await);
     }
-    all
+    answers
 }
 
 #[tokio::test]
-async fn the_same_seed_strikes_the_same_calls() {
+async fn same_seed_gives_the_same_faults() {
     let mut runs = Vec::new();
     for (seed, busy) in [(7, false), (7, true), (8, false)] {
         let gateway = gateway().await;
-        gateway.create(order(NOWHERE)).await;
+        gateway.create(order(NO_ENDPOINT)).await;
         gateway.set_faults(seeded(seed, 500)).unwrap();
-        let first = all_seen(&gateway, QUERY, NO, 30);
-        let second = all_seen(&gateway, QUERY, "another_1", 30);
+        let first = call_times(&gateway, QUERY, ORDER_NO, 30);
+        let second = call_times(&gateway, QUERY, "another_1", 30);
         let (first, second) = if busy {
-            let others = async || all_seen(&gateway, QUERY, "another_2", 30).await;
-            let closes = all_seen(&gateway, "/pay/closeorder", "another_1", 30);
+            let others = async || call_times(&gateway, QUERY, "another_2", 30).await;
+            let closes = call_times(&gateway, "/pay/closeorder", "another_1", 30);
             let (first, second, ..) = tokio::join!(first, second, others(), closes);
             (first, second)
         } else {
             (first.await, second.await)
         };
-        assert_ne!(first, second, "each order has its own");
-        // From the beginning, when the plan is set once more.
+        assert_ne!(first, second, "each order has its own faults");
+        // A new plan starts again from the seed.
         gateway.set_faults(seeded(seed, 500)).unwrap();
-        assert_eq!(all_seen(&gateway, QUERY, NO, 30).await, first);
+        assert_eq!(call_times(&gateway, QUERY, ORDER_NO, 30).await, first);
         runs.push((first, second));
     }
-    assert_eq!(runs[0], runs[1], "whatever else runs");
+    assert_eq!(runs[0], runs[1], "other calls change nothing");
     assert_ne!(runs[0].0, runs[2].0, "another seed");
 }
 
 #[tokio::test]
-async fn never_and_always_mean_it() {
+async fn share_of_0_is_never_and_of_1000_always() {
     let gateway = gateway().await;
-    gateway.create(order(NOWHERE)).await;
+    gateway.create(order(NO_ENDPOINT)).await;
     for seed in 0..100 {
         gateway.set_faults(seeded(seed, 0)).unwrap();
-        assert_eq!(gateway.query(NO).await.get("result_code"), Some("SUCCESS"));
+        assert_eq!(gateway.query(ORDER_NO).await.get("result_code"), Some("SUCCESS"));
     }
     assert_eq!(
         gateway.request_counts().apis[&Api::Orderquery],
@@ -86,19 +87,20 @@ async fn never_and_always_mean_it() {
 
     gateway.set_faults(seeded(3, 1000)).unwrap();
     let started = Instant::now();
-    let (gateway, numbers) = (&gateway, (0..20).map(|n| format!("number_{n}")));
+    let gateway = &gateway;
+    let numbers = (0..20).map(|n| format!("number_{n}"));
     let calls = numbers.map(async |number| {
         let http = http();
         for _ in 0..10 {
             let started = Instant::now();
-            let seen = seen(&http, gateway, QUERY, &number).await;
-            // The only one that ends as usual is late.
-            let usual = seen.contains("ORDERNOTEXIST") && seen.contains("Ok(");
-            assert!(!usual || seen.contains("wx0another") || started.elapsed().as_millis() >= 1);
+            let answer = call_once(&http, gateway, QUERY, &number).await;
+            // The only fault with the usual answer is a delay.
+            let usual = answer.contains("ORDERNOTEXIST") && answer.contains("Ok(");
+            assert!(!usual || answer.contains("wx0another") || started.elapsed().as_millis() >= 1);
         }
     });
     futures_util::future::join_all(calls).await;
-    assert!(started.elapsed() < Duration::from_secs(10), "delays are short");
+    assert!(started.elapsed() < DEADLINE, "delays are short");
     assert!(gateway.held_calls().is_empty());
     let outcomes = gateway.request_counts().apis[&Api::Orderquery].clone();
     let names: BTreeSet<_> = outcomes.keys().map(String::as_str).collect();
@@ -122,39 +124,38 @@ async fn never_and_always_mean_it() {
     assert_eq!(names, expected.into(), "SUCCESS is from before");
     assert_eq!(outcomes.values().sum::<u64>(), 300);
     let most = outcomes.iter().filter(|(name, _)| *name != "SUCCESS").map(|(_, n)| *n).max();
-    assert!(most.unwrap() <= 40, "evenly: {outcomes:?}");
+    assert!(most.unwrap() <= 40, "evenly distributed: {outcomes:?}");
 }
 
-/// A quarter, about.
 #[tokio::test]
-async fn strike_as_often_as_they_are_told_to() {
+async fn seeded_faults_come_as_often_as_their_share() {
     let gateway = gateway().await;
     let per_mille = PerMille { orderquery: 250, ..PerMille::default() };
     let seeded = Some(SeededFaults { seed: 11, per_mille });
     gateway.set_faults(FaultPlan { seeded, ..FaultPlan::default() }).unwrap();
     let numbers: Vec<_> = (0..40).map(|n| format!("number_{n}")).collect();
-    let all = numbers.iter().map(|number| all_seen(&gateway, QUERY, number, 10));
+    let all = numbers.iter().map(|number| call_times(&gateway, QUERY, number, 10));
     futures_util::future::join_all(all).await;
-    let closes = all_seen(&gateway, "/pay/closeorder", NO, 20).await;
-    assert!(closes.iter().all(|seen| *seen == closes[0]), "another call has its own share");
+    let closes = call_times(&gateway, "/pay/closeorder", ORDER_NO, 20).await;
+    assert!(closes.iter().all(|answer| *answer == closes[0]), "each call has its own share");
     let usual = gateway.request_counts().apis[&Api::Orderquery]["ORDERNOTEXIST"];
     assert!((270..=340).contains(&usual), "{usual} of 400");
 }
 
 #[tokio::test]
-async fn planned_faults_come_first_and_move_nothing() {
+async fn planned_fault_does_not_shift_the_seeded_ones() {
     let gateway = gateway().await;
     gateway.set_faults(seeded(5, 500)).unwrap();
-    let usual = all_seen(&gateway, QUERY, NO, 12).await;
+    let usual = call_times(&gateway, QUERY, ORDER_NO, 12).await;
     let orderquery = vec![PlannedFault::new(Fault::ReturnFail("planned".to_owned()), 2)];
     gateway.set_faults(FaultPlan { orderquery, ..seeded(5, 500) }).unwrap();
-    let planned = all_seen(&gateway, QUERY, NO, 12).await;
-    assert!(planned[..2].iter().all(|seen| seen.contains("planned")), "{planned:?}");
+    let planned = call_times(&gateway, QUERY, ORDER_NO, 12).await;
+    assert!(planned[..2].iter().all(|answer| answer.contains("planned")), "{planned:?}");
     assert_eq!(planned[2..], usual[2..]);
 }
 
 #[tokio::test]
-async fn a_client_that_repeats_in_the_end_succeeds() {
+async fn client_that_retries_succeeds_in_the_end() {
     let gateway = gateway().await;
     gateway.set_faults(seeded(42, 800)).unwrap();
     let client = Client::new(&gateway.url(), None).unwrap();
@@ -162,7 +163,7 @@ async fn a_client_that_repeats_in_the_end_succeeds() {
     let mut repeats = 0;
     for n in 0..8 {
         let mut wanted = unified_order(TradeType::Jsapi);
-        wanted.out_trade_no = OutTradeNo::parse(format!("patient-{n}")).unwrap();
+        wanted.out_trade_no = OutTradeNo::parse(format!("retried-{n}")).unwrap();
         let parameters = wanted.parameters();
         let mut calls = 0;
         loop {
@@ -182,9 +183,10 @@ async fn a_client_that_repeats_in_the_end_succeeds() {
     assert_eq!(gateway.orders().len(), 8);
 }
 
-/// What became of ordinary payments: how often each was sent.
+/// How often the notification of each ordinary payment was sent.
 async fn notified(seed: u64) -> BTreeMap<String, usize> {
-    let (gateway, endpoint) = (gateway().await, Endpoint::start([]).await);
+    let gateway = gateway().await;
+    let endpoint = Endpoint::start([]).await;
     let numbers: Vec<_> = (0..24).map(|n| format!("number_{n}")).collect();
     for number in &numbers {
         gateway.create(with(order(endpoint.url()), &[("out_trade_no", number)])).await;
@@ -197,11 +199,14 @@ async fn notified(seed: u64) -> BTreeMap<String, usize> {
         assert_eq!(gateway.query(number).await.get("trade_state"), Some("SUCCESS"));
     }
     let all = || numbers.iter().flat_map(|number| gateway.notifications(MCH_ID, number));
-    until("all are settled", || all().all(|n| n.state != NotificationState::Pending)).await;
+    until("all notifications are finished", || {
+        all().all(|n| n.state != NotificationState::Pending)
+    })
+    .await;
     assert!(all().flat_map(|n| n.attempts).all(|a| a.outcome == AttemptOutcome::Success));
     for (_, body) in endpoint.received() {
-        let told = Received::parse(&body).unwrap().verify([&key()]).unwrap();
-        let payment = told.payment().unwrap();
+        let notification = Received::parse(&body).unwrap().verify([&key()]).unwrap();
+        let payment = notification.payment().unwrap();
         let order = gateway.order(MCH_ID, payment.out_trade_no.as_str()).unwrap();
         assert_eq!(order.transaction_id.as_deref(), Some(payment.transaction_id.as_str()));
         assert_eq!(payment.total_fee.get(), 9900);
@@ -214,17 +219,18 @@ async fn notified(seed: u64) -> BTreeMap<String, usize> {
 }
 
 #[tokio::test]
-async fn notifications_go_wrong_as_wechats_do() {
+async fn seeded_notification_faults_vary_the_sends() {
     let (first, again, other) = tokio::join!(notified(7), notified(7), notified(8));
     assert_eq!(first, again);
     assert_ne!(first, other);
-    let ways: BTreeSet<_> = first.into_values().collect();
-    assert_eq!(ways, BTreeSet::from([0, 1, 2, 3]), "never, late, twice, thrice");
+    let sends: BTreeSet<_> = first.into_values().collect();
+    assert_eq!(sends, BTreeSet::from([0, 1, 2, 3]), "never, late, twice, three times");
 }
 
 #[tokio::test]
-async fn payments_with_options_are_notified_as_they_say() {
-    let (gateway, endpoint) = (gateway().await, Endpoint::start([]).await);
+async fn payment_with_options_has_no_seeded_fault() {
+    let gateway = gateway().await;
+    let endpoint = Endpoint::start([]).await;
     gateway.set_faults(seeded(1, 1000)).unwrap();
     for n in 0..8 {
         let number = format!("number_{n}");
@@ -238,7 +244,7 @@ async fn payments_with_options_are_notified_as_they_say() {
 }
 
 #[tokio::test]
-async fn the_control_shows_clears_and_checks_it() {
+async fn control_api_shows_checks_and_clears_seeded_faults() {
     let gateway = gateway().await;
     let wanted = json!({"seeded": {"seed": u64::MAX, "per_mille": {"orderquery": 1000}}});
     let (status, answer) = gateway.control("/_sim/faults", wanted).await;

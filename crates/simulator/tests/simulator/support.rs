@@ -1,4 +1,5 @@
-//! A strange client, an endpoint that answers as it is told, and patience with a deadline.
+//! A gateway with an HTTP client, a merchant's endpoint with scripted answers, and waiting with a
+//! deadline.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -21,7 +22,7 @@ pub(crate) const MCH_ID: &str = "1699000001";
 pub(crate) const OTHER_MCH_ID: &str = "1699000002";
 pub(crate) const APPID: &str = "wx5f0c2e7a91d34b68";
 pub(crate) const OPENID: &str = "oDemoUser0000000000000000001";
-pub(crate) const NO: &str = "SO20260721A0001";
+pub(crate) const ORDER_NO: &str = "SO20260721A0001";
 
 pub(crate) fn key() -> ApiKey {
     ApiKey::parse(KEY).unwrap()
@@ -39,7 +40,7 @@ pub(crate) fn config() -> Config {
     Config { time_scale: 1000.0, ..Config::new(merchants) }
 }
 
-/// A gateway, and an HTTP client that knows nothing of it.
+/// A gateway, and an HTTP client that shares no code with it.
 pub(crate) struct Gateway {
     handle: Handle,
     http: reqwest::Client,
@@ -59,8 +60,13 @@ pub(crate) async fn gateway() -> Gateway {
 
 pub(crate) async fn gateway_with(config: Config) -> Gateway {
     let handle = Simulator::start(config, listener().await).unwrap();
-    let http = http();
-    Gateway { handle, http }
+    Gateway { handle, http: http() }
+}
+
+pub(crate) async fn gateway_on(addr: &str) -> Gateway {
+    let listener = TcpListener::bind(addr).await.unwrap();
+    let handle = Simulator::start(config(), listener).unwrap();
+    Gateway { handle, http: http() }
 }
 
 pub(crate) fn http() -> reqwest::Client {
@@ -104,13 +110,11 @@ impl Gateway {
     }
 
     pub(crate) async fn query(&self, out_trade_no: &str) -> Fields {
-        let asked = [("out_trade_no", out_trade_no)];
-        self.call("/pay/orderquery", common(asked)).await
+        self.call("/pay/orderquery", common([("out_trade_no", out_trade_no)])).await
     }
 
     pub(crate) async fn close(&self, out_trade_no: &str) -> Fields {
-        let asked = [("out_trade_no", out_trade_no)];
-        self.call("/pay/closeorder", common(asked)).await
+        self.call("/pay/closeorder", common([("out_trade_no", out_trade_no)])).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
@@ -125,7 +129,7 @@ impl Gateway {
     }
 }
 
-/// What every call carries, without a signature.
+/// The fields that every call has, without a signature.
 pub(crate) fn common<'a>(more: impl IntoIterator<Item = (&'a str, &'a str)>) -> Fields {
     let mut fields: Fields = more.into_iter().collect();
     fields.insert("appid", APPID);
@@ -138,7 +142,7 @@ pub(crate) fn common<'a>(more: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
 pub(crate) fn order(notify_url: &str) -> Fields {
     let expire = BeijingTime::from_instant(OffsetDateTime::now_utc() + time::Duration::minutes(30));
     let mut fields = common([
-        ("out_trade_no", NO),
+        ("out_trade_no", ORDER_NO),
         ("body", "极光小店-鲜花&绿植"),
         ("attach", "shop=7;src=mini"),
         ("total_fee", "9900"),
@@ -151,9 +155,9 @@ pub(crate) fn order(notify_url: &str) -> Fields {
     fields
 }
 
-pub(crate) const NOWHERE: &str = "http://127.0.0.1:9/notify";
+pub(crate) const NO_ENDPOINT: &str = "http://127.0.0.1:9/notify";
 
-/// The fields with some of them replaced; an empty text takes one out.
+/// Replaces some of the fields; an empty text removes one.
 pub(crate) fn with(mut fields: Fields, changes: &[(&str, &str)]) -> Fields {
     for (name, text) in changes {
         fields.remove(name);
@@ -175,7 +179,7 @@ pub(crate) fn signed(mut fields: Fields) -> Fields {
     fields
 }
 
-/// Backwards, with CDATA, a declaration, a comment and generous layout.
+/// In reverse order, with CDATA, a declaration, a comment and white space.
 pub(crate) fn xml(fields: &Fields) -> String {
     let elements: Vec<_> = fields
         .iter()
@@ -187,7 +191,7 @@ pub(crate) fn xml(fields: &Fields) -> String {
     )
 }
 
-/// A wait that takes longer fails its test. Much longer than any should take: the machine may be busy.
+/// A wait that takes longer fails its test. Generous, because the machine may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -200,7 +204,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 pub(crate) const SUCCESS: &str = wechatpay_v2::notification_answer::SUCCESS;
 
-/// A merchant's endpoint: keeps what it received, answers from a list, then `SUCCESS`.
+/// A merchant's endpoint. It records what it receives; it gives the listed answers, then `SUCCESS`.
 #[derive(Clone, Default)]
 pub(crate) struct Endpoint {
     url: String,
@@ -239,7 +243,8 @@ impl Endpoint {
     }
 
     pub(crate) async fn bodies(&self, count: usize) -> Vec<Bytes> {
-        until("the endpoint has received that much", || self.received().len() >= count).await;
+        until("the endpoint has received enough notifications", || self.received().len() >= count)
+            .await;
         self.received().into_iter().map(|(_, body)| body).collect()
     }
 }

@@ -8,9 +8,9 @@ const H5: &str =
     r#"{"h5_info":{"type":"Wap","wap_url":"https://shop.example.test","wap_name":"x"}}"#;
 
 #[tokio::test]
-async fn answers_each_trade_type_as_wechat_does() {
+async fn unifiedorder_answers_each_trade_type() {
     let gateway = gateway().await;
-    let device = with(order(NOWHERE), &[("device_info", "WEB"), ("sign_type", "MD5")]);
+    let device = with(order(NO_ENDPOINT), &[("device_info", "WEB"), ("sign_type", "MD5")]);
     let jsapi = gateway.create(device).await;
     for (name, text) in [
         ("return_code", "SUCCESS"),
@@ -35,19 +35,19 @@ async fn answers_each_trade_type_as_wechat_does() {
         ("product_id", "P-1001"),
         ("sign_type", "HMAC-SHA256"),
     ];
-    let native = gateway.create(with(order(NOWHERE), &native)).await;
+    let native = gateway.create(with(order(NO_ENDPOINT), &native)).await;
     let code_url = native.get("code_url").unwrap();
     assert!(code_url.starts_with("weixin://wxpay/bizpayurl?pr="), "{code_url}");
     assert_eq!(native.get("sign").unwrap().len(), 64);
 
     let mweb =
         [("out_trade_no", "mweb|1*@"), ("trade_type", "MWEB"), ("openid", ""), ("scene_info", H5)];
-    let mweb = gateway.create(with(order(NOWHERE), &mweb)).await;
+    let mweb = gateway.create(with(order(NO_ENDPOINT), &mweb)).await;
     let page = format!("?prepay_id={}&package=", mweb.get("prepay_id").unwrap());
     assert!(mweb.get("mweb_url").unwrap().contains(&page));
 
     let app = [("out_trade_no", "app-1-"), ("trade_type", "APP"), ("openid", "")];
-    let app = gateway.create(with(order(NOWHERE), &app)).await;
+    let app = gateway.create(with(order(NO_ENDPOINT), &app)).await;
     assert_eq!(app.get("trade_type"), Some("APP"));
 
     let provider = [
@@ -57,14 +57,14 @@ async fn answers_each_trade_type_as_wechat_does() {
         ("sub_appid", "wx77ab01cd23ef4567"),
         ("sub_mch_id", "1699000102"),
     ];
-    let provider = gateway.create(with(order(NOWHERE), &provider)).await;
+    let provider = gateway.create(with(order(NO_ENDPOINT), &provider)).await;
     assert_eq!(provider.get("result_code"), Some("SUCCESS"));
     assert_eq!(provider.get("sub_appid"), Some("wx77ab01cd23ef4567"));
     assert_eq!(provider.get("sub_mch_id"), Some("1699000102"));
 }
 
 #[tokio::test]
-async fn holds_every_field_to_its_rule() {
+async fn field_that_breaks_its_rule_is_refused() {
     let gateway = gateway().await;
     let long = |n: usize| "x".repeat(n);
     let in_minutes = |minutes| {
@@ -117,7 +117,7 @@ async fn holds_every_field_to_its_rule() {
         ("time_expire", &as_utc, too_soon),
     ];
     for (name, text, return_msg) in wrong {
-        let answer = gateway.create(with(order(NOWHERE), &[(name, text)])).await;
+        let answer = gateway.create(with(order(NO_ENDPOINT), &[(name, text)])).await;
         assert_eq!(answer.get("return_code"), Some("FAIL"), "{name}={text}");
         assert_eq!(answer.get("return_msg"), Some(return_msg), "{name}={text}");
     }
@@ -134,15 +134,15 @@ async fn holds_every_field_to_its_rule() {
     for (n, change) in right.into_iter().enumerate() {
         let number = format!("right_{n}");
         let changes = [("out_trade_no", number.as_str()), change];
-        let answer = gateway.create(with(order(NOWHERE), &changes)).await;
+        let answer = gateway.create(with(order(NO_ENDPOINT), &changes)).await;
         assert_eq!(answer.get("result_code"), Some("SUCCESS"), "{change:?}");
     }
 }
 
 #[tokio::test]
-async fn remembers_the_first_request() {
+async fn repeated_unifiedorder_must_equal_the_first() {
     let gateway = gateway().await;
-    let first = order(NOWHERE);
+    let first = order(NO_ENDPOINT);
     let again = |changes: &[(&str, &str)]| {
         let nonce = wechatpay_v2::Nonce::generate();
         let fresh: Fields = with(first.clone(), &[("nonce_str", nonce.as_str())]);
@@ -151,7 +151,7 @@ async fn remembers_the_first_request() {
     let one = again(&[]).await;
     let two = again(&[]).await;
     assert_ne!(one.get("prepay_id").unwrap(), two.get("prepay_id").unwrap());
-    // What is said without being said.
+    // Defaults and empty fields count as absent.
     let mut same = with(first.clone(), &[("sign_type", "MD5")]);
     same.insert("goods_tag", "");
     assert_eq!(gateway.create(same).await.get("result_code"), Some("SUCCESS"));
@@ -174,12 +174,12 @@ async fn remembers_the_first_request() {
         assert_eq!(answer.get("err_code"), Some("INVALID_REQUEST"), "{change:?}");
         assert_eq!(answer.get("err_code_des"), Some("201 商户订单号重复"), "{change:?}");
     }
-    let view = gateway.order(MCH_ID, NO).unwrap();
+    let view = gateway.order(MCH_ID, ORDER_NO).unwrap();
     assert_eq!((view.total_fee, view.unifiedorder_count), (9900, 3));
     assert_eq!(view.prepay_ids.len(), 3);
 
     let options = PayOptions { state_only: true, ..PayOptions::default() };
-    gateway.pay(MCH_ID, NO, &options).unwrap();
+    gateway.pay(MCH_ID, ORDER_NO, &options).unwrap();
     assert_eq!(again(&[]).await.get("err_code"), Some("ORDERPAID"));
     assert_eq!(again(&[("body", "x")]).await.get("err_code"), Some("ORDERPAID"));
 
@@ -190,11 +190,11 @@ async fn remembers_the_first_request() {
 }
 
 #[tokio::test]
-async fn forgets_the_oldest_order_when_there_are_too_many() {
+async fn oldest_order_is_deleted_beyond_the_maximum() {
     let config = simulator::Config { orders_max: 2, ..config() };
     let gateway = gateway_with(config).await;
     for number in ["number_1", "number_2", "number_3"] {
-        gateway.create(with(order(NOWHERE), &[("out_trade_no", number)])).await;
+        gateway.create(with(order(NO_ENDPOINT), &[("out_trade_no", number)])).await;
     }
     let kept: Vec<_> = gateway.orders().into_iter().map(|o| o.out_trade_no).collect();
     assert_eq!(kept, ["number_2", "number_3"]);
