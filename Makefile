@@ -1,11 +1,15 @@
 # Builds never ask a database: the checked queries are in crates/worker/.sqlx.
 export SQLX_OFFLINE := true
 
-with_services := deploy/services.sh with
-# What needs Postgres alone does not wait for a broker.
-with_postgres := WXPAY_AMQP_URL=unused deploy/services.sh with
+target := $(or $(CARGO_TARGET_DIR),target)
+services := cargo run --quiet --locked --package services --
+with_services := $(services) with
+# For what needs Postgres alone: no broker is started.
+with_postgres := WXPAY_AMQP_URL=unused $(services) with
+# For what starts its own servers: whatever it leaves behind is ended and deleted.
+with_cleanup := WXPAY_DATABASE_URL=unused WXPAY_AMQP_URL=unused $(services) with
 
-.PHONY: help demo up down test faults flood fuzz lint migrate sqlx
+.PHONY: help demo up down test faults flood fuzz lint deny migrate sqlx
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=10
@@ -14,22 +18,23 @@ demo: ## send one order through the whole system, from the shop to the event "pa
 	@$(with_services) deploy/demo.sh
 
 up: ## start Postgres and RabbitMQ for development, in target/services
-	@deploy/services.sh up
+	@$(services) up
 
 down: ## stop what "up" has started and delete its data
-	@deploy/services.sh down
+	@$(services) down
 
-test: ## run every test, beside private servers unless WXPAY_DATABASE_URL and WXPAY_AMQP_URL are given
+test: ## run every test, on private servers unless WXPAY_DATABASE_URL and WXPAY_AMQP_URL are set
 	$(with_services) cargo test --workspace --locked --all-features
 
-faults: ## break it on purpose and look for what is lost or doubled [SEED=n] [ORDERS=n] [MINUTES=n]
+faults: ## inject faults into the whole system, then check that nothing is lost or doubled [SEED=n] [ORDERS=n] [MINUTES=n]
 	cargo build --workspace --bins --locked --all-features
-	target/debug/faults $(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES))
+	$(with_cleanup) $(target)/debug/faults \
+		$(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES))
 
-fuzz: ## feed the parsers strange bytes, SECONDS=60 each target or one TARGET=name; needs g++
+fuzz: ## feed random bytes to the parsers, SECONDS=60 each target or one TARGET=name; needs g++
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)
 
-flood: ## pour RATE forged notifications a second for SECONDS over honest orders, and print what becomes of both
+flood: ## send forged notifications beside honest orders and print how both fare [RATE=n] [SECONDS=n] [ORDERS=n] [LIMIT=n] [WORKERS=n] [SHAPES=n]
 	$(with_services) cargo run --release --locked -p tests --bin forged-flood -- \
 		$(foreach name,RATE SECONDS ORDERS LIMIT WORKERS SHAPES,$(if $($(name)),$(name)=$($(name))))
 
@@ -37,15 +42,24 @@ lint: ## check format, lints, dependencies, scripts and the checked queries
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then deploy/deny.sh; \
+	@if cargo deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
 	else echo "lint: no cargo-deny, dependencies not checked (cargo install --locked cargo-deny)"; fi
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/*.sh deploy/*/*.sh tests/*/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/*/*.sh tests/*.sh tests/*/*.sh; \
 	else echo "lint: no shellcheck, scripts not checked (apt-get install shellcheck)"; fi
-	@if $(with_postgres) true; then $(with_postgres) deploy/sqlx.sh --check; \
+	@if $(with_postgres) true; then $(with_postgres) tests/sqlx.sh --check; \
 	else echo "lint: no Postgres, crates/worker/.sqlx not checked"; fi
+
+# Duplicate versions are allowed and many: the log level hides them.
+check_dependencies = $(foreach manifest,Cargo.toml tests/fuzz/Cargo.toml, \
+	cargo deny --manifest-path $(manifest) --config deny.toml --log-level error --locked check $(1) &&) true
+
+deny: ## check the dependencies against deny.toml; advisories only if RustSec's database can be fetched
+	@$(call check_dependencies,bans licenses sources)
+	@if cargo deny --log-level off fetch db 2>/dev/null; then $(call check_dependencies,advisories); \
+	else echo "deny: the advisory database cannot be fetched, advisories not checked"; fi
 
 migrate: ## bring the database of WXPAY_DATABASE_URL up to date
 	cargo run --locked --bin wxpay-worker -- migrate
 
 sqlx: ## rewrite crates/worker/.sqlx after a change of migrations or queries
-	$(with_postgres) deploy/sqlx.sh
+	$(with_postgres) tests/sqlx.sh

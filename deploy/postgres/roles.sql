@@ -4,11 +4,11 @@
 --   psql --dbname wxpay --set ON_ERROR_STOP=1 --file deploy/postgres/roles.sql
 --
 --   wxpay_owner    runs migrations; owns everything
---   wxpay_worker   has the privileges of a running worker and of the operator's verbs, and no others
+--   wxpay_worker   has the privileges that a running worker and the operator's verbs need
 --   wxpay_reader   can read: finance, reports
 --
--- The roles have no password until you set one (`\password wxpay_worker`). Running this again changes
--- only what differs.
+-- The roles have no password until you set one (`\password wxpay_worker`). Running this again
+-- changes only what differs.
 
 begin;
 
@@ -49,8 +49,8 @@ begin
     end loop;
 end $$;
 
--- For tables that this file does not know yet: a migration stops no worker, and the roles.sql of the
--- same version revokes the surplus privileges.
+-- For tables that this file does not know yet: a migration stops no worker, and the roles.sql of
+-- the same version revokes the surplus privileges.
 alter default privileges for role wxpay_owner in schema public
     grant select, insert, update, delete on tables to wxpay_worker;
 alter default privileges for role wxpay_owner in schema public

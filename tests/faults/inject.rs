@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use harness::proxy::{Proxy, Way};
+use harness::proxy::{Mode, Proxy};
 use harness::servers::Server;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use time::OffsetDateTime;
@@ -86,11 +86,11 @@ async fn inject_fault(system: &System, fault: &Fault, duration: Duration) {
             for proxy in &proxies {
                 match fault {
                     NetworkFault::Cut => proxy.cut(),
-                    NetworkFault::Dead => proxy.shut(),
-                    NetworkFault::HalfOpen => proxy.set(Way::Still),
-                    NetworkFault::AnswersDelayed => proxy.silence(),
-                    NetworkFault::Slow => proxy.set(Way::Slow(Duration::from_millis(150))),
-                    NetworkFault::Throttled => proxy.set(Way::Narrow(8 * 1024)),
+                    NetworkFault::Dead => proxy.close(),
+                    NetworkFault::HalfOpen => proxy.set_mode(Mode::Stalled),
+                    NetworkFault::AnswersDelayed => proxy.delay_answers(),
+                    NetworkFault::Slow => proxy.set_mode(Mode::Slow(Duration::from_millis(150))),
+                    NetworkFault::Throttled => proxy.set_mode(Mode::Throttled(8 * 1024)),
                 }
             }
             sleep(duration).await;

@@ -181,8 +181,8 @@ async fn wait_until_idle(system: &System, pool: &PgPool) -> Vec<Violation> {
 async fn undecided(system: &System, pool: &PgPool) -> Vec<Violation> {
     let mut left = Vec::new();
     for depth in depths(system).await {
-        let is_kept = depth.queue.ends_with(".parked") || depth.queue.ends_with(".unrouted");
-        if depth.messages > 0 && !is_kept {
+        let is_dead_letter = depth.queue.ends_with(".parked") || depth.queue.ends_with(".unrouted");
+        if depth.messages > 0 && !is_dead_letter {
             let what = format!("undecided: {} messages in {}", depth.messages, depth.queue);
             left.push(Violation { out_trade_no: None, what });
         }
@@ -343,7 +343,8 @@ async fn most_unknown_outcomes(system: &System, pool: &PgPool) -> Option<String>
         where verdict = 'unknown' and state = 'paid'
         group by mch_id, out_trade_no order by count(*) desc limit 1";
     let row = sqlx::query(query).fetch_optional(pool).await.unwrap()?;
-    let (mch_id, number): (String, String) = (row.get(0), row.get(1));
+    let mch_id: String = row.get(0);
+    let number: String = row.get(1);
     let history = system.operator(&["order", "explain", &mch_id, &number]).await;
     Some(format!("the paid order with the most unknown outcomes:\n{history}"))
 }

@@ -189,8 +189,10 @@ impl System {
         let rabbit = self.servers.address(Server::RabbitMq);
         let postgres = self.servers.address(Server::Postgres);
         let to_rabbit = self.links.worker_to_rabbit.iter().chain(&self.links.ingress_to_rabbit);
-        to_rabbit.chain([&self.links.shop_to_rabbit]).for_each(|proxy| proxy.aim(rabbit.clone()));
-        self.links.worker_to_postgres.iter().for_each(|proxy| proxy.aim(postgres.clone()));
+        to_rabbit
+            .chain([&self.links.shop_to_rabbit])
+            .for_each(|proxy| proxy.set_target(rabbit.clone()));
+        self.links.worker_to_postgres.iter().for_each(|proxy| proxy.set_target(postgres.clone()));
     }
 
     /// Removes every fault and waits until every ingress is ready.

@@ -2,7 +2,7 @@
 //! written down that looks like an order.
 
 use harness::amqp::Amqp;
-use harness::problem::{declined, kind_of, wrong_fields};
+use harness::problem::{expect_problem, kind_of, wrong_fields};
 use harness::{Shop, World, eventually};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -155,7 +155,8 @@ async fn wait_for_rejections(world: &World, number: &str, count: usize) -> Vec<V
 #[tokio::test]
 async fn order_with_every_field_reaches_wechat_complete() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = full_order(&shop, &number);
     let view = world.create_payable(&order).await;
     let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
@@ -172,7 +173,8 @@ async fn order_with_every_field_reaches_wechat_complete() {
 #[tokio::test]
 async fn order_at_limit_of_every_field_is_accepted() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     assert_eq!(number.len(), 32, "as long as a number may be");
     let mut order = full_order(&shop, &number);
     for (field, value) in [
@@ -202,7 +204,7 @@ async fn wrong_field_is_named_with_its_rule() {
         let number = Shop::number();
         let mut order = full_order(&shop, &number);
         order[field] = value;
-        let problem = declined(world.post(order.to_string(), &[JSON, WAIT]).await).await;
+        let problem = expect_problem(world.post(order.to_string(), &[JSON, WAIT]).await).await;
         assert_eq!(problem["status"], 422, "{field}: {problem}");
         assert_eq!(kind_of(&problem), "invalid-order", "{field}");
         let named = wrong_fields(&problem);
@@ -240,7 +242,7 @@ async fn missing_field_is_named_with_its_rule() {
         orders.push((field, order));
     }
     for (field, order) in orders {
-        let problem = declined(world.post(order.to_string(), &[JSON, WAIT]).await).await;
+        let problem = expect_problem(world.post(order.to_string(), &[JSON, WAIT]).await).await;
         assert_eq!(problem["status"], 422, "{field}: {problem}");
         assert_eq!(wrong_fields(&problem), [field]);
     }
@@ -252,7 +254,7 @@ async fn missing_field_is_named_with_its_rule() {
 async fn all_wrong_fields_are_named_together() {
     let world = World::start().await;
     let order = json!({"mch_id": "shop", "total_fee": 0, "spbill_create_ip": "here", "colour": 1});
-    let problem = declined(world.post(order.to_string(), &[JSON]).await).await;
+    let problem = expect_problem(world.post(order.to_string(), &[JSON]).await).await;
     let mut named = wrong_fields(&problem);
     named.sort_unstable();
     let all = [
@@ -269,7 +271,7 @@ async fn all_wrong_fields_are_named_together() {
 
     // However much is wrong, the answer stays small.
     let many: serde_json::Map<_, _> = (0..5_000).map(|n| (format!("f{n}"), json!(1))).collect();
-    let problem = declined(world.post(Value::from(many).to_string(), &[JSON]).await).await;
+    let problem = expect_problem(world.post(Value::from(many).to_string(), &[JSON]).await).await;
     assert_eq!(problem["status"], 422);
     assert!(problem.to_string().len() < 8 * 1024, "{problem}");
     nothing_happened(&world).await;
@@ -305,12 +307,12 @@ async fn body_that_is_no_json_object_is_refused() {
         ("a megabyte", 413, vec![b' '; 1 << 20]),
     ];
     for (what, status, body) in bodies {
-        let problem = declined(world.post(body, &[JSON, WAIT]).await).await;
+        let problem = expect_problem(world.post(body, &[JSON, WAIT]).await).await;
         assert_eq!(problem["status"], status, "{what}: {problem}");
         let kind = if status == 400 { "malformed" } else { "too-large" };
         assert_eq!(kind_of(&problem), kind, "{what}");
     }
-    let problem = declined(world.post(good, &[("content-type", "text/plain")]).await).await;
+    let problem = expect_problem(world.post(good, &[("content-type", "text/plain")]).await).await;
     assert_eq!(problem["status"], 400);
     nothing_happened(&world).await;
     world.finish().await;
@@ -326,7 +328,7 @@ async fn time_expire_too_early_is_refused() {
         let mut order = shop.order(&number, 9900);
         order["time_expire"] = json!(expire.format(&Rfc3339).unwrap());
 
-        let problem = declined(world.post(order.to_string(), &[JSON, WAIT]).await).await;
+        let problem = expect_problem(world.post(order.to_string(), &[JSON, WAIT]).await).await;
         assert_eq!(problem["status"], 422, "{problem}");
         assert_eq!(wrong_fields(&problem), ["time_expire"], "{minutes}");
         assert_eq!(wait_for_rejections(&world, &number, 1).await[0], problem);
@@ -340,7 +342,8 @@ async fn time_expire_too_early_is_refused() {
 #[tokio::test]
 async fn rejection_can_be_queried_later() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let mut order = shop.order(&number, 9900);
     order["time_expire"] = json!("2020-01-01T00:00:00Z");
     let (status, accepted) = world.create(&order, None).await;
@@ -365,7 +368,7 @@ async fn unconfigured_merchant_or_app_is_refused() {
         let number = Shop::number();
         let mut order = shop.order(&number, 9900);
         order[field] = json!(value);
-        let problem = declined(world.post(order.to_string(), &[JSON, WAIT]).await).await;
+        let problem = expect_problem(world.post(order.to_string(), &[JSON, WAIT]).await).await;
         assert_eq!(problem["status"], 422, "{problem}");
         assert_eq!(wrong_fields(&problem), [field]);
         assert_eq!(wait_for_rejections(&world, &number, 1).await[0], problem);
@@ -440,7 +443,7 @@ async fn permanent_refusal_by_wechat_fails_order() {
         world.simulator.set_faults(plan).unwrap();
 
         let order = shop.order(&number, 9900).to_string();
-        let problem = declined(world.post(order, &[JSON, WAIT]).await).await;
+        let problem = expect_problem(world.post(order, &[JSON, WAIT]).await).await;
         assert_eq!(problem["status"], 422, "{problem}");
         assert_eq!(kind_of(&problem), "refused");
         assert_eq!(problem["err_code"], err_code);

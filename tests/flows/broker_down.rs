@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 use futures_util::join;
 use harness::environment::{amqp_address, amqp_url_through};
-use harness::problem::{declined, kind_of};
+use harness::problem::{expect_problem, kind_of};
 use harness::proxy::Proxy;
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
@@ -57,13 +57,14 @@ async fn settles(world: &World, order: &Value) {
 async fn ingress_without_broker_accepts_nothing_until_it_returns() {
     let proxy = Proxy::to(amqp_address(), false).await;
     let world = world_behind(&proxy).await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
 
     assert_eq!(probe(&world, "/healthz").await, 200, "it lives");
     assert_eq!(probe(&world, "/readyz").await, 503);
     for headers in [&[JSON][..], &[JSON, ("prefer", "wait=1")]] {
-        let problem = declined(world.post(order.to_string(), headers).await).await;
+        let problem = expect_problem(world.post(order.to_string(), headers).await).await;
         assert_eq!(problem["status"], 503, "{problem}");
         assert_eq!(kind_of(&problem), "not-accepted");
     }
@@ -73,7 +74,7 @@ async fn ingress_without_broker_accepts_nothing_until_it_returns() {
     assert_eq!(status, 503);
     assert!(is_fail(&body), "{body}");
     // What is wrong is told without a broker.
-    let problem = declined(world.post("[]", &[JSON]).await).await;
+    let problem = expect_problem(world.post("[]", &[JSON]).await).await;
     assert_eq!(problem["status"], 400);
     assert!(world.ledger_rows().await.is_empty());
 
@@ -92,9 +93,10 @@ async fn notification_without_broker_is_repeated_until_accepted() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_behind(&proxy).await;
     world.wait_until_ingress_ready().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    proxy.shut();
+    proxy.close();
     not_ready(&world).await;
     world.pay(&shop, &number, &PayOptions::default());
     let attempts = || {
@@ -135,7 +137,7 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
             (world.simulator.held_calls().len() == UNDER_WAY).then_some(())
         })
         .await;
-        proxy.shut();
+        proxy.close();
         let late = after.iter().map(|order| world.create(order, None));
         let late = join_all(late).await;
         world.simulator.release(&Release::default());
@@ -180,7 +182,7 @@ async fn lost_confirm_is_unknown_and_repeat_settles_it() {
     world.create_payable(&shop.order(&first, 100)).await;
     let notification = world.unsent_notification(&shop, &first, PayOptions::default());
 
-    proxy.silence();
+    proxy.delay_answers();
     let orders = [1, 2].map(|fee| shop.order(&Shop::number(), fee));
     let waiting = [JSON, ("prefer", "wait=20")];
     let (plain, waited, (got, _), (notified, body)) = join!(
@@ -190,7 +192,7 @@ async fn lost_confirm_is_unknown_and_repeat_settles_it() {
         world.notify(&shop.mch_id, notification),
     );
     for response in [plain, waited] {
-        let problem = declined(response).await;
+        let problem = expect_problem(response).await;
         assert_eq!(problem["status"], 504, "{problem}");
         assert_eq!(kind_of(&problem), "unknown");
         let detail = problem["detail"].as_str().unwrap();

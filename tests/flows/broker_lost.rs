@@ -73,7 +73,8 @@ async fn broker_that_lost_its_data_costs_no_order() {
     let done = payable(&world, &shop).await;
     world.pay(&shop, &done, &PayOptions::default());
     world.expect_events(&done, &STORY).await;
-    let (notified, found) = (payable(&world, &shop).await, payable(&world, &shop).await);
+    let notified = payable(&world, &shop).await;
+    let found = payable(&world, &shop).await;
     let closing = payable(&world, &shop).await;
     world.inject_fault(Api::Closeorder, &closing, Fault::SystemError, ALWAYS);
     let (status, view) = world.close(&shop.mch_id, &closing, Some(20)).await;
@@ -111,7 +112,7 @@ async fn broker_that_lost_its_data_costs_no_order() {
     let before = world.events.connections();
     world.simulator.set_faults(FaultPlan::default()).unwrap();
     servers.up().await;
-    proxy.aim(servers.address(Server::RabbitMq));
+    proxy.set_target(servers.address(Server::RabbitMq));
     world.wait_until_workers_ready().await;
     world.wait_until_ingress_ready().await;
     world.events.wait_until_reconnected(before).await;

@@ -57,7 +57,8 @@ async fn asked(
 #[tokio::test]
 async fn ingress_user_is_trusted() {
     let world = world("", Some(user())).await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     assert_eq!(world.get(&shop, &number).await.0, 200);
     world.finish().await;
@@ -70,7 +71,8 @@ async fn client_acts_for_its_own_merchants_only() {
     let mut answers = amqp.private_queue().await;
     let user = user();
 
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     let answer = asked(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
     assert_eq!(answer["status"], 200, "{answer}");
@@ -78,7 +80,8 @@ async fn client_acts_for_its_own_merchants_only() {
     let answer = asked(&amqp, &mut answers, QUERY, &key, Some(&user)).await;
     assert_eq!(answer["order"]["state"], "payable", "{answer}");
 
-    let (other, foreign) = (world.hmac_shop(), Shop::number());
+    let other = world.hmac_shop();
+    let foreign = Shop::number();
     let order = other.order(&foreign, 9900);
     let key = json!({"mch_id": other.mch_id, "out_trade_no": foreign});
     for (routing_key, body) in [(CREATE, &order), (CLOSE, &key), (QUERY, &key)] {
@@ -96,7 +99,8 @@ async fn command_without_user_id_is_refused() {
     let world = world(&one_merchant("1900000109"), None).await;
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     let answer = asked(&amqp, &mut answers, CREATE, &order, None).await;
     assert_eq!(answer["status"], 403, "{answer}");
@@ -111,7 +115,9 @@ async fn delayed_command_keeps_its_user() {
     let world = world(&one_merchant("1900000109"), None).await;
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
-    let (shop, number, user) = (world.shop(), Shop::number(), user());
+    let shop = world.shop();
+    let number = Shop::number();
+    let user = user();
 
     let key = json!({"mch_id": shop.mch_id, "out_trade_no": number});
     let sent = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

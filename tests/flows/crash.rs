@@ -116,7 +116,8 @@ async fn worker_killed_during_first_call() {
 #[tokio::test]
 async fn lease_of_dead_worker_ends_after_30_s() {
     let mut world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
     world.create(&shop.order(&number, 9900), None).await;
     world.wait_for_held_calls(1).await;
@@ -131,7 +132,8 @@ async fn lease_of_dead_worker_ends_after_30_s() {
 #[tokio::test]
 async fn worker_killed_before_storing_answer() {
     let mut world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
     world.create(&shop.order(&number, 9900), None).await;
     world.wait_for_held_calls(1).await;

@@ -179,7 +179,8 @@ async fn doctor_names_wrong_files() {
     let key = fs::read_to_string(&key_file).unwrap();
 
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o644)).unwrap();
-    let (name, remedy) = ("merchants.1900000109.key_files", "chmod o= ");
+    let name = "merchants.1900000109.key_files";
+    let remedy = "chmod o= ";
     examine(&program, &world).await.blames_only(name, "warn", "1900000109.key", remedy);
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
 
@@ -269,7 +270,8 @@ async fn doctor_names_topology_drift_and_parked_messages() {
     })
     .await;
     for queue in queues {
-        let (name, finding) = (format!("queue.{queue}"), "no worker consumes");
+        let name = format!("queue.{queue}");
+        let finding = "no worker consumes";
         examined.blames(&name, "warn", finding, "wxpay-worker run");
     }
     world.add_worker().await;
@@ -433,7 +435,8 @@ async fn doctor_names_gateway_down_silent_or_clock_off() {
         program.set("WXPAY_GATEWAY_BACKUP_URL", backup);
         program
     };
-    let (good, away) = (world.simulator.url(), format!("http://{}", closed_port()));
+    let good = world.simulator.url();
+    let away = format!("http://{}", closed_port());
     let examined = examine(&with(away.clone(), good.clone()), &world).await;
     examined.blames_only("gateway.primary.tcp", "bad", "cannot be connected to", "firewall");
     assert_eq!(examined.verdict("gateway.primary.clock"), "skipped");

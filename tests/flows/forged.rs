@@ -118,7 +118,8 @@ async fn body_that_is_no_message_changes_nothing() {
 #[tokio::test]
 async fn message_of_other_merchant_changes_nothing() {
     let world = World::start().await;
-    let (one, other) = (world.shop(), world.hmac_shop());
+    let one = world.shop();
+    let other = world.hmac_shop();
     let mut forgeries = Vec::new();
     for (shop, stranger) in [(&one, &other), (&other, &one)] {
         let ordinary = PayOptions::default();
@@ -150,7 +151,8 @@ async fn message_of_other_merchant_changes_nothing() {
 #[tokio::test]
 async fn only_sample_of_many_forgeries_is_stored() {
     let mut world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let books = world.ledger_rows().await;
     let wrong = PayOptions { sign: Signing::Wrong, ..PayOptions::default() };

@@ -31,7 +31,8 @@ fn narrow() -> GatewayLimits {
 }
 
 async fn world_with(gateway_limits: GatewayLimits) -> World {
-    let (schedule, gateway_limits) = (Some(fast_schedule()), Some(gateway_limits));
+    let schedule = Some(fast_schedule());
+    let gateway_limits = Some(gateway_limits);
     World::start_with(Options { schedule, gateway_limits, ..Options::default() }).await
 }
 
@@ -135,7 +136,8 @@ async fn count(world: &World, shop: &Shop, which: &str) -> i64 {
 #[tokio::test]
 async fn hanging_calls_hold_only_their_merchants_permits() {
     let world = world_with(narrow()).await;
-    let (broken, sound) = (world.shop(), world.hmac_shop());
+    let broken = world.shop();
+    let sound = world.hmac_shop();
     fail_all_calls(&world, &broken, Fault::Hold);
     let numbers = accepted(&world, &broken, 200).await;
     let all = CREATES_OF_ONE + CHECKS_OF_ONE;
@@ -158,7 +160,8 @@ async fn hanging_calls_hold_only_their_merchants_permits() {
 async fn wrong_key_costs_few_calls_and_no_order() {
     let gateway_limits = GatewayLimits { pause_first: NEVER, pause_max: NEVER, ..narrow() };
     let world = world_with(gateway_limits).await;
-    let (broken, sound) = (world.shop(), world.hmac_shop());
+    let broken = world.shop();
+    let sound = world.hmac_shop();
     let lost = Shop::number();
     world.create_payable(&broken.order(&lost, 9900)).await;
     world.keys.replace(&changed(&world, |of, merchant| match of.mch_id == broken.mch_id {
@@ -202,7 +205,8 @@ async fn failing_calls_pause_until_probe_succeeds() {
     let gateway_limits =
         GatewayLimits { failures_max: 3, pause_first: pause, pause_max: pause * 3, ..narrow() };
     let world = world_with(gateway_limits).await;
-    let (broken, sound) = (world.shop(), world.hmac_shop());
+    let broken = world.shop();
+    let sound = world.hmac_shop();
     fail_all_calls(&world, &broken, Fault::SystemError);
     let mut numbers = accepted(&world, &broken, 40).await;
     // More calls than the first wave makes: they are probes.
@@ -258,7 +262,8 @@ async fn burst_above_rate_is_spread_and_no_order_lost() {
 #[tokio::test]
 async fn due_orders_of_one_merchant_delay_no_other_merchant() {
     let world = world_with(narrow()).await;
-    let (broken, sound) = (world.shop(), world.hmac_shop());
+    let broken = world.shop();
+    let sound = world.hmac_shop();
     let numbers: Vec<String> = (0..100).map(|_| Shop::number()).collect();
     let orders: Vec<Value> = numbers.iter().map(|number| broken.order(number, 9900)).collect();
     let orders = orders.iter().map(|order| world.create(order, Some(20)));
@@ -293,7 +298,8 @@ async fn close_during_pause_is_done_later() {
     let gateway_limits =
         GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
     let world = world_with(gateway_limits).await;
-    let (shop, closing) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let closing = Shop::number();
     world.create_payable(&shop.order(&closing, 9900)).await;
     fail_all_calls(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));
     let numbers = accepted(&world, &shop, 5).await;
@@ -325,7 +331,8 @@ async fn prepay_not_renewable_now_is_returned_unchanged() {
         GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
     let gateway_limits = Some(gateway_limits);
     let world = World::start_with(Options { gateway_limits, ..Options::default() }).await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     let first = world.create_payable(&order).await;
     fail_all_calls(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));

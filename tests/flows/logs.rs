@@ -78,7 +78,8 @@ async fn no_secret_in_logs_at_trace_level() {
         numbers.extend([paid, closed, unknown]);
     }
     // What the workers of the world settle when it ends.
-    let (worker, ingress) = (worker.stop().await, ingress.stop().await);
+    let worker = worker.stop().await;
+    let ingress = ingress.stop().await;
     for number in &numbers {
         assert!(worker.contains(number) || ingress.contains(number), "{number} is in no line");
     }

@@ -179,7 +179,8 @@ async fn open_breaker_is_visible_for_its_merchant_only() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     world.stop_workers().await;
-    let (shop, other) = (world.shop(), world.hmac_shop());
+    let shop = world.shop();
+    let other = world.hmac_shop();
     let file = program.key_file(&shop.mch_id);
     let key = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, Shop::number()).unwrap();

@@ -17,7 +17,8 @@ const HISTORY: [&str; 3] = ["created by shop", "payable by reply", "paid by noti
 /// The simulator sends the same bytes five times.
 async fn told_five_times(concurrently: bool) {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let options = PayOptions { notify: Some(5), concurrently, ..PayOptions::default() };
     let paid = world.pay(&shop, &number, &options);
@@ -53,7 +54,8 @@ async fn notification_sent_five_times_at_once_moves_order_once() {
 #[tokio::test]
 async fn payment_signed_again_moves_order_once() {
     let world = World::start().await;
-    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let shop = world.hmac_shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 100)).await;
     let first = world.unsent_notification(&shop, &number, PayOptions::default());
     let again = PayOptions { notify_only: true, ..PayOptions::default() };
@@ -98,7 +100,8 @@ async fn two_workers_book_repeated_notifications_once() {
 #[tokio::test]
 async fn payment_notified_before_create_reply_is_booked() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let held = PlannedFault::new(Fault::HoldAfterCommit, 1);
     let plan = FaultPlan { unifiedorder: vec![held], ..FaultPlan::default() };
     world.simulator.set_faults(plan).unwrap();
@@ -207,7 +210,8 @@ async fn notification_may_carry_sign_type() {
 #[tokio::test]
 async fn notification_without_worker_is_booked_later() {
     let mut world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.stop_workers().await;
 
@@ -231,7 +235,8 @@ async fn notification_without_worker_is_booked_later() {
 #[tokio::test]
 async fn sub_merchant_order_is_paid_for_its_sub_merchant_only() {
     let world = World::start().await;
-    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let shop = world.hmac_shop();
+    let number = Shop::number();
     let mut order = shop.order(&number, 9900);
     order.as_object_mut().unwrap().remove("openid");
     order["sub_mch_id"] = json!("1900000999");

@@ -54,7 +54,8 @@ fn in_a_hurry() -> Options {
 #[tokio::test]
 async fn verbs_about_unknown_objects_fail_and_change_nothing() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let program = Program::of(&world);
     let mch_id = shop.mch_id.as_str();
     for arguments in [

@@ -44,7 +44,8 @@ const JSAPI_SIGNED: [&str; 5] = ["appId", "timeStamp", "nonceStr", "package", "s
 #[tokio::test]
 async fn jsapi_order_signed_with_md5_is_paid() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let view = pays(&world, &shop, &shop.order(&number, 9900)).await;
     let pay = &view["pay"];
     assert_eq!(pay["signType"], "MD5");
@@ -57,7 +58,8 @@ async fn jsapi_order_signed_with_md5_is_paid() {
 #[tokio::test]
 async fn jsapi_order_signed_with_hmac_sha256_is_paid() {
     let world = World::start().await;
-    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let shop = world.hmac_shop();
+    let number = Shop::number();
     let view = pays(&world, &shop, &shop.order(&number, 1)).await;
     let pay = &view["pay"];
     assert_eq!(pay["signType"], "HMAC-SHA256");
@@ -69,7 +71,8 @@ async fn jsapi_order_signed_with_hmac_sha256_is_paid() {
 #[tokio::test]
 async fn app_order_is_paid() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let view = pays(&world, &shop, &shop.order_of_type(&number, "APP")).await;
     let pay = &view["pay"];
     assert_eq!(pay["partnerid"], shop.mch_id);
@@ -82,7 +85,8 @@ async fn app_order_is_paid() {
 #[tokio::test]
 async fn native_order_is_paid() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let view = pays(&world, &shop, &shop.order_of_type(&number, "NATIVE")).await;
     assert!(view["code_url"].as_str().unwrap().starts_with("weixin://"), "{view}");
     assert_eq!(view.get("pay"), None);
@@ -92,7 +96,8 @@ async fn native_order_is_paid() {
 #[tokio::test]
 async fn mweb_order_is_paid() {
     let world = World::start().await;
-    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let shop = world.hmac_shop();
+    let number = Shop::number();
     let view = pays(&world, &shop, &shop.order_of_type(&number, "MWEB")).await;
     assert!(view["mweb_url"].as_str().unwrap().contains('&'), "{view}");
     world.finish().await;
@@ -101,7 +106,8 @@ async fn mweb_order_is_paid() {
 #[tokio::test]
 async fn create_without_wait_answers_202() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let (status, _) = world.create(&shop.order(&number, 100), None).await;
     assert_eq!(status, 202);
     world.wait_for_state(&shop, &number, "payable").await;

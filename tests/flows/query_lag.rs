@@ -18,7 +18,8 @@ fn unpublished() -> PayOptions {
 #[tokio::test]
 async fn query_lagging_behind_payment_is_repeated() {
     let world = world().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.inject_fault(Api::Orderquery, &number, Fault::Lag, 3);
     world.pay(&shop, &number, &unpublished());
@@ -31,7 +32,8 @@ async fn query_lagging_behind_payment_is_repeated() {
 #[tokio::test]
 async fn payerror_does_not_end_order() {
     let world = world().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.inject_fault(Api::Orderquery, &number, Fault::PayError, 3);
     world.create_payable(&shop.order(&number, 9900)).await;
     harness::eventually("three looks at the failed attempt", async || {
@@ -49,7 +51,8 @@ async fn payerror_does_not_end_order() {
 #[tokio::test]
 async fn close_with_lagging_query_ends_paid() {
     let world = world().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.inject_fault(Api::Orderquery, &number, Fault::Lag, 1_000);
     world.pay(&shop, &number, &unpublished());

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
-use harness::problem::{declined, kind_of};
+use harness::problem::{expect_problem, kind_of};
 use harness::{Shop, TestMerchant, World, eventually};
 use serde_json::{Value, json};
 use simulator::{Fault, FaultPlan, PayOptions, PlannedFault, Release};
@@ -44,7 +44,7 @@ fn calls(world: &World, shop: &Shop, number: &str) -> u64 {
 /// Posts an order that must be declined as a conflict, and returns the problem.
 async fn conflict(world: &World, order: &Value) -> Value {
     let headers = [("content-type", "application/json"), ("prefer", "wait=20")];
-    let problem = declined(world.post(order.to_string(), &headers).await).await;
+    let problem = expect_problem(world.post(order.to_string(), &headers).await).await;
     assert_eq!((kind_of(&problem), &problem["status"]), ("conflict", &json!(409)));
     problem
 }
@@ -89,7 +89,8 @@ async fn same_order_gets_fresh_pay_and_no_second_call() {
 #[tokio::test]
 async fn repeat_of_paid_order_answers_paid() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     world.create_payable(&order).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
@@ -112,7 +113,8 @@ async fn repeat_of_paid_order_answers_paid() {
 #[tokio::test]
 async fn equivalent_fields_are_the_same_order() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     let first = world.create_payable(&with(&order, "time_expire", in_hours(1))).await;
     let books = world.ledger_rows().await;
@@ -137,7 +139,8 @@ async fn equivalent_fields_are_the_same_order() {
 #[tokio::test]
 async fn other_fields_under_same_number_are_conflict() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = with(&shop.order(&number, 9900), "attach", "cart-17");
     world.create_payable(&order).await;
     let books = world.ledger_rows().await;
@@ -226,7 +229,8 @@ async fn same_order_posted_concurrently_is_one_order() {
 #[tokio::test]
 async fn repeat_during_first_call_answers_created() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     let held = PlannedFault {
         out_trade_no: Some(number.clone()),
@@ -286,7 +290,8 @@ async fn concurrent_different_orders_leave_one() {
 #[tokio::test]
 async fn repeat_of_refused_order_is_refused() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     let fault = Fault::ErrCode {
         err_code: "NOAUTH".to_owned(),
@@ -297,10 +302,10 @@ async fn repeat_of_refused_order_is_refused() {
     world.simulator.set_faults(plan).unwrap();
 
     let headers = [("content-type", "application/json"), ("prefer", "wait=20")];
-    let first = declined(world.post(order.to_string(), &headers).await).await;
+    let first = expect_problem(world.post(order.to_string(), &headers).await).await;
     let books = world.ledger_rows().await;
     for _ in 0..3 {
-        let again = declined(world.post(order.to_string(), &headers).await).await;
+        let again = expect_problem(world.post(order.to_string(), &headers).await).await;
         assert_eq!(again["status"], 422);
         assert_eq!(again["err_code"], "NOAUTH");
         assert_eq!(again["state"], "failed");

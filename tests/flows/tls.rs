@@ -51,9 +51,11 @@ fn named(mut url: Url, parameters: &[(&str, &str)]) -> Url {
 #[tokio::test]
 async fn servers_of_private_authority_are_trusted_others_refused() {
     let servers = Servers::start().await;
-    let (ours, theirs) = (Authority::new(), Authority::new());
+    let ours = Authority::new();
+    let theirs = Authority::new();
     let folder = Folder::new();
-    let (ca, wrong_ca) = (folder.write("ca.pem", &ours), folder.write("wrong.pem", &theirs));
+    let ca = folder.write("ca.pem", &ours);
+    let wrong_ca = folder.write("wrong.pem", &theirs);
     let good = ours.certifies("localhost");
     let database = servers.url(Server::Postgres);
     demand_tls(&database, &good).await;
@@ -84,7 +86,8 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
     let database_url = world.environment.database_url.clone();
     world.restart_workers_as(amqp_url, database_url).await;
     world.wait_until_ingress_ready().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;

@@ -120,7 +120,8 @@ async fn temporary_refusal_fails_no_order() {
 #[tokio::test]
 async fn wechats_text_is_passed_on() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     let text = "time_expire时间过短，刷卡至少1分钟，其他5分钟";
     inject_faults(&world, [(&*number, Fault::ReturnFail(text.to_owned()), 1)]);
@@ -133,7 +134,8 @@ async fn wechats_text_is_passed_on() {
 #[tokio::test]
 async fn parameters_stay_equal_over_unknown_outcomes() {
     let world = World::start().await;
-    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let shop = world.hmac_shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(
         &world,
@@ -158,7 +160,8 @@ async fn parameters_stay_equal_over_unknown_outcomes() {
 #[tokio::test]
 async fn other_order_under_unknown_number_is_conflict() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
     stays_created(&world, &shop, &order, "dropped").await;
@@ -177,7 +180,8 @@ async fn other_order_under_unknown_number_is_conflict() {
 #[tokio::test]
 async fn payment_may_arrive_before_create_outcome() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
     stays_created(&world, &shop, &order, "dropped").await;
@@ -195,7 +199,8 @@ async fn payment_may_arrive_before_create_outcome() {
 #[tokio::test]
 async fn payment_may_arrive_during_create_call() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
     let asked = world.create(&order, Some(20));
@@ -221,7 +226,8 @@ async fn payment_may_arrive_during_create_call() {
 #[tokio::test]
 async fn call_without_answer_is_settled_by_repeat() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
     stays_created(&world, &shop, &order, "held").await;
@@ -234,7 +240,8 @@ async fn call_without_answer_is_settled_by_repeat() {
 #[tokio::test]
 async fn slow_call_delays_no_other_order() {
     let world = World::start().await;
-    let (shop, slow) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let slow = Shop::number();
     let order = shop.order(&slow, 9900);
     inject_faults(&world, [(&*slow, Fault::Hold, 1)]);
     let is_held = || {

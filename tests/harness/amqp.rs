@@ -1,4 +1,4 @@
-//! A shop that speaks AMQP itself: the client library and none of our own code.
+//! A shop that uses AMQP directly, through the client library `lapin`.
 
 use std::time::Duration;
 
@@ -16,18 +16,17 @@ use tokio::time::timeout;
 
 use crate::environment::TestEnvironment;
 
-/// Far beyond what a message takes that comes at all.
+/// Far longer than a message takes to arrive.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// A connection with one channel, used by one task: what is published together is confirmed one
-/// after the other.
+/// A connection with one channel. One task uses it, so that publishes are confirmed one by one.
 pub struct Amqp {
     namespace: Namespace,
     connection: Connection,
     channel: Channel,
 }
 
-/// A queue of the shop's own.
+/// A queue that this connection consumes.
 pub struct Inbox {
     pub name: String,
     deliveries: Consumer,
@@ -38,7 +37,7 @@ impl Amqp {
         Self::connect_to(environment, &environment.amqp_text).await
     }
 
-    /// The same under the user of this URL.
+    /// Connects as the user of this URL.
     pub async fn connect_to(environment: &TestEnvironment, amqp_text: &str) -> Self {
         let named = ConnectionProperties::default().with_connection_name("test shop".into());
         let connection = Connection::connect(amqp_text, named).await.unwrap();
@@ -48,25 +47,25 @@ impl Amqp {
         Self { namespace: environment.namespace.clone(), connection, channel }
     }
 
-    /// A channel for something that may cost it.
+    /// A channel for an operation that the broker may refuse, which closes the channel.
     pub async fn channel(&self) -> Channel {
         let channel = self.connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         channel
     }
 
-    /// The name of one of our queues, such as `orders.parked`.
+    /// The name of a queue within the namespace, such as `orders.parked`.
     pub fn qualified_name(&self, queue: &str) -> String {
         format!("{}.{queue}", self.namespace)
     }
 
-    /// Publishes to the commands, and returns once the broker has confirmed.
+    /// Publishes a command and waits for the confirm.
     pub async fn command(&self, routing_key: &str, body: &[u8], properties: BasicProperties) {
         let commands = exchange_name(&self.namespace, Exchange::Commands);
         self.publish(&commands, routing_key, body, properties).await;
     }
 
-    /// Publishes, and returns once the broker has confirmed.
+    /// Publishes and waits for the confirm.
     pub async fn publish(
         &self,
         exchange: &str,
@@ -75,14 +74,15 @@ impl Amqp {
         properties: BasicProperties,
     ) {
         let options = BasicPublishOptions::default();
-        let (exchange, routing_key) = (exchange.into(), routing_key.into());
+        let exchange = exchange.into();
+        let routing_key = routing_key.into();
         let published =
             self.channel.basic_publish(exchange, routing_key, options, body, properties);
         let confirm = published.await.unwrap().await.unwrap();
         assert_eq!(confirm, Confirmation::Ack(None));
     }
 
-    /// A queue that only this connection sees and that goes with it.
+    /// An exclusive queue, which the broker deletes with the connection.
     pub async fn private_queue(&self) -> Inbox {
         let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
         self.declare("", options).await
@@ -93,14 +93,14 @@ impl Amqp {
         self.consume("amq.rabbitmq.reply-to".to_owned()).await
     }
 
-    /// A queue of its own, bound to the events that match `pattern`.
+    /// An exclusive queue, bound to the events that match `pattern`.
     pub async fn events(&self, pattern: &str) -> Inbox {
         let inbox = self.private_queue().await;
         self.bind(&inbox.name, pattern).await;
         inbox
     }
 
-    /// A durable queue, bound to the events that match `pattern`, that nobody consumes yet.
+    /// A durable queue without a consumer, bound to the events that match `pattern`.
     pub async fn durable_queue(&self, name: &str, pattern: &str) {
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let declare = self.channel.queue_declare(name.into(), options, FieldTable::default());
@@ -108,22 +108,22 @@ impl Amqp {
         self.bind(name, pattern).await;
     }
 
-    /// The same, under a name, and consumed by this connection.
+    /// A durable queue that this connection consumes, bound to the events that match `pattern`.
     pub async fn own_queue(&self, name: &str, pattern: &str) -> Inbox {
         self.durable_queue(name, pattern).await;
         self.consume(name.to_owned()).await
     }
 
-    /// Everything that waits in a queue, which keeps it.
+    /// Reads every message of a queue and leaves them there.
     pub async fn peek_all(&self, queue: &str) -> Vec<Delivery> {
         let channel = self.connection.create_channel().await.unwrap();
         let found = get_all(&channel, queue, false).await;
-        // What is not acknowledged stands in the queue again.
+        // Closing the channel requeues unacknowledged messages.
         channel.close(200, "OK".into()).await.unwrap();
         found
     }
 
-    /// Takes out everything that waits in a queue.
+    /// Removes every message of a queue.
     pub async fn take_all(&self, queue: &str) -> Vec<Delivery> {
         get_all(&self.channel, queue, true).await
     }
@@ -140,7 +140,9 @@ impl Amqp {
     async fn bind(&self, queue: &str, pattern: &str) {
         let events = exchange_name(&self.namespace, Exchange::Events);
         let options = QueueBindOptions::default();
-        let (queue, events, pattern) = (queue.into(), events.into(), pattern.into());
+        let queue = queue.into();
+        let events = events.into();
+        let pattern = pattern.into();
         let bind = self.channel.queue_bind(queue, events, pattern, options, FieldTable::default());
         bind.await.unwrap();
     }
@@ -172,10 +174,11 @@ impl Inbox {
     /// The next message.
     ///
     /// # Panics
-    /// When none comes.
+    /// When none arrives.
     pub async fn next(&mut self) -> Delivery {
         let next = timeout(WAIT_MAX, self.deliveries.next()).await;
-        let next = next.unwrap_or_else(|_| panic!("waited in vain for a message in {}", self.name));
+        let next =
+            next.unwrap_or_else(|_| panic!("timed out waiting for a message in {}", self.name));
         next.unwrap().unwrap()
     }
 
@@ -185,7 +188,6 @@ impl Inbox {
     }
 }
 
-/// The text of a header.
 pub fn header(delivery: &Delivery, name: &str) -> Option<String> {
     let headers = delivery.properties.headers().as_ref()?;
     match headers.inner().get(name)? {

@@ -13,32 +13,31 @@ use worker::{CheckSchedule, DatabaseUrl, GatewayLimits, Merchants};
 use crate::environment::TestEnvironment;
 use crate::eventually;
 
-/// A running part of the system.
 pub struct Component {
     pub address: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<anyhow::Result<()>>,
-    /// Of its own where it can be killed: nothing in it survives that.
+    /// The component's own runtime. Shutting it down kills every task in it.
     pub(crate) runtime: Option<Runtime>,
 }
 
 impl Component {
-    /// What its probe says.
+    /// The answer of the readiness probe.
     pub async fn readiness(&self, http: &reqwest::Client) -> (StatusCode, String) {
         let url = format!("http://{}/readyz", self.address);
         let answer = http.get(url).send().await.unwrap();
         (answer.status(), answer.text().await.unwrap())
     }
 
-    /// Stops it as SIGTERM does, and waits for its end.
+    /// Stops the component as SIGTERM does and waits for its end.
     pub async fn stop(mut self) {
         self.stop.cancel();
         (&mut self.task).await.unwrap().unwrap();
     }
 
-    /// Kills it between two lines: no task of it runs on, nothing is drained, its sockets close.
+    /// Kills the component: its tasks stop, nothing is drained, its sockets close.
     pub fn kill(self) {
-        assert!(self.runtime.is_some(), "a worker has a runtime of its own");
+        assert!(self.runtime.is_some(), "only a worker can be killed");
     }
 }
 
@@ -50,10 +49,10 @@ impl Drop for Component {
     }
 }
 
-/// How every worker of a world is.
+/// The configuration of every worker of a [`World`](crate::World).
 #[derive(Clone)]
 pub(crate) struct WorkerOptions {
-    /// As whom they work, when it is not as the test does.
+    /// The broker's URL, when the workers connect as another user than the test.
     pub(crate) amqp_url: Option<AmqpUrl>,
     pub(crate) database_url: Option<DatabaseUrl>,
     pub(crate) topology: TopologyMode,

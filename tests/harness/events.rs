@@ -1,4 +1,4 @@
-//! Every event that reaches the events exchange, as a shop with a queue of its own would see it.
+//! Records every event of the events exchange, as a shop with a queue of its own receives it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -20,8 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::eventually;
 
-/// Records events from the moment it listens, which it can once the exchange is there. Its queue
-/// outlives its connections, as a shop's does.
+/// Records events as soon as the exchange exists. Its queue outlives its connections, as a shop's
+/// does.
 pub struct EventRecorder {
     bodies: Arc<Mutex<Vec<Bytes>>>,
     connections: watch::Receiver<u64>,
@@ -30,47 +30,49 @@ pub struct EventRecorder {
     task: AbortOnDropHandle<()>,
 }
 
-const BEFORE_ANOTHER_TRY: Duration = Duration::from_millis(100);
-/// What hangs at the beginning is begun anew.
-const BEGINS_WITHIN: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// A connection attempt that hangs longer is retried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const PREFETCH: u16 = 200;
-/// The queue of a test run that was broken off goes by itself after so many milliseconds.
+/// The broker deletes the queue of an interrupted test run after so many milliseconds.
 const QUEUE_UNUSED_MAX_MS: i64 = 10 * 60 * 1000;
 
 impl EventRecorder {
-    /// Listens at `amqp_url` to the events of `namespace`.
+    /// Consumes the events of `namespace`.
     pub fn start(amqp_url: String, namespace: &Namespace) -> Self {
         let bodies: Arc<Mutex<Vec<Bytes>>> = Arc::default();
         let (connected, connections) = watch::channel(0);
-        let (seen, exchange) = (Arc::clone(&bodies), exchange_name(namespace, Exchange::Events));
+        let recorded = Arc::clone(&bodies);
+        let exchange = exchange_name(namespace, Exchange::Events);
         let queue = format!("shop.{namespace}.events");
-        let (url, name) = (amqp_url.clone(), queue.clone());
+        let url = amqp_url.clone();
+        let name = queue.clone();
         let task = tokio::spawn(async move {
             loop {
-                let _ = record(&url, &exchange, &name, &seen, &connected).await;
-                sleep(BEFORE_ANOTHER_TRY).await;
+                let _ = record(&url, &exchange, &name, &recorded, &connected).await;
+                sleep(RETRY_INTERVAL).await;
             }
         });
         Self { bodies, connections, amqp_url, queue, task: AbortOnDropHandle::new(task) }
     }
 
-    /// Waits until it listens; no event is missed from then on.
+    /// Waits until the recorder consumes. It misses no event from then on.
     pub async fn wait_until_listening(&self) {
         self.wait_until_reconnected(0).await;
     }
 
-    /// How often it has begun to listen.
+    /// How often the recorder has connected.
     pub fn connections(&self) -> u64 {
         *self.connections.borrow()
     }
 
-    /// Waits until it has begun to listen more often than that.
+    /// Waits until the recorder has connected more often than `before`.
     pub async fn wait_until_reconnected(&self, before: u64) {
-        eventually("the exchange of events", async || (self.connections() > before).then_some(()))
+        eventually("the events exchange", async || (self.connections() > before).then_some(()))
             .await;
     }
 
-    /// Ends it and deletes its queue.
+    /// Stops the recorder and deletes its queue.
     pub async fn remove(&self) {
         self.task.abort();
         let properties = ConnectionProperties::default();
@@ -81,19 +83,19 @@ impl EventRecorder {
         connection.close(200, "OK".into()).await.unwrap();
     }
 
-    /// The bodies, in the order of their arrival.
+    /// The bodies of the events, by arrival.
     pub fn bodies(&self) -> Vec<Bytes> {
         self.bodies.lock().unwrap().clone()
     }
 
-    /// The events about one number, in the order of their arrival.
+    /// The events of one order, by arrival.
     pub fn for_order(&self, out_trade_no: &str) -> Vec<Value> {
         let bodies = self.bodies();
         let events = bodies.iter().map(|body| serde_json::from_slice::<Value>(body).unwrap());
         events.filter(|event| event["out_trade_no"] == out_trade_no).collect()
     }
 
-    /// The same, each event once: a relay that waits too long for a confirm sends it again.
+    /// The events of one order without repeats: a relay that misses a confirm publishes again.
     pub fn distinct(&self, out_trade_no: &str) -> Vec<Value> {
         let mut seen = HashSet::new();
         let mut events = self.for_order(out_trade_no);
@@ -101,8 +103,7 @@ impl EventRecorder {
         events
     }
 
-    /// The types of the moves among them, by `seq`: across workers the order of arrival says
-    /// nothing.
+    /// The types of an order's transition events, by `seq`: several workers publish in any order.
     pub fn transition_types(&self, out_trade_no: &str) -> Vec<String> {
         let mut events = self.distinct(out_trade_no);
         events.retain(|event| event["seq"].is_i64() && event["exception"].is_null());
@@ -111,29 +112,29 @@ impl EventRecorder {
         types.map(str::to_owned).collect()
     }
 
-    /// Their types.
+    /// The types of one order's events, by arrival.
     pub fn types(&self, out_trade_no: &str) -> Vec<String> {
         let events = self.for_order(out_trade_no);
         events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
     }
 }
 
-/// Listens until the connection ends.
+/// Consumes until the connection ends.
 async fn record(
     amqp_url: &str,
     exchange: &str,
     queue: &str,
-    seen: &Mutex<Vec<Bytes>>,
+    recorded: &Mutex<Vec<Bytes>>,
     connected: &watch::Sender<u64>,
 ) -> lapin::Result<()> {
-    let Ok(listening) = timeout(BEGINS_WITHIN, listen(amqp_url, exchange, queue)).await else {
+    let Ok(listening) = timeout(CONNECT_TIMEOUT, listen(amqp_url, exchange, queue)).await else {
         return Ok(());
     };
     let (_connection, mut events) = listening?;
     connected.send_modify(|times| *times += 1);
     while let Some(delivery) = events.next().await {
         let delivery = delivery?;
-        seen.lock().unwrap().push(Bytes::from(delivery.data));
+        recorded.lock().unwrap().push(Bytes::from(delivery.data));
         delivery.acker.ack(BasicAckOptions::default()).await?;
     }
     Ok(())
@@ -144,7 +145,7 @@ async fn listen(
     exchange: &str,
     queue: &str,
 ) -> lapin::Result<(Connection, Consumer)> {
-    // A broker that hangs says nothing: only the missing heartbeat tells.
+    // Only missing heartbeats show that the broker hangs.
     let amqp_url = format!("{amqp_url}?heartbeat=4");
     let connection = Connection::connect(&amqp_url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
@@ -153,7 +154,8 @@ async fn listen(
     arguments.insert("x-expires".into(), AMQPValue::LongLongInt(QUEUE_UNUSED_MAX_MS));
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.into(), durable, arguments).await?;
-    let (bind, none) = (QueueBindOptions::default(), FieldTable::default);
+    let bind = QueueBindOptions::default();
+    let none = FieldTable::default;
     channel.queue_bind(queue.into(), exchange.into(), "#".into(), bind, none()).await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let consume = BasicConsumeOptions::default();

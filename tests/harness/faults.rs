@@ -1,8 +1,8 @@
-//! Faults of the gateway that several tests need.
+//! Gateway faults that several tests share.
 
 use simulator::Fault;
 
-/// Every way in which the outcome of a call can be unknown.
+/// Every fault that makes the outcome of a call unknown.
 pub fn unknown_outcomes() -> Vec<Fault> {
     vec![
         Fault::DropBefore,

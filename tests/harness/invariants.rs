@@ -1,4 +1,5 @@
-//! What must hold when the system is quiet (design 10).
+//! The invariants of an idle system: no payment lost or doubled, every event published, no secret in
+//! a log.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{World, eventually};
 
-/// What does not hold.
+/// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub out_trade_no: Option<String>,
@@ -23,18 +24,18 @@ impl Violation {
     }
 }
 
-/// The books of a system that is quiet, beside those of the gateway and of the shops.
+/// Compares the ledger of an idle system with the gateway's orders and the shops' orders.
 pub struct Audit<'a> {
     pub pool: &'a PgPool,
     pub simulator: &'a Handle,
-    /// Numbers that were answered with 2xx.
+    /// Orders that were answered with 2xx.
     pub accepted: &'a BTreeSet<(String, String)>,
-    /// The broker has lost its data: what it alone knew is gone.
+    /// The broker has lost its data, so messages may be missing.
     pub broker_was_lost: bool,
 }
 
 impl Audit<'_> {
-    /// 1, 2 and 4, which the tables answer.
+    /// Checks the invariants 1, 2 and 4, which need the tables only.
     pub async fn violations(&self) -> Vec<Violation> {
         let mut violations = self.paid_but_not_booked().await;
         violations.extend(self.broken_histories().await);
@@ -42,7 +43,7 @@ impl Audit<'_> {
         violations
     }
 
-    /// 1. Paid there is paid here, once, or an exception says why not.
+    /// 1. Every payment at the gateway is booked once, or an exception explains it.
     async fn paid_but_not_booked(&self) -> Vec<Violation> {
         let booked = "select mch_id, out_trade_no, transaction_id, total_fee from orders
             where state = 'paid'";
@@ -55,7 +56,8 @@ impl Audit<'_> {
             explained.iter().map(|row| (row.get(0), row.get(1))).collect();
         let mut violations = Vec::new();
         for order in self.simulator.orders() {
-            let (mch_id, number) = (order.mch_id.clone(), order.out_trade_no.clone());
+            let mch_id = order.mch_id.clone();
+            let number = order.out_trade_no.clone();
             let key = |id: &str| (mch_id.clone(), number.clone(), id.to_owned());
             let ids: Vec<String> =
                 order.payments.into_iter().map(|payment| payment.transaction_id).collect();
@@ -63,8 +65,7 @@ impl Audit<'_> {
                 let (mch_id, number, id) = key(id);
                 booked.contains(&(mch_id, number, id, order.total_fee))
             };
-            // Of a second payment nothing but its notification tells, which may be lost with the
-            // broker.
+            // Only its notification reports a second payment, and the broker may have lost it.
             let is_explained = explained.contains(&(mch_id.clone(), number.clone()))
                 || (self.broker_was_lost && ids.iter().any(|id| is_booked(&id)));
             for id in ids.iter().filter(|id| !is_booked(id) && !is_explained) {
@@ -74,8 +75,8 @@ impl Audit<'_> {
         violations
     }
 
-    /// Booked here, and never paid there. A flow may have a payment told by whoever has the key,
-    /// which is believed; where nobody does that, this must hold, too.
+    /// Payments that are booked and do not exist at the gateway. A test that signs false notifications
+    /// with the merchant's key must not check this.
     pub async fn booked_but_not_paid(&self) -> Vec<Violation> {
         let orders = self.simulator.orders().into_iter();
         let paid: HashSet<String> = orders
@@ -87,21 +88,21 @@ impl Audit<'_> {
         let wrong = booked.filter(|(_, id)| !paid.contains(id));
         wrong
             .map(|(number, id)| {
-                Violation::of(&number, format!("doubled: {id} was never paid there"))
+                Violation::of(&number, format!("doubled: {id} was never paid at the gateway"))
             })
             .collect()
     }
 
-    /// 2. No gap and nothing twice in a history that ends where the order stands; once to `paid`,
-    ///    and never away from it.
+    /// 2. An order's transitions have no gap and no repeat and end in its state. An order becomes
+    ///    `paid` once and never leaves it.
     async fn broken_histories(&self) -> Vec<Violation> {
-        let broken = "select o.out_trade_no, 'its history has a gap' from orders o
+        let broken = "select o.out_trade_no, 'its transitions have a gap' from orders o
             left join order_transitions t using (mch_id, out_trade_no)
             group by o.mch_id, o.out_trade_no
             having count(t.seq) <> o.seq or min(t.seq) <> 1 or max(t.seq) <> o.seq
                 or (array_agg(t.to_state order by t.seq desc))[1] <> o.state
             union all
-            select a.out_trade_no, 'its history does not join' from order_transitions a
+            select a.out_trade_no, 'its transitions do not join' from order_transitions a
             join order_transitions b
                 on (a.mch_id, a.out_trade_no, a.seq + 1) = (b.mch_id, b.out_trade_no, b.seq)
             where a.to_state <> b.from_state
@@ -117,53 +118,56 @@ impl Audit<'_> {
         broken.iter().map(|row| Violation::of(row.get(0), row.get::<String, _>(1))).collect()
     }
 
-    /// 4. A `SUCCESS` to WeChat and a 2xx to a shop stand for something.
+    /// 4. Every notification answered with `SUCCESS` is stored; every order answered with 2xx exists.
     async fn acknowledged_but_lost(&self) -> Vec<Violation> {
         let mut violations = Vec::new();
-        let kept = "select distinct out_trade_no from notifications where out_trade_no is not null";
-        let kept: Vec<String> = sqlx::query_scalar(kept).fetch_all(self.pool).await.unwrap();
-        let kept: HashSet<String> = kept.into_iter().collect();
+        let stored =
+            "select distinct out_trade_no from notifications where out_trade_no is not null";
+        let stored: Vec<String> = sqlx::query_scalar(stored).fetch_all(self.pool).await.unwrap();
+        let stored: HashSet<String> = stored.into_iter().collect();
         for order in self.simulator.orders() {
-            let (mch_id, number) = (order.mch_id.as_str(), &order.out_trade_no);
-            for told in self.simulator.notifications(mch_id, number) {
-                let success = told.attempts.iter().any(|a| a.outcome == AttemptOutcome::Success);
-                // What a lost broker had of it was found by a query; the first rule sees to that.
-                if success && !kept.contains(number) && !self.broker_was_lost {
+            let mch_id = order.mch_id.as_str();
+            let number = &order.out_trade_no;
+            for notification in self.simulator.notifications(mch_id, number) {
+                let success =
+                    notification.attempts.iter().any(|a| a.outcome == AttemptOutcome::Success);
+                // A query finds the payments of lost notifications; invariant 1 checks that.
+                if success && !stored.contains(number) && !self.broker_was_lost {
                     violations
                         .push(Violation::of(number, "lost: an answered notification is gone"));
                 }
             }
         }
-        let stands = "select mch_id, out_trade_no from orders
+        let existing = "select mch_id, out_trade_no from orders
             union select mch_id, out_trade_no from rejections";
-        let stands = sqlx::query(stands).fetch_all(self.pool).await.unwrap();
-        let stands: HashSet<(String, String)> =
-            stands.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let gone = self.accepted.iter().filter(|key| !stands.contains(*key));
+        let existing = sqlx::query(existing).fetch_all(self.pool).await.unwrap();
+        let existing: HashSet<(String, String)> =
+            existing.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let gone = self.accepted.iter().filter(|key| !existing.contains(*key));
         violations.extend(gone.map(|(_, number)| Violation::of(number, "lost: it was accepted")));
         violations
     }
 
-    /// 3. Every transition, exception and rejection was told, in the stored bytes, under one id,
-    ///    and nothing else was.
-    pub async fn unpublished(&self, told: &[Bytes]) -> Vec<Violation> {
+    /// 3. Every transition, exception and rejection is published with its stored bytes and id, and
+    ///    nothing else is.
+    pub async fn unpublished(&self, published: &[Bytes]) -> Vec<Violation> {
         let rows = "select event_id::text, event_body, out_trade_no from order_transitions
             union all select event_id::text, event_body, out_trade_no from exceptions
             union all select event_id::text, event_body, out_trade_no from rejections";
         let rows = sqlx::query(rows).fetch_all(self.pool).await.unwrap();
         let stored: HashMap<String, (String, String)> =
             rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
-        let ids: HashSet<String> = told.iter().map(id_of).collect();
+        let ids: HashSet<String> = published.iter().map(id_of).collect();
         let unpublished = stored.iter().filter(|(id, _)| !ids.contains(*id));
         let unpublished =
             unpublished.map(|(id, (_, number))| (number, format!("lost: event {id}")));
         let mut violations: Vec<_> =
             unpublished.map(|(number, what)| Violation::of(number, what)).collect();
-        for body in told {
+        for body in published {
             let id = id_of(body);
             let same = stored.get(&id).is_some_and(|(stored, _)| stored.as_bytes() == &body[..]);
             if !same {
-                let what = format!("event {id} was told and does not stand so in the tables");
+                let what = format!("event {id} was published and is not stored with these bytes");
                 violations.push(Violation { out_trade_no: None, what });
             }
         }
@@ -172,17 +176,17 @@ impl Audit<'_> {
 }
 
 impl World {
-    /// Waits until nothing is left to do: empty work and delay queues, an empty outbox, and every
-    /// event seen.
+    /// Waits until the work queues, the delay queues and the outbox are empty.
     pub async fn wait_until_idle(&self) {
         let stop = CancellationToken::new();
         let config = self.environment.broker_config("test depths");
         let connection = broker::Connection::start(config, broker::Setup::Check, stop.clone());
-        eventually("quiet", async || {
+        eventually("an idle system", async || {
             let depths = broker::queue_depths(&connection).await.ok()?;
             let busy = depths.iter().any(|depth| {
-                let kept = depth.queue.ends_with(".parked") || depth.queue.ends_with(".unrouted");
-                depth.messages > 0 && !kept
+                let is_dead_letter =
+                    depth.queue.ends_with(".parked") || depth.queue.ends_with(".unrouted");
+                depth.messages > 0 && !is_dead_letter
             });
             let outbox = "select count(*) from outbox";
             let outbox: i64 =
@@ -194,17 +198,18 @@ impl World {
         connection.closed().await;
     }
 
-    /// Called when everything is stopped: what is unacked then stands in its queue again.
+    /// Checks every invariant after the system has stopped and requeued its unacked messages.
     pub(crate) async fn check_invariants(&self) {
         let accepted = self.accepted.lock().unwrap().clone();
-        let (pool, simulator) = (&self.environment.pool, &self.simulator);
+        let pool = &self.environment.pool;
+        let simulator = &self.simulator;
         let broker_was_lost = self.broker_was_lost;
         let audit = Audit { pool, simulator, accepted: &accepted, broker_was_lost };
         let violations = audit.violations().await;
         if let Some(first) = violations.first() {
             let number = first.out_trade_no.as_deref();
-            let story = number.map(|number| self.logs.about(number)).unwrap_or_default();
-            panic!("{violations:#?}\n{story}");
+            let log = number.map(|number| self.logs.containing(number)).unwrap_or_default();
+            panic!("{violations:#?}\n{log}");
         }
         eventually("every event", async || {
             let unpublished = audit.unpublished(&self.events.bodies()).await;
@@ -217,14 +222,14 @@ impl World {
         self.check_logs().await;
     }
 
-    /// 5. Nothing is unacked, unpublished, or parked that the test does not know of.
+    /// 5. No message is left, and no event unpublished, except the parked messages of the test.
     async fn check_nothing_left(&self) {
         let stop = CancellationToken::new();
         let config = self.environment.broker_config("test depths");
         let connection = broker::Connection::start(config, broker::Setup::Check, stop.clone());
         let is_parked = |queue: &str| queue.ends_with(".parked");
-        // A quorum queue counts what came or went a moment later.
-        let what = format!("{} parked messages and no other", self.parked_expected);
+        // A quorum queue updates its count a moment later.
+        let what = format!("{} parked messages and no other message", self.parked_expected);
         eventually(&what, async || {
             let depths = broker::queue_depths(&connection).await.ok()?;
             let left = depths.iter().any(|depth| depth.messages > 0 && !is_parked(&depth.queue));
@@ -245,8 +250,8 @@ impl World {
     /// 6. No key, openid, signature or body in any log line.
     async fn check_logs(&self) {
         let lines = self.logs.lines();
-        let guilty = self.lines_with_secrets(lines.iter().map(String::as_str)).await;
-        assert!(guilty.is_empty(), "secrets in the log: {guilty:#?}");
+        let lines = self.lines_with_secrets(lines.iter().map(String::as_str)).await;
+        assert!(lines.is_empty(), "secrets in the log: {lines:#?}");
     }
 }
 

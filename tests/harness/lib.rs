@@ -1,8 +1,8 @@
 //! The whole system in one test process: real libraries against real Postgres, real RabbitMQ and
 //! the simulator over HTTP. Each test has a database and a namespace of its own.
 //!
-//! A test ends with [`World::finish`], which waits until nothing is left to do, checks the
-//! invariants of `crates/README.md` and removes what the test made. A test that forgets it fails.
+//! A test ends with [`World::finish`], which waits until the system is idle, checks its
+//! invariants and removes what the test created. A test that forgets it fails.
 #![allow(clippy::unwrap_used, reason = "in a test a failure is a panic")]
 
 pub mod amqp;
@@ -21,7 +21,6 @@ pub mod reconciler;
 mod requests;
 pub mod secrets;
 pub mod servers;
-
 pub mod shop;
 pub mod tables;
 pub mod wait;

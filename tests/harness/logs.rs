@@ -1,5 +1,4 @@
-//! Everything that the process logs, as much as its programs could ever write, kept so that each
-//! test can search it for secrets.
+//! Captures everything that the process logs, so that each test can search it for secrets.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,47 +11,47 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept::new());
+static CAPTURED: Mutex<Captured> = Mutex::new(Captured::new());
 
-/// What was logged since the oldest watch that is still open: nobody searches what came before, so
-/// that a long run keeps no more than its longest test.
-struct Kept {
+/// The lines since the oldest open watch. Older lines are dropped, so that a long run keeps no more
+/// than its longest test.
+struct Captured {
     lines: VecDeque<String>,
-    /// How many lines were let go.
-    gone: usize,
-    /// Where the open watches began.
+    /// How many lines were dropped.
+    dropped: usize,
+    /// The positions at which the open watches began.
     watches: Vec<usize>,
 }
 
-impl Kept {
+impl Captured {
     const fn new() -> Self {
-        Self { lines: VecDeque::new(), gone: 0, watches: Vec::new() }
+        Self { lines: VecDeque::new(), dropped: 0, watches: Vec::new() }
     }
 
     fn end(&self) -> usize {
-        self.gone + self.lines.len()
+        self.dropped + self.lines.len()
     }
 
-    fn let_go(&mut self) {
+    fn drop_old_lines(&mut self) {
         let needed = self.watches.iter().copied().min().unwrap_or(self.end());
-        self.lines.drain(..needed - self.gone);
-        self.gone = needed;
+        self.lines.drain(..needed - self.dropped);
+        self.dropped = needed;
     }
 }
 
-fn kept() -> MutexGuard<'static, Kept> {
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+fn captured() -> MutexGuard<'static, Captured> {
+    CAPTURED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes one line at a time, as the layer writes them.
+/// Receives one line per write from the layer.
 struct Line;
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut kept = kept();
-        kept.lines.push_back(String::from_utf8_lossy(bytes).into_owned());
-        if kept.watches.is_empty() {
-            kept.let_go();
+        let mut captured = captured();
+        captured.lines.push_back(String::from_utf8_lossy(bytes).into_owned());
+        if captured.watches.is_empty() {
+            captured.drop_old_lines();
         }
         Ok(bytes.len())
     }
@@ -70,43 +69,41 @@ impl MakeWriter<'_> for Line {
     }
 }
 
-/// Has the lines down to this level kept, unless that has begun already.
+/// Captures the lines down to this level. Only the first call counts.
 pub fn capture_down_to(level: Level) {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
-        let of_a_program = filter_fn(move |line| {
-            let tool = line.target().split("::").next() == Some("simulator");
-            let harmless = worker::log::is_harmless(line) || service::log::is_harmless(line);
-            (tool || harmless) && *line.level() <= level
+        let is_of_program = filter_fn(move |line| {
+            let is_simulator = line.target().split("::").next() == Some("simulator");
+            let is_harmless = worker::log::is_harmless(line) || service::log::is_harmless(line);
+            (is_simulator || is_harmless) && *line.level() <= level
         });
         let lines = fmt::layer().json().with_writer(|| Line);
-        registry().with(of_a_program).with(lines).init();
+        registry().with(is_of_program).with(lines).init();
     });
 }
 
-/// The lines of the whole process from one moment on.
+/// The lines of the whole process since the watch began.
 pub struct Watch(usize);
 
 impl Watch {
-    /// Starts to keep the lines that either program lets through when it is told to log
-    /// everything, and every line of the simulator, which is held to the same although it is a
-    /// tool: what it prints ends in reports, too.
+    /// Starts to capture the lines that the worker and the ingress write at trace level, and every
+    /// line of the simulator: its output ends in reports, too.
     pub fn start() -> Self {
         capture_down_to(Level::TRACE);
-        let mut kept = kept();
-        let begin = kept.end();
-        kept.watches.push(begin);
+        let mut captured = captured();
+        let begin = captured.end();
+        captured.watches.push(begin);
         Self(begin)
     }
 
-    /// The lines so far.
     pub fn lines(&self) -> Vec<String> {
-        let kept = kept();
-        kept.lines.range(self.0 - kept.gone..).cloned().collect()
+        let captured = captured();
+        captured.lines.range(self.0 - captured.dropped..).cloned().collect()
     }
 
-    /// The lines about something, for the text of a failure.
-    pub fn about(&self, what: &str) -> String {
+    /// The lines that contain `what`, for the message of a failure.
+    pub fn containing(&self, what: &str) -> String {
         let mut lines = self.lines();
         lines.retain(|line| line.contains(what));
         lines.concat()
@@ -115,10 +112,10 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut kept = kept();
-        if let Some(mine) = kept.watches.iter().position(|begin| *begin == self.0) {
-            kept.watches.swap_remove(mine);
+        let mut captured = captured();
+        if let Some(own) = captured.watches.iter().position(|begin| *begin == self.0) {
+            captured.watches.swap_remove(own);
         }
-        kept.let_go();
+        captured.drop_old_lines();
     }
 }

@@ -1,4 +1,4 @@
-//! Merchants made for one test, as the gateway and the workers know them.
+//! Merchants of one test, as the simulator and the workers know them.
 
 use std::net::SocketAddr;
 
@@ -6,8 +6,7 @@ use uuid::Uuid;
 use wechatpay_v2::{ApiKey, AppId, MchId, SignType};
 use worker::{Merchant, Merchants};
 
-/// A merchant made for one test, its key and its payer drawn at random so that they can be
-/// searched for in the logs.
+/// A merchant of one test. Its key and openid are random, so that the logs can be searched for them.
 #[derive(Clone, Debug)]
 pub struct TestMerchant {
     pub mch_id: String,
@@ -30,7 +29,7 @@ impl TestMerchant {
     }
 }
 
-/// A gateway that knows these merchants and is in a hurry.
+/// The simulator's configuration for these merchants, with short waits.
 pub fn simulator_config(merchants: &[TestMerchant]) -> simulator::Config {
     let merchants = merchants.iter().map(|merchant| simulator::Merchant {
         mch_id: MchId::parse(&*merchant.mch_id).unwrap(),
@@ -40,12 +39,12 @@ pub fn simulator_config(merchants: &[TestMerchant]) -> simulator::Config {
         notify_base_url: None,
     });
     let mut config = simulator::Config::new(merchants.collect());
-    // The repeats of a day within seconds.
+    // WeChat's repeats of a day happen within seconds.
     config.time_scale = 1000.0;
     config
 }
 
-/// The merchants file that these merchants would have.
+/// The same merchants as the worker reads them from its merchants file.
 pub fn keys(merchants: &[TestMerchant], public: SocketAddr) -> Merchants {
     let merchants = merchants.iter().map(|merchant| Merchant {
         mch_id: MchId::parse(&*merchant.mch_id).unwrap(),

@@ -6,38 +6,37 @@ use std::time::Duration;
 use broker::AmqpUrl;
 use worker::{CheckSchedule, GatewayLimits};
 
-/// What differs from the ordinary.
 #[derive(Default)]
 pub struct Options {
-    /// How many workers; one unless said.
+    /// How many workers; one by default.
     pub workers: Option<usize>,
-    /// Where everybody finds the broker, when it is not the one that the environment names.
+    /// The broker's URL; by default the one in the environment.
     pub amqp_text: Option<String>,
-    /// Where the database is made, when it is not on the server that the environment names.
+    /// The server on which the database is created; by default the one in the environment.
     pub database_admin_url: Option<String>,
-    /// Where the ingress finds the broker, when it is not where everybody else does.
+    /// The broker's URL for the ingress only.
     pub ingress_amqp_url: Option<AmqpUrl>,
-    /// Requests per second that the ingress takes from one source.
+    /// Requests per second that the ingress accepts from one source.
     pub public_rate: Option<NonZeroU32>,
-    /// Everything is started before anybody has migrated the database.
+    /// Start without migrating the database.
     pub unmigrated: bool,
-    /// Everything is started before an operator, who owns it here, has declared the topology.
+    /// Start without a topology. The workers only check it; an operator declares it.
     pub undeclared: bool,
-    /// When the reconciler looks at an order; practically never unless said, so that a flow sees
-    /// only what it causes itself.
+    /// When the reconciler checks an order. By default practically never, so that a test sees only
+    /// the calls that it causes.
     pub schedule: Option<CheckSchedule>,
-    /// Whom the workers take commands from.
+    /// The AMQP users whose commands the workers accept.
     pub clients: Option<worker::Clients>,
-    /// How old an order must be before the gateway closes it; of any age unless said.
+    /// The minimum age of an order that the gateway closes; none by default.
     pub gateway_close_age_min: Option<Duration>,
-    /// What bounds the workers' calls; failures never pause them unless said, so that a flow sees
+    /// The limits of the workers' calls. By default failures never pause calls, so that a test sees
     /// each call that it makes fail.
     pub gateway_limits: Option<GatewayLimits>,
     /// The primary host of the gateway; the simulator is then its backup.
     pub gateway_primary: Option<String>,
 }
 
-/// The reconciler as a flow wants it that is about something else.
+/// A reconciler that practically never checks by itself.
 pub(crate) fn idle_schedule() -> CheckSchedule {
     let never = Duration::from_secs(3600);
     CheckSchedule {
@@ -47,12 +46,12 @@ pub(crate) fn idle_schedule() -> CheckSchedule {
     }
 }
 
-/// The guards of a flow that has many calls fail on purpose and is about something else.
+/// Limits without a breaker, for tests in which many calls fail.
 pub(crate) fn no_breaker() -> GatewayLimits {
     GatewayLimits { failures_max: u32::MAX, ..GatewayLimits::default() }
 }
 
-/// The reconciler in a hurry: every wait is a fraction of a second.
+/// A reconciler whose waits are fractions of a second.
 pub fn fast_schedule() -> CheckSchedule {
     CheckSchedule {
         close_age_min: Duration::from_millis(200),

@@ -1,16 +1,16 @@
-//! Problems as RFC 9457 writes them, over HTTP and in replies.
+//! Reads problems (RFC 9457) in answers and replies.
 
 use serde_json::Value;
 
 const TYPES: &str = "urn:wxpay-orders:problem:";
 
-/// What kind of problem it is, without what all kinds begin with.
+/// The kind of a problem: its type without the common prefix.
 pub fn kind_of(problem: &Value) -> &str {
     let kind = problem["type"].as_str().and_then(|t| t.strip_prefix(TYPES));
-    kind.unwrap_or_else(|| panic!("no problem of ours: {problem}"))
+    kind.unwrap_or_else(|| panic!("unknown problem type: {problem}"))
 }
 
-/// The wrong fields that a problem names, each of them with its rule.
+/// The wrong fields that a problem names. Each one must have a rule.
 pub fn wrong_fields(problem: &Value) -> Vec<&str> {
     let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
     let named = errors.iter().map(|error| {
@@ -21,8 +21,8 @@ pub fn wrong_fields(problem: &Value) -> Vec<&str> {
     named.collect()
 }
 
-/// The problem of a request that was declined. Its media type and status say the same.
-pub async fn declined(response: reqwest::Response) -> Value {
+/// Expects a problem as the answer, with its media type and status, and returns it.
+pub async fn expect_problem(response: reqwest::Response) -> Value {
     let status = response.status().as_u16();
     let media_type = response.headers().get("content-type").cloned();
     let body = response.text().await.unwrap();

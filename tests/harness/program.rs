@@ -1,7 +1,7 @@
 //! The worker and the ingress as processes, and the worker's commands as an operator runs them.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 
 use serde_json::Value;
+use services::ports::free_address;
 use uuid::Uuid;
 
 use crate::{World, eventually};
@@ -44,11 +45,6 @@ fn binary(name: &str) -> PathBuf {
         binary.display()
     );
     binary
-}
-
-fn free_address() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap()
 }
 
 impl Program {

@@ -1,5 +1,4 @@
-//! A TCP proxy that can be aimed elsewhere, shut, slowed down, made to keep what it is given to
-//! itself, and opened again.
+//! A TCP proxy with network faults: it can delay, throttle, stall, reset and refuse connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,33 +11,32 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Forwards to one address while it is open.
+/// Forwards each connection to a target, in the current mode.
 pub struct Proxy {
     pub address: SocketAddr,
-    /// Taken in turn.
+    /// Connections go to these in turn.
     targets: Arc<Mutex<Vec<String>>>,
-    way: watch::Sender<(Way, Cuts)>,
+    mode: watch::Sender<(Mode, Cuts)>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// What becomes of the bytes.
+/// What happens to the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// They pass.
+pub enum Mode {
     Open,
-    /// What is sent passes; what is answered waits until it is opened again.
-    Silent,
-    /// Nothing passes until it is opened again, and nobody is told: half-open.
-    Still,
-    /// Each piece passes so much later.
+    /// Requests pass; answers wait until the proxy is open again.
+    AnswersDelayed,
+    /// Half-open: nothing passes until the proxy is open again, and no side is notified.
+    Stalled,
+    /// Each piece passes after this delay.
     Slow(Duration),
-    /// So many bytes a second pass, in each direction.
-    Narrow(u32),
-    /// No connection lives.
-    Shut,
+    /// At most this many bytes a second pass in each direction.
+    Throttled(u32),
+    /// Connections are reset and new ones refused.
+    Closed,
 }
 
-/// How often everything was cut.
+/// How often all connections were reset.
 type Cuts = u64;
 
 const PIECE: usize = 64 * 1024;
@@ -48,7 +46,7 @@ impl Proxy {
         Self::start(vec![target], open).await
     }
 
-    /// An open one, whose connections go to each of these in turn.
+    /// An open proxy whose connections go to each target in turn.
     pub async fn to_each(targets: impl IntoIterator<Item = String>) -> Self {
         Self::start(targets.into_iter().collect(), true).await
     }
@@ -56,101 +54,99 @@ impl Proxy {
     async fn start(targets: Vec<String>, open: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (way, receiver) = watch::channel((if open { Way::Open } else { Way::Shut }, 0));
+        let (mode, receiver) = watch::channel((if open { Mode::Open } else { Mode::Closed }, 0));
         let targets = Arc::new(Mutex::new(targets));
-        let aimed = Arc::clone(&targets);
+        let current = Arc::clone(&targets);
         let task = tokio::spawn(async move {
             while let Ok((inside, _)) = listener.accept().await {
                 let target = {
-                    let mut targets = aimed.lock().unwrap();
+                    let mut targets = current.lock().unwrap();
                     targets.rotate_left(1);
                     targets[0].clone()
                 };
                 tokio::spawn(forward(inside, target, receiver.clone()));
             }
         });
-        Self { address, targets, way, _task: AbortOnDropHandle::new(task) }
+        Self { address, targets, mode, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Sends new connections elsewhere.
-    pub fn aim(&self, target: String) {
+    /// Sends new connections to another target.
+    pub fn set_target(&self, target: String) {
         *self.targets.lock().unwrap() = vec![target];
     }
 
-    /// What becomes of every byte from now on.
-    pub fn set(&self, way: Way) {
-        self.way.send_modify(|now| now.0 = way);
+    pub fn set_mode(&self, mode: Mode) {
+        self.mode.send_modify(|now| now.0 = mode);
     }
 
-    /// Lets connections through.
     pub fn open(&self) {
-        self.set(Way::Open);
+        self.set_mode(Mode::Open);
     }
 
-    /// Lets through what is sent, and holds back what is answered until it is opened again.
-    pub fn silence(&self) {
-        self.set(Way::Silent);
+    /// Lets requests pass and delays answers until the proxy is open again.
+    pub fn delay_answers(&self) {
+        self.set_mode(Mode::AnswersDelayed);
     }
 
-    /// Cuts every connection and refuses new ones.
-    pub fn shut(&self) {
-        self.set(Way::Shut);
+    /// Resets every connection and refuses new ones.
+    pub fn close(&self) {
+        self.set_mode(Mode::Closed);
     }
 
-    /// Cuts every connection, and takes new ones at once.
+    /// Resets every connection and accepts new ones.
     pub fn cut(&self) {
-        self.way.send_modify(|now| now.1 += 1);
+        self.mode.send_modify(|now| now.1 += 1);
     }
 }
 
-async fn forward(mut inside: TcpStream, target: String, mut way: watch::Receiver<(Way, Cuts)>) {
-    let (now, cuts) = *way.borrow_and_update();
-    if now == Way::Shut {
+async fn forward(mut inside: TcpStream, target: String, mut mode: watch::Receiver<(Mode, Cuts)>) {
+    let (now, cuts) = *mode.borrow_and_update();
+    if now == Mode::Closed {
         return;
     }
     let Ok(mut outside) = TcpStream::connect(target).await else {
         return;
     };
     let cut = {
-        let (mut questions, mut answered) = inside.split();
-        let (mut answers, mut asked) = outside.split();
+        let (mut from_client, mut to_client) = inside.split();
+        let (mut from_server, mut to_server) = outside.split();
         tokio::select! {
-            _ = carry(&mut questions, &mut asked, way.clone(), false) => false,
-            _ = carry(&mut answers, &mut answered, way.clone(), true) => false,
-            _ = way.wait_for(|(way, now)| *way == Way::Shut || *now != cuts) => true,
+            _ = copy(&mut from_client, &mut to_server, mode.clone(), false) => false,
+            _ = copy(&mut from_server, &mut to_client, mode.clone(), true) => false,
+            _ = mode.wait_for(|(mode, now)| *mode == Mode::Closed || *now != cuts) => true,
         }
     };
     if cut {
-        // Without the parting words of TCP.
+        // A reset instead of an orderly close.
         let _ = inside.set_zero_linger();
         let _ = outside.set_zero_linger();
     }
 }
 
-async fn carry(
+async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    mut way: watch::Receiver<(Way, Cuts)>,
-    answers: bool,
+    mut mode: watch::Receiver<(Mode, Cuts)>,
+    are_answers: bool,
 ) -> io::Result<()> {
-    let held = |way: Way| way == Way::Still || (answers && way == Way::Silent);
+    let stops = |mode: Mode| mode == Mode::Stalled || (are_answers && mode == Mode::AnswersDelayed);
     let mut bytes = vec![0; PIECE];
     loop {
         let read = from.read(&mut bytes).await?;
         // The end of a connection waits as its bytes do.
-        let _ = way.wait_for(|(way, _)| !held(*way)).await;
+        let _ = mode.wait_for(|(mode, _)| !stops(*mode)).await;
         if read == 0 {
             return Ok(());
         }
         let mut left = &bytes[..read];
         while !left.is_empty() {
-            let (now, _) = *way.borrow_and_update();
+            let (now, _) = *mode.borrow_and_update();
             let piece = match now {
-                Way::Slow(by) => {
+                Mode::Slow(by) => {
                     sleep(by).await;
                     left.len()
                 }
-                Way::Narrow(rate) => {
+                Mode::Throttled(rate) => {
                     sleep(Duration::from_millis(100)).await;
                     left.len().min(rate as usize / 10 + 1)
                 }

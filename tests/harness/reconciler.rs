@@ -1,4 +1,4 @@
-//! What a test makes of the gateway's calls, and of the reconciler's clock.
+//! Controls the gateway's faults and the reconciler's checks.
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use sqlx::AssertSqlSafe;
 use crate::{Shop, World, eventually};
 
 impl World {
-    /// Strikes the next calls of this kind about a number, besides what was planned before.
+    /// Injects a fault into the next calls of this kind about an order, in addition to planned ones.
     pub fn inject_fault(&self, api: Api, out_trade_no: &str, fault: Fault, times: u32) {
         let fault = PlannedFault {
             out_trade_no: Some(out_trade_no.to_owned()),
@@ -17,20 +17,20 @@ impl World {
         self.simulator.add_fault(api, fault).unwrap();
     }
 
-    /// How often the gateway was called about an order.
+    /// How often the gateway was called for an order.
     pub fn calls(&self, shop: &Shop, out_trade_no: &str) -> OrderCalls {
         self.simulator.calls(&shop.mch_id, out_trade_no)
     }
 
-    /// Waits until so many calls are held.
+    /// Waits until the simulator holds this many calls.
     pub async fn wait_for_held_calls(&self, count: usize) {
-        eventually(&format!("{count} calls to be held"), async || {
+        eventually(&format!("{count} held calls"), async || {
             (self.simulator.held_calls().len() == count).then_some(())
         })
         .await;
     }
 
-    /// Changes an order's row as no code of ours would; `set` is SQL.
+    /// Changes an order's row behind the worker's back; `set` is SQL.
     pub async fn update_order_row(&self, out_trade_no: &str, set: &str) {
         let update = AssertSqlSafe(format!("update orders set {set} where out_trade_no = $1"));
         let update = sqlx::query(update).bind(out_trade_no);
@@ -38,7 +38,7 @@ impl World {
         assert_eq!(changed.rows_affected(), 1, "{out_trade_no}: {set}");
     }
 
-    /// What an expression over an order's row says.
+    /// Evaluates an SQL expression over an order's row.
     pub async fn select_order<T>(&self, out_trade_no: &str, expression: &str) -> T
     where
         T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
@@ -48,25 +48,25 @@ impl World {
         select.fetch_one(&self.environment.pool).await.unwrap()
     }
 
-    /// The database's time, as an operator would write it.
+    /// The database's time in RFC 3339, as operators write it.
     pub async fn database_time(&self) -> String {
         let now = "select to_char(now() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
         sqlx::query_scalar(now).fetch_one(&self.environment.pool).await.unwrap()
     }
 
-    /// Has an order looked at now, once, and returns when the look is over.
+    /// Makes the reconciler check an order once, and waits for the end of the check.
     pub async fn check_order_now(&self, shop: &Shop, out_trade_no: &str) {
         let before = self.calls(shop, out_trade_no).orderquery;
         self.update_order_row(out_trade_no, "next_check_at = now()").await;
-        eventually(&format!("a look at {out_trade_no}"), async || {
-            let looked = self.calls(shop, out_trade_no).orderquery > before;
-            (looked && self.select_order(out_trade_no, "call_lease_until is null").await)
+        eventually(&format!("a check of {out_trade_no}"), async || {
+            let queried = self.calls(shop, out_trade_no).orderquery > before;
+            (queried && self.select_order(out_trade_no, "call_lease_until is null").await)
                 .then_some(())
         })
         .await;
     }
 
-    /// Asks for the order to be closed, and waits for the worker's answer when `wait_s` is given.
+    /// Requests to close an order, and waits for the worker's answer when `wait_s` is given.
     pub async fn close(
         &self,
         mch_id: &str,

@@ -1,4 +1,4 @@
-//! Requests to the ingress, payments at the gateway, and what a test reads back.
+//! Requests to the ingress, payments at the gateway, and reads of their results.
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use simulator::PayOptions;
 use crate::{Shop, World, eventually};
 
 impl World {
-    /// Posts whatever it is given to the shops' door.
+    /// Posts any body to the orders path of the ingress.
     pub async fn post(
         &self,
         body: impl Into<reqwest::Body>,
@@ -34,14 +34,14 @@ impl World {
         (status, json_body(response).await)
     }
 
-    /// Posts an order and returns it as it became payable.
+    /// Posts an order and expects it to become payable; returns the view.
     pub async fn create_payable(&self, order: &Value) -> Value {
         let (status, view) = self.create(order, Some(20)).await;
         assert_eq!((status, &view["state"]), (StatusCode::OK, &Value::from("payable")), "{view}");
         view
     }
 
-    /// The order's view, asked of the ingress.
+    /// Reads the order's view over HTTP.
     pub async fn get(&self, shop: &Shop, out_trade_no: &str) -> (StatusCode, Value) {
         let url = format!("http://{}/v1/orders/{}/{out_trade_no}", self.private, shop.mch_id);
         let response = self.http.request(Method::GET, url).send().await.unwrap();
@@ -65,12 +65,12 @@ impl World {
         (response.status(), response.text().await.unwrap())
     }
 
-    /// The customer pays; the simulator notifies as `options` say.
+    /// The customer pays; the simulator notifies as `options` describe.
     pub fn pay(&self, shop: &Shop, out_trade_no: &str, options: &PayOptions) -> simulator::Paid {
         self.simulator.pay(&shop.mch_id, out_trade_no, options).unwrap()
     }
 
-    /// A notification that the simulator wrote and did not send.
+    /// A notification that the simulator composes without sending it.
     pub fn unsent_notification(
         &self,
         shop: &Shop,
@@ -83,44 +83,43 @@ impl World {
 
     /// Waits until the order is in this state in the database.
     pub async fn wait_for_state(&self, shop: &Shop, out_trade_no: &str, state: &str) {
-        eventually(&format!("{out_trade_no} to be {state}"), async || {
+        eventually(&format!("{out_trade_no} in state {state}"), async || {
             let now = self.order_state(shop, out_trade_no).await?;
             (now == state).then_some(())
         })
         .await;
     }
 
-    /// The order's state in the database.
     pub async fn order_state(&self, shop: &Shop, out_trade_no: &str) -> Option<String> {
         let state = "select state from orders where mch_id = $1 and out_trade_no = $2";
         let state = sqlx::query_scalar(state).bind(&shop.mch_id).bind(out_trade_no);
         state.fetch_optional(&self.environment.pool).await.unwrap()
     }
 
-    /// Waits for an event of this type about a number, and returns it.
+    /// Waits for an event of this type about an order, and returns it.
     pub async fn wait_for_event(&self, out_trade_no: &str, kind: &str) -> Value {
-        eventually(&format!("{kind} about {out_trade_no}"), async || {
+        eventually(&format!("{kind} of {out_trade_no}"), async || {
             let events = self.events.for_order(out_trade_no);
             events.into_iter().find(|event| event["type"] == kind)
         })
         .await
     }
 
-    /// The exceptions of a number, open or resolved.
+    /// The kinds of an order's exceptions, open or resolved.
     pub async fn exception_kinds(&self, out_trade_no: &str) -> Vec<String> {
         let kinds = "select kind from exceptions where out_trade_no = $1 order by kind";
         let kinds = sqlx::query_scalar(kinds).bind(out_trade_no);
         kinds.fetch_all(&self.environment.pool).await.unwrap()
     }
 
-    /// How many notifications are kept with this verdict.
+    /// How many notifications are stored with this verdict.
     pub async fn count_notifications(&self, verdict: &str) -> i64 {
         let count = "select count(*) from notifications where verdict = $1";
         sqlx::query_scalar(count).bind(verdict).fetch_one(&self.environment.pool).await.unwrap()
     }
 
-    /// The whole of the tables that money depends on, to compare before and after. When an order is
-    /// looked at again, and who calls about it at present, is no part of what it is.
+    /// Every row of the ledger tables, to compare before and after. Leases and the time of the next
+    /// check are left out.
     pub async fn ledger_rows(&self) -> Vec<String> {
         let rows = "select (to_jsonb(o) - array['next_check_at', 'call_lease_holder',
                 'call_lease_until'])::text from orders o

@@ -1,20 +1,19 @@
-//! What nobody may see, and where it was seen all the same.
+//! The secrets of a test, and the log lines that contain one.
 
 use serde_json::Value;
 
 use crate::World;
 use crate::environment::TestEnvironment;
 
-/// Of every body: WeChat's messages are XML, and every order that a shop sends here is of this
-/// shop.
-const OF_BODIES: [&str; 3] = ["</", "CDATA", "极光小店"];
-/// A signature by MD5; one by HMAC-SHA256 is twice as long.
+/// Text of every body: WeChat's messages are XML, and every order of the tests names this shop.
+const BODY_TEXT: [&str; 3] = ["</", "CDATA", "极光小店"];
+/// The length of an MD5 signature. An HMAC-SHA256 signature is twice as long.
 const SIGNATURE_DIGITS: usize = 32;
 const BETWEEN_BYTES: &str = ", ";
 
 impl World {
-    /// What nobody may see: keys, payers, passwords, and what the phones and the notifications
-    /// were signed with so far.
+    /// The secrets so far: keys, openids, passwords, and the signatures of notifications and of pay
+    /// parameters.
     pub async fn secrets(&self) -> Vec<String> {
         let mut secrets = self.test_secrets.lock().unwrap().clone();
         secrets.extend(passwords(&self.environment));
@@ -38,38 +37,38 @@ impl World {
         secrets
     }
 
-    /// Adds to what nobody may see something that only the test knows of.
+    /// Adds a secret that the test itself created.
     pub fn add_secret(&self, secret: impl Into<String>) {
         self.test_secrets.lock().unwrap().push(secret.into());
     }
 
-    /// The lines of a log that hold a secret, as text or as bytes: one that is known, anything of
-    /// the form of a signature, whoever made it, or a part of a body.
+    /// The lines of a log that contain a secret, as text or as bytes: a known secret, anything that
+    /// has the form of a signature, or a part of a body.
     pub async fn lines_with_secrets<'a>(
         &self,
         log: impl IntoIterator<Item = &'a str>,
     ) -> Vec<&'a str> {
         let mut parts = self.secrets().await;
-        parts.extend(OF_BODIES.map(str::to_owned));
+        parts.extend(BODY_TEXT.map(str::to_owned));
         let as_bytes: Vec<_> = parts.iter().filter_map(|part| printed(part.as_bytes())).collect();
-        let is_guilty = |line: &&str| {
+        let has_secret = |line: &&str| {
             parts.iter().any(|part| line.contains(part))
                 || (line.contains(BETWEEN_BYTES)
                     && as_bytes.iter().any(|bytes| line.contains(bytes)))
-                || holds_a_signature(line)
+                || contains_signature(line)
         };
-        log.into_iter().filter(is_guilty).collect()
+        log.into_iter().filter(has_secret).collect()
     }
 }
 
-/// As `{:?}` prints bytes, which is how libraries print what passes through them. Too few of them
-/// could be anything.
+/// Bytes as `{:?}` prints them, as libraries log payloads. Short ones are left out: they could match
+/// by chance.
 fn printed(bytes: &[u8]) -> Option<String> {
     let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
     (numbers.len() > 4).then(|| numbers.join(BETWEEN_BYTES))
 }
 
-/// Those of the servers, but for the ones that everybody knows and that are words besides.
+/// The servers' passwords, without the well-known default ones.
 fn passwords(environment: &TestEnvironment) -> Vec<String> {
     let urls = [environment.amqp_text.as_str(), environment.database_url.expose()];
     let passwords = urls.iter().filter_map(|url| {
@@ -79,7 +78,7 @@ fn passwords(environment: &TestEnvironment) -> Vec<String> {
     passwords.filter(|password| !["guest", "postgres"].contains(&&**password)).collect()
 }
 
-/// The text of an element, unless it is empty.
+/// The text of an element, if it is not empty.
 fn element(body: &str, name: &str) -> Option<String> {
     let rest = body.split_once(&format!("<{name}>"))?.1;
     let text = rest.split_once(&format!("</{name}>"))?.0;
@@ -87,8 +86,8 @@ fn element(body: &str, name: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// A number can be as long, but has no letter.
-fn holds_a_signature(line: &str) -> bool {
+/// A signature has letters. A number of this length has none.
+fn contains_signature(line: &str) -> bool {
     let others = |byte: &u8| !matches!(byte, b'0'..=b'9' | b'A'..=b'F');
     let mut runs = line.as_bytes().split(others);
     runs.any(|run| run.len() >= SIGNATURE_DIGITS && !run.iter().all(u8::is_ascii_digit))

@@ -1,11 +1,10 @@
-//! What a shop sends.
+//! The orders that a shop of the tests creates.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::TestMerchant;
 
-/// A shop of one merchant.
 #[derive(Clone, Debug)]
 pub struct Shop {
     pub mch_id: String,
@@ -22,12 +21,11 @@ impl Shop {
         }
     }
 
-    /// A number that no test used before.
+    /// A new order number.
     pub fn number() -> String {
         Uuid::new_v4().simple().to_string()
     }
 
-    /// A JSAPI order.
     pub fn order(&self, out_trade_no: &str, total_fee: i64) -> Value {
         let mut order = orders::testing::sample();
         order["mch_id"] = json!(self.mch_id);
@@ -38,7 +36,7 @@ impl Shop {
         order
     }
 
-    /// An order of another trade type, with the fields that it needs.
+    /// An order of this trade type, with the fields that it needs.
     pub fn order_of_type(&self, out_trade_no: &str, trade_type: &str) -> Value {
         let mut order = self.order(out_trade_no, 9900);
         order["trade_type"] = json!(trade_type);

@@ -1,4 +1,4 @@
-//! What a test looks up in the tables: what was kept of a notification, and how an order moved.
+//! Reads the tables: stored notifications, transitions and queues.
 
 use std::iter::repeat_n;
 
@@ -12,11 +12,11 @@ use wechatpay_v2::notification_answer;
 use crate::amqp::{Amqp, header};
 use crate::{World, eventually};
 
-/// A notification as it was kept.
+/// A row of `notifications`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StoredNotification {
     pub verdict: String,
-    /// How often the same bytes came again.
+    /// How often the same bytes arrived again.
     pub repeats: i32,
 }
 
@@ -26,11 +26,11 @@ impl StoredNotification {
     }
 }
 
-/// Stopping gives back what was not begun, so another look may be needed; many never are.
-const LOOKS_MAX: usize = 10;
+/// A stopping worker requeues messages that it has not started, so one attempt may not be enough.
+const ATTEMPTS_MAX: usize = 10;
 
 impl World {
-    /// What was kept of these very bytes.
+    /// The stored notification with exactly these bytes.
     pub async fn stored_notification(&self, body: &[u8]) -> Option<StoredNotification> {
         let row = sqlx::query("select verdict, repeats from notifications where raw = $1")
             .bind(body)
@@ -43,20 +43,20 @@ impl World {
         })
     }
 
-    /// What was kept of the notifications about a number, ordered by verdict.
+    /// The stored notifications of an order, by verdict.
     pub async fn stored_notifications(&self, out_trade_no: &str) -> Vec<StoredNotification> {
         let rows = "select verdict, repeats from notifications where out_trade_no = $1
             order by verdict, repeats";
         let rows =
             sqlx::query(rows).bind(out_trade_no).fetch_all(&self.environment.pool).await.unwrap();
-        let kept = rows.iter().map(|row| StoredNotification {
+        let stored = rows.iter().map(|row| StoredNotification {
             verdict: row.get("verdict"),
             repeats: row.get("repeats"),
         });
-        kept.collect()
+        stored.collect()
     }
 
-    /// Waits until exactly this was kept of the notifications about a number.
+    /// Waits until exactly these notifications of an order are stored.
     pub async fn expect_stored_notifications(
         &self,
         out_trade_no: &str,
@@ -69,18 +69,18 @@ impl World {
         .await;
     }
 
-    /// How an order moved, as `state by source`.
+    /// The transitions of an order, as `state by source`.
     pub async fn transitions(&self, out_trade_no: &str) -> Vec<String> {
-        let moves = "select to_state || ' by ' || source from order_transitions
+        let transitions = "select to_state || ' by ' || source from order_transitions
             where out_trade_no = $1 order by mch_id, seq";
-        sqlx::query_scalar(moves)
+        sqlx::query_scalar(transitions)
             .bind(out_trade_no)
             .fetch_all(&self.environment.pool)
             .await
             .unwrap()
     }
 
-    /// Waits until a number's moves were told as exactly these types, by `seq`.
+    /// Waits until the events of an order's transitions have exactly these types, by `seq`.
     pub async fn expect_events(&self, out_trade_no: &str, types: &[&str]) {
         let what = format!("the events of {out_trade_no} to be {types:?}");
         eventually(&what, async || {
@@ -89,8 +89,7 @@ impl World {
         .await;
     }
 
-    /// Waits for the events of exceptions about a number, of that many different ones, and returns
-    /// what they say of each, ordered by kind.
+    /// Waits until this many exceptions of an order are published, and returns their events, by kind.
     pub async fn exception_events(&self, out_trade_no: &str, count: usize) -> Vec<Value> {
         let what = format!("{count} exceptions of {out_trade_no}");
         let mut opened = eventually(&what, async || {
@@ -104,14 +103,13 @@ impl World {
         opened
     }
 
-    /// Posts a payment notification that is taken: answered with 200 and the very bytes that stop
-    /// WeChat's repeats.
+    /// Posts a payment notification and expects the answer that stops WeChat's repeats.
     pub async fn notify_ok(&self, mch_id: &str, body: &[u8]) {
         let answer = self.notify(mch_id, body.to_vec()).await;
         assert_eq!(answer, (StatusCode::OK, notification_answer::SUCCESS.to_owned()));
     }
 
-    /// The reasons of the messages that are parked behind a queue. They stay parked.
+    /// The reasons of the messages that are parked for a queue. They stay parked.
     pub async fn parked_reasons(&self, queue: Queue) -> Vec<String> {
         let amqp = Amqp::connect(&self.environment).await;
         let parked = amqp.qualified_name(&format!("{}.parked", queue.name()));
@@ -121,11 +119,11 @@ impl World {
         found.iter().map(reason).collect()
     }
 
-    /// Returns when everything that was on a queue has been dealt with, to its end: queues tell
-    /// nothing of what a worker holds, so the workers are stopped, and as many started again.
+    /// Waits until the workers have processed every queued message. The depth of a queue does not
+    /// count unacknowledged messages, so the workers are stopped, and as many started again.
     pub async fn process_queues(&mut self) {
         let workers = self.workers.len().max(1);
-        for _ in 0..LOOKS_MAX {
+        for _ in 0..ATTEMPTS_MAX {
             if self.workers.is_empty() {
                 self.add_worker().await;
             }
@@ -139,7 +137,7 @@ impl World {
                 return;
             }
         }
-        panic!("what the workers give back never gets done");
+        panic!("the workers requeue messages and never process them");
     }
 
     /// How many messages wait for a worker.
@@ -151,8 +149,9 @@ impl World {
             eventually("depths", async || broker::queue_depths(&connection).await.ok()).await;
         stop.cancel();
         connection.closed().await;
-        let kept = |queue: &str| queue.ends_with(".parked") || queue.ends_with(".unrouted");
-        let work = depths.iter().filter(|depth| !kept(&depth.queue));
+        let is_dead_letter =
+            |queue: &str| queue.ends_with(".parked") || queue.ends_with(".unrouted");
+        let work = depths.iter().filter(|depth| !is_dead_letter(&depth.queue));
         work.map(|depth| depth.messages).sum()
     }
 }

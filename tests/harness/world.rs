@@ -1,4 +1,4 @@
-//! The whole system: simulator, ingress and workers, started and stopped in order.
+//! The whole system under test: simulator, ingress and workers, started and stopped in order.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,7 +21,6 @@ use crate::logs::Watch;
 use crate::merchants::{TestMerchant, keys, simulator_config};
 use crate::options::{Options, idle_schedule, no_breaker};
 
-/// The whole system.
 pub struct World {
     pub environment: TestEnvironment,
     pub simulator: Handle,
@@ -35,13 +34,13 @@ pub struct World {
     pub keys: Merchants,
     /// What was logged since this world began.
     pub logs: Watch,
-    /// Secrets that only the test knows of.
+    /// Secrets that the test itself created.
     pub(crate) test_secrets: Mutex<Vec<String>>,
     worker_options: WorkerOptions,
     ingress: Option<Component>,
-    /// Numbers that were answered with 2xx.
+    /// Orders that were answered with 2xx.
     pub(crate) accepted: Mutex<BTreeSet<(String, String)>>,
-    /// Messages that the test knows to be parked.
+    /// How many messages the test parked.
     pub(crate) parked_expected: u32,
     pub(crate) broker_was_lost: bool,
     finished: bool,
@@ -96,7 +95,7 @@ impl World {
         world
     }
 
-    /// Waits for every part that `options` let become ready.
+    /// Waits for every component that can become ready with these options.
     async fn wait_until_started(&self, options: &Options) {
         if options.undeclared {
             return;
@@ -105,7 +104,7 @@ impl World {
             self.wait_until_workers_ready().await;
         }
         if options.ingress_amqp_url.is_none() {
-            // It looks for the exchanges again until the worker has declared them.
+            // The ingress checks for the exchanges until the worker has declared them.
             self.wait_until_ingress_ready().await;
         }
         self.events.wait_until_listening().await;
@@ -117,12 +116,12 @@ impl World {
         self.wait_until_workers_ready().await;
     }
 
-    /// Starts one more worker, which may have to wait for what it needs.
+    /// Starts one more worker without waiting for it.
     pub fn spawn_worker(&mut self) {
         self.workers.push(start_worker(&self.environment, &self.worker_options));
     }
 
-    /// Replaces the workers by as many that use these addresses, under the users in them.
+    /// Restarts the workers with these addresses and the users in them.
     pub async fn restart_workers_as(&mut self, amqp_url: AmqpUrl, database_url: DatabaseUrl) {
         let workers = self.workers.len();
         self.stop_workers().await;
@@ -133,26 +132,24 @@ impl World {
         }
     }
 
-    /// Stops every worker, as SIGTERM does.
+    /// Stops every worker as SIGTERM does.
     pub async fn stop_workers(&mut self) {
         for worker in self.workers.drain(..) {
             worker.stop().await;
         }
     }
 
-    /// Stops the ingress, as SIGTERM does, for one that takes its environment.
+    /// Stops the ingress as SIGTERM does. The test starts another one at its address.
     pub async fn stop_ingress(&mut self) {
-        self.ingress.take().expect("an ingress that runs").stop().await;
+        self.ingress.take().expect("a running ingress").stop().await;
     }
 
-    /// Waits until every worker is ready.
     pub async fn wait_until_workers_ready(&self) {
         for worker in &self.workers {
             wait_until_ready(&self.http, worker.address).await;
         }
     }
 
-    /// Waits until the ingress is ready.
     pub async fn wait_until_ingress_ready(&self) {
         wait_until_ready(&self.http, self.private).await;
     }
@@ -167,17 +164,17 @@ impl World {
         Shop::of(&self.merchants[1])
     }
 
-    /// Tells the final check that the test parked this many messages.
+    /// Makes the final check expect this many parked messages.
     pub fn expect_parked(&mut self, messages: u32) {
         self.parked_expected = messages;
     }
 
-    /// Tells the final check that the broker has lost its data.
+    /// Makes the final check accept that the broker has lost its data.
     pub fn expect_lost_notifications(&mut self) {
         self.broker_was_lost = true;
     }
 
-    /// Waits for quiet, stops everything, checks the invariants of design 10, and cleans up.
+    /// Waits until the system is idle, stops everything, checks the invariants and cleans up.
     pub async fn finish(mut self) {
         if self.workers.is_empty() {
             self.add_worker().await;
@@ -197,7 +194,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if !self.finished && !std::thread::panicking() {
-            panic!("a flow ends with World::finish, which checks the invariants");
+            panic!("call World::finish at the end of the test: it checks the invariants");
         }
     }
 }

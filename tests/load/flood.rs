@@ -1,4 +1,4 @@
-//! Posts forgeries at a rate, on connections that are kept.
+//! Posts forged notifications at a fixed rate on persistent connections.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,26 +13,26 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::forger::{Forger, Forgery};
 
-/// As many as a single source may keep open, nearly.
+/// Slightly fewer than the ingress allows one source.
 const CONNECTIONS: u32 = 200;
-/// Longer than the ingress takes for anything.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Longer than the ingress takes for any answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Flood {
     pub(crate) rate: u32,
     pub(crate) within: Duration,
 }
 
-/// How many were answered how.
+/// How many requests got which answer.
 #[derive(Default)]
-pub(crate) struct Told {
-    answers: BTreeMap<String, u64>,
+pub(crate) struct Answers {
+    counts: BTreeMap<String, u64>,
     within: Duration,
 }
 
 impl Flood {
     /// Posts until the time is over.
-    pub(crate) async fn pour(&self, to: SocketAddr, forger: &Arc<Forger>) -> Told {
+    pub(crate) async fn run(&self, to: SocketAddr, forger: &Arc<Forger>) -> Answers {
         let start = Instant::now();
         let mut streams = JoinSet::new();
         for n in 0..CONNECTIONS {
@@ -40,18 +40,18 @@ impl Flood {
             let first = start + Duration::from_secs(1) * n / self.rate;
             streams.spawn(stream(to, Arc::clone(forger), first, each, start + self.within));
         }
-        let mut told = Told::default();
+        let mut total = Answers::default();
         while let Some(answers) = streams.join_next().await {
             for (answer, count) in answers.unwrap() {
-                *told.answers.entry(answer).or_default() += count;
+                *total.counts.entry(answer).or_default() += count;
             }
         }
-        told.within = start.elapsed();
-        told
+        total.within = start.elapsed();
+        total
     }
 }
 
-/// One connection's share. Who is late sends at once, and never more than is due.
+/// Posts one connection's share of the requests. A late request is sent at once.
 async fn stream(
     to: SocketAddr,
     forger: Arc<Forger>,
@@ -60,7 +60,8 @@ async fn stream(
     end: Instant,
 ) -> BTreeMap<String, u64> {
     let mut answers = BTreeMap::new();
-    let (mut due, mut connection) = (first, None);
+    let mut due = first;
+    let mut connection = None;
     while due < end && Instant::now() < end {
         sleep_until(due).await;
         due += each;
@@ -77,7 +78,7 @@ async fn stream(
     answers
 }
 
-/// The status; `None` when there is no answer, and no use in the connection.
+/// The status of the answer. `None` when there is none; the connection is then unusable.
 async fn post(
     connection: &mut Option<TcpStream>,
     to: SocketAddr,
@@ -92,7 +93,7 @@ async fn post(
         body.len()
     );
     stream.write_all(&[head.as_bytes(), body].concat()).await.ok()?;
-    let by = Instant::now() + ANSWER_WITHIN;
+    let by = Instant::now() + ANSWER_TIMEOUT;
     let mut read = Vec::with_capacity(512);
     loop {
         if timeout_at(by, stream.read_buf(&mut read)).await.ok()?.ok()? == 0 {
@@ -119,12 +120,12 @@ async fn connect(to: SocketAddr) -> Option<TcpStream> {
     Some(stream)
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sent: u64 = self.answers.values().sum();
+        let sent: u64 = self.counts.values().sum();
         let rate = sent as f64 / self.within.as_secs_f64();
         write!(f, "{sent} sent in {:.1} s, {rate:.0}/s", self.within.as_secs_f64())?;
-        for (answer, count) in &self.answers {
+        for (answer, count) in &self.counts {
             write!(f, "; {answer}: {count}")?;
         }
         Ok(())

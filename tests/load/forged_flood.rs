@@ -1,10 +1,10 @@
-//! A flood of forged notifications beside honest orders: what becomes of either.
+//! Load: a flood of forged notifications beside honest orders.
 //!
-//! The whole system runs in this process, on the servers that the environment names. First only
-//! honest orders are created and paid, then the flood comes and they go on. The flood has a source
-//! address of its own, 127.0.0.2, so that a limit per source can tell it from WeChat.
+//! The whole system runs in this process, on the servers of the environment. Honest orders are
+//! created and paid first alone, then beside the flood. The flood has its own source address,
+//! 127.0.0.2, so that a limit per source can separate it from WeChat.
 //!
-//! A load, not a test: it asserts what always holds, and prints what it measures.
+//! This is not a test: it asserts the invariants and prints measurements.
 #![allow(clippy::unwrap_used, reason = "a failure is a panic, as in a test")]
 
 mod flood;
@@ -21,7 +21,7 @@ use flood::Flood;
 use forger::{Forger, SHAPES};
 use honest::Honest;
 
-/// As good as none: what the door lets through is what the system behind it must bear.
+/// Practically no limit, so that the whole flood reaches the worker.
 const NO_LIMIT: u32 = 1_000_000;
 
 fn main() {
@@ -37,7 +37,7 @@ async fn run() {
     let workers = setting("WORKERS", 1);
     let shapes = setting("SHAPES", SHAPES as u32);
 
-    // At `debug` each request is a line, and writing them is what would be measured.
+    // At `debug` level the time to write a line per request would be measured, too.
     logs::capture_down_to(tracing::Level::INFO);
     let world = World::start_with(Options {
         workers: Some(workers as usize),
@@ -47,21 +47,22 @@ async fn run() {
     let world = Arc::new(world.await);
     println!(
         "{rate} forged notifications per second for {} s, {orders_per_second} honest orders per \
-         second, {workers} worker(s), {limit} per second and source at the door, {shapes} shapes",
+         second, {workers} worker(s), {limit} per second and source, {shapes} shapes",
         within.as_secs()
     );
 
     let honest = Honest::start(&world).await;
     let alone = honest.pay(orders_per_second, within).await;
-    let empty = kept(&world).await;
+    let before = table_sizes(&world).await;
 
     let forger = Arc::new(Forger::new(&world, honest.paid(), shapes as usize).await);
     let flood = Flood { rate, within };
-    let (told, beside) =
-        tokio::join!(flood.pour(world.public, &forger), honest.pay(orders_per_second, within));
-    let (backlog, since) = (world.queued_messages().await, Instant::now());
+    let (answers, beside) =
+        tokio::join!(flood.run(world.public, &forger), honest.pay(orders_per_second, within));
+    let backlog = world.queued_messages().await;
+    let since = Instant::now();
     world.wait_until_idle().await;
-    println!("\nforged: {told}");
+    println!("\nforged: {answers}");
     println!("queued when the flood ended: {backlog}, done {:.1} s later", secs(since.elapsed()));
 
     println!("\nfrom the payment to the event order.paid, milliseconds");
@@ -70,19 +71,20 @@ async fn run() {
     println!("  ratio              {}", beside.ratio(&alone));
 
     println!("\nwhat the flood left in the database");
-    let left = kept(&world).await;
-    for ((what, before), (_, after)) in empty.iter().zip(&left) {
+    let after = table_sizes(&world).await;
+    for ((what, before), (_, after)) in before.iter().zip(&after) {
         println!("  {what:<28} {before:>9} -> {after:>9}");
     }
     assert_eq!(alone.lost() + beside.lost(), 0, "honest orders that are not paid");
-    drop((honest, forger));
-    Arc::into_inner(world).expect("nobody else holds it").finish().await;
+    drop(honest);
+    drop(forger);
+    Arc::into_inner(world).expect("the only reference").finish().await;
     println!("\nevery invariant holds");
 }
 
 /// The sizes of the tables that a notification can reach.
-async fn kept(world: &World) -> Vec<(&'static str, i64)> {
-    let mut kept = Vec::new();
+async fn table_sizes(world: &World) -> Vec<(&'static str, i64)> {
+    let mut sizes = Vec::new();
     for (what, count) in [
         ("orders", "select count(*) from orders"),
         ("notifications", "select count(*) from notifications"),
@@ -95,9 +97,9 @@ async fn kept(world: &World) -> Vec<(&'static str, i64)> {
         ("database, bytes", "select pg_database_size(current_database())"),
     ] {
         let count = sqlx::query_scalar(count).fetch_one(&world.environment.pool).await.unwrap();
-        kept.push((what, count));
+        sizes.push((what, count));
     }
-    kept
+    sizes
 }
 
 /// An argument like `RATE=2000`.
@@ -106,7 +108,7 @@ fn setting(name: &str, default: u32) -> u32 {
     let mut given =
         given.filter_map(|it| Some(it.strip_prefix(name)?.strip_prefix('=')?.to_owned()));
     let given = given.next();
-    given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
 fn secs(duration: Duration) -> f64 {

@@ -1,4 +1,4 @@
-//! Writes notifications that look like WeChat's and are not.
+//! Composes forged notifications in several shapes.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use harness::{Shop, World};
 use uuid::Uuid;
 use wechatpay_v2::{Fields, write_xml};
 
-/// Orders that are never paid, for forgeries to name.
+/// Unpaid orders that forgeries name.
 const OPEN_ORDERS: usize = 20;
 pub(crate) const SHAPES: usize = 8;
 
@@ -17,51 +17,53 @@ pub(crate) struct Forger {
     paid: Vec<(Shop, String)>,
     shapes: usize,
     written: AtomicUsize,
-    /// The forgery written last, to be sent again.
+    /// The last forgery of the first shape, which the last shape repeats.
     last: Mutex<Vec<u8>>,
 }
 
-/// A forgery and the path that it is posted to.
+/// A forged body and the path that it is posted to.
 pub(crate) struct Forgery {
     pub(crate) path: String,
     pub(crate) body: Vec<u8>,
 }
 
 impl Forger {
-    /// Of the first `shapes` shapes; the first two invent the numbers of orders.
+    /// Composes the first `shapes` shapes. The first two name orders that do not exist.
     pub(crate) async fn new(world: &World, paid: Vec<(Shop, String)>, shapes: usize) -> Self {
         assert!((1..=SHAPES).contains(&shapes), "there are {SHAPES} shapes");
 
         let shops = [world.shop(), world.hmac_shop()];
         let mut open = Vec::new();
         for n in 0..OPEN_ORDERS {
-            let (shop, number) = (shops[n % 2].clone(), Shop::number());
+            let shop = shops[n % 2].clone();
+            let number = Shop::number();
             world.create_payable(&shop.order(&number, 9900)).await;
             open.push((shop, number));
         }
         Self { shops, open, paid, shapes, written: AtomicUsize::new(0), last: Mutex::default() }
     }
 
-    /// The next one; the shapes take turns.
+    /// The next forgery. The shapes alternate.
     pub(crate) fn next(&self) -> Forgery {
         let n = self.written.fetch_add(1, Ordering::Relaxed);
-        let (turn, shape) = (n / self.shapes, n % self.shapes);
-        let shop = &self.shops[turn % 2];
+        let round = n / self.shapes;
+        let shape = n % self.shapes;
+        let shop = &self.shops[round % 2];
         let (path, body) = match shape {
-            // An order that nobody knows, under a signature of the right length.
+            // An unknown order, under a signature of the right length.
             0 | 1 => (shop, signed(shop, &Shop::number(), &random())),
             2 => {
-                let (shop, number) = &self.open[turn % self.open.len()];
+                let (shop, number) = &self.open[round % self.open.len()];
                 (shop, signed(shop, number, &random()))
             }
             3 => {
-                let (shop, number) = &self.paid[turn % self.paid.len()];
+                let (shop, number) = &self.paid[round % self.paid.len()];
                 (shop, signed(shop, number, &random()))
             }
             4 => (shop, signed(shop, &Shop::number(), "")),
-            // In the body another merchant than in the path.
-            5 => (shop, signed(&self.shops[(turn + 1) % 2], &Shop::number(), &random())),
-            // Not XML to its end.
+            // Another merchant in the body than in the path.
+            5 => (shop, signed(&self.shops[(round + 1) % 2], &Shop::number(), &random())),
+            // Truncated XML.
             6 => {
                 let mut body = signed(shop, &Shop::number(), &random());
                 body.truncate(body.len() - 20);
@@ -80,7 +82,7 @@ fn random() -> String {
     Uuid::new_v4().simple().to_string().to_uppercase()
 }
 
-/// What WeChat says of a payment, but for the signature.
+/// WeChat's notification of a payment, with this signature.
 fn signed(shop: &Shop, out_trade_no: &str, sign: &str) -> Vec<u8> {
     let mut fields = Fields::new();
     for (name, text) in [

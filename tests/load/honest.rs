@@ -1,4 +1,4 @@
-//! Customers who pay.
+//! Honest shops and customers: orders that are created and paid at a fixed rate.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -12,20 +12,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-/// For the last payments to be told, once all are made. Above what a repeat of WeChat's takes here.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// The longest wait for the last event. Longer than WeChat's repeats take here.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub(crate) struct Honest {
     world: Arc<World>,
-    /// When the event of each order came.
-    told: Arc<Mutex<HashMap<String, Instant>>>,
+    /// When the event of each order arrived.
+    events: Arc<Mutex<HashMap<String, Instant>>>,
     paid: Mutex<Vec<(Shop, String)>>,
     _listening: AbortOnDropHandle<()>,
 }
 
-/// How long the payments of one stretch took until the shop was told, the shortest first; those
-/// never told are `lost`.
+/// The times from each payment to its event, shortest first. `lost` counts payments without one.
 pub(crate) struct Times {
     times: Vec<Duration>,
     lost: usize,
@@ -35,26 +34,25 @@ impl Honest {
     pub(crate) async fn start(world: &Arc<World>) -> Self {
         let config = world.environment.broker_config("load events");
         let mut events = broker::subscribe_events(&config, "order.paid.#").await.unwrap();
-        let told: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
-        let heard = Arc::clone(&told);
+        let arrivals: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+        let recorded = Arc::clone(&arrivals);
         let listening = tokio::spawn(async move {
             while let Some(body) = events.next().await {
                 let at = Instant::now();
                 let event: Value = serde_json::from_slice(&body).unwrap();
                 let number = event["out_trade_no"].as_str().unwrap().to_owned();
-                heard.lock().unwrap().entry(number).or_insert(at);
+                recorded.lock().unwrap().entry(number).or_insert(at);
             }
         });
         let _listening = AbortOnDropHandle::new(listening);
-        Self { world: Arc::clone(world), told, paid: Mutex::default(), _listening }
+        Self { world: Arc::clone(world), events: arrivals, paid: Mutex::default(), _listening }
     }
 
-    /// The orders that were paid so far.
     pub(crate) fn paid(&self) -> Vec<(Shop, String)> {
         self.paid.lock().unwrap().clone()
     }
 
-    /// Creates and pays so many orders per second, and waits until the shop was told of each.
+    /// Creates and pays `per_second` orders per second, and waits for the event of each.
     pub(crate) async fn pay(&self, per_second: u32, within: Duration) -> Times {
         let start = Instant::now();
         let mut customers = JoinSet::new();
@@ -74,17 +72,17 @@ impl Honest {
         let orders = paid.iter().map(|(shop, number, _)| (shop.clone(), number.clone()));
         self.paid.lock().unwrap().extend(orders);
         self.wait_for(paid.iter().map(|(_, number, _)| number.as_str()).collect()).await;
-        let told = self.told.lock().unwrap();
+        let events = self.events.lock().unwrap();
         let times =
-            paid.iter().filter_map(|(_, number, at)| Some(told.get(number)?.duration_since(*at)));
+            paid.iter().filter_map(|(_, number, at)| Some(events.get(number)?.duration_since(*at)));
         Times::of(times.collect(), paid.len())
     }
 
     async fn wait_for(&self, mut numbers: HashSet<&str>) {
-        let deadline = Instant::now() + SETTLED_WITHIN;
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
         while !numbers.is_empty() && Instant::now() < deadline {
-            numbers.retain(|number| !self.told.lock().unwrap().contains_key(*number));
-            sleep(BETWEEN_LOOKS).await;
+            numbers.retain(|number| !self.events.lock().unwrap().contains_key(*number));
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -99,14 +97,14 @@ impl Times {
         self.lost
     }
 
-    /// Shortest, median, 90th of a hundred, longest; in milliseconds.
+    /// Minimum, median, 90th percentile and maximum in milliseconds.
     fn marks(&self) -> [f64; 4] {
         let last = self.times.len().saturating_sub(1);
         [0, last / 2, last * 9 / 10, last]
-            .map(|place| self.times.get(place).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0))
+            .map(|at| self.times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0))
     }
 
-    /// How many times longer each mark is than another stretch's.
+    /// The ratio of each mark to that of another measurement.
     pub(crate) fn ratio(&self, other: &Self) -> String {
         let [min, median, p90, max] = self.marks();
         let [other_min, other_median, other_p90, other_max] = other.marks();
@@ -123,7 +121,8 @@ impl Times {
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [min, median, p90, max] = self.marks();
-        let (settled, lost) = (self.times.len(), self.lost);
+        let settled = self.times.len();
+        let lost = self.lost;
         write!(
             f,
             "min {min:.1}, median {median:.1}, p90 {p90:.1}, max {max:.1} ({settled} settled, \

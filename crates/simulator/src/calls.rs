@@ -1,4 +1,4 @@
-//! WeChat's three calls.
+//! The three calls that the gateway serves.
 
 pub(crate) mod gateway;
 

@@ -27,7 +27,6 @@ pub struct Merchant {
     pub mch_id: MchId,
     /// The apps bound to it; a call for another one is refused.
     pub appids: Vec<AppId>,
-    /// The APIv2 key.
     pub key: ApiKey,
     /// Signs only forged notifications about orders that the gateway does not know. Each order has
     /// the algorithm of the call that created it.

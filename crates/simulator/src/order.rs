@@ -24,7 +24,7 @@ pub(crate) struct Order {
     pub(crate) trade_state: String,
     /// More than one only when a test makes a second payment.
     pub(crate) payments: Vec<Payment>,
-    /// Those issued last.
+    /// Only the last `PREPAY_IDS_MAX` that were issued.
     pub(crate) prepay_ids: VecDeque<String>,
     pub(crate) issued_count: u64,
     pub(crate) created_at: OffsetDateTime,

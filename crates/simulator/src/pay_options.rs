@@ -43,22 +43,16 @@ pub struct PayOptions {
     /// Return the notification instead of sending it.
     pub hold: bool,
 
-    // What is forged in the notification.
-    /// Another amount.
+    // What is forged in the notification: the first four replace the order's own.
     pub total_fee: Option<Fen>,
-    /// Another merchant.
     pub mch_id: Option<String>,
-    /// Another app.
     pub appid: Option<String>,
-    /// Another order number.
     pub out_trade_no: Option<String>,
     /// Elements to add or replace, signed.
     pub extra_fields: BTreeMap<String, String>,
     /// Elements to send empty.
     pub empty_fields: Vec<String>,
-    /// How it is signed.
     pub sign: Signing,
-    /// What is wrong with its form.
     pub malform: Option<Malformation>,
 }
 
@@ -81,9 +75,9 @@ pub enum Signing {
     OtherKey,
     /// There is no `sign` element.
     Missing,
-    /// `sign` is empty.
+    /// There is an empty `sign` element.
     Empty,
-    /// In lower case.
+    /// With the order's algorithm, but in lower case.
     Lowercase,
 }
 
@@ -93,7 +87,7 @@ pub enum Signing {
 pub enum Malformation {
     /// It begins with a DOCTYPE that has an external entity.
     Doctype,
-    /// `total_fee` appears twice.
+    /// It contains `total_fee` twice.
     Duplicate,
     /// It ends in the middle.
     Truncated,
@@ -109,7 +103,7 @@ pub enum Malformation {
     NoReturnCode,
     /// `return_code=FAIL` and nothing else, unsigned.
     ReturnFail,
-    /// `result_code=FAIL`, correctly signed.
+    /// `return_code=SUCCESS` but `result_code=FAIL`, correctly signed.
     ResultFail,
 }
 

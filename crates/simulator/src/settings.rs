@@ -1,4 +1,4 @@
-//! The binary's settings.
+//! The settings of the program `wxpay-simulator`.
 
 use std::env;
 use std::net::SocketAddr;
@@ -12,13 +12,10 @@ use crate::merchants;
 
 #[derive(Debug)]
 pub struct Settings {
-    /// `WXPAY_SIM_ADDR`.
     pub addr: SocketAddr,
-    /// `WXPAY_SIM_BACKUP_ADDR`: a second host with the same data.
+    /// A second host with the same data.
     pub backup_addr: Option<SocketAddr>,
-    /// `WXPAY_LOG`.
     pub log: LogFilter,
-    /// `WXPAY_SIM_TIME_SCALE` and the merchants of `WXPAY_MERCHANTS_FILE`.
     pub config: Config,
 }
 

@@ -66,7 +66,7 @@ pub struct NotificationView {
 pub enum NotificationState {
     /// Not answered `SUCCESS` yet; more attempts will come.
     Pending,
-    /// Answered `SUCCESS`.
+    /// An attempt was answered `SUCCESS`.
     Delivered,
     /// Never answered `SUCCESS`, and nothing more will come.
     Exhausted,
@@ -96,7 +96,7 @@ pub enum AttemptOutcome {
     Fail,
     /// Status 200, and a body that is no message.
     Unreadable,
-    /// Another status.
+    /// A status other than 200.
     Status,
     /// No complete answer in time.
     Timeout,
@@ -109,7 +109,6 @@ pub enum AttemptOutcome {
 pub struct RequestCounts {
     /// Per call and outcome: `SUCCESS`, an `err_code`, `FAIL` (communication), or a fault's name.
     pub apis: BTreeMap<Api, BTreeMap<String, u64>>,
-    /// Per order.
     pub orders: Vec<OrderCalls>,
 }
 

@@ -27,7 +27,8 @@ async fn wait_for_messages(
 #[tokio::test]
 async fn create_is_answered_on_reply_queue() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let asked = question(&new_id(), &answers, "cart-17");
@@ -54,7 +55,8 @@ async fn create_is_answered_on_reply_queue() {
 #[tokio::test]
 async fn create_is_answered_by_direct_reply_to() {
     let world = World::start().await;
-    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let shop = world.hmac_shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
     let asked = question(&new_id(), &answers, &"c".repeat(255));
@@ -74,7 +76,8 @@ async fn create_is_answered_by_direct_reply_to() {
 #[tokio::test]
 async fn create_without_reply_to_is_reported_by_events() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));
     amqp.command(CREATE, &order, properties(&new_id())).await;
@@ -88,7 +91,8 @@ async fn create_without_reply_to_is_reported_by_events() {
 #[tokio::test]
 async fn query_is_answered_with_current_order() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -258,7 +262,8 @@ async fn undecodable_command_is_parked_and_blocks_no_other() {
 #[tokio::test]
 async fn unknown_command_type_is_parked_or_unrouted() {
     let mut world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));
     // Straight into the queue, past the exchange that knows its keys.

@@ -12,7 +12,8 @@ use super::{CREATE, STORY, bytes, ends_paid, new_id, properties, wrong_order};
 #[tokio::test]
 async fn event_properties_describe_event() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
     amqp.command(CREATE, &bytes(&wrong_order(&shop, &number)), properties("7")).await;
@@ -45,8 +46,10 @@ async fn event_properties_describe_event() {
 #[tokio::test]
 async fn shop_queue_holds_events_of_its_merchant_only() {
     let world = World::start().await;
-    let (mine, theirs) = (world.shop(), world.hmac_shop());
-    let (my_number, their_number) = (Shop::number(), Shop::number());
+    let mine = world.shop();
+    let theirs = world.hmac_shop();
+    let my_number = Shop::number();
+    let their_number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let queue = format!("shop-{}", Shop::number());
     amqp.durable_queue(&queue, &format!("order.*.{}", mine.mch_id)).await;

@@ -11,7 +11,8 @@ use super::{CREATE, bytes, ends_paid, new_id, question, wrong_order};
 #[tokio::test]
 async fn repeated_wrong_command_is_rejected_once_answered_twice() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let id = new_id();
@@ -50,7 +51,8 @@ async fn repeated_wrong_command_is_rejected_once_answered_twice() {
 #[tokio::test]
 async fn repeated_create_is_one_order() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let id = new_id();
@@ -73,7 +75,9 @@ async fn repeated_create_is_one_order() {
 #[tokio::test]
 async fn command_without_message_id_works_and_rejects_once() {
     let world = World::start().await;
-    let (shop, good, wrong) = (world.shop(), Shop::number(), Shop::number());
+    let shop = world.shop();
+    let good = Shop::number();
+    let wrong = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let nameless = || BasicProperties::default().with_reply_to(answers.name.as_str().into());
@@ -126,7 +130,8 @@ async fn message_id_may_be_any_text() {
     let mut answers = amqp.private_queue().await;
     let ids = ["", "1", "a b", "\0", "订单-1", "\n", "'; --", &"i".repeat(255)];
     for id in ids {
-        let (wrong, good) = (Shop::number(), Shop::number());
+        let wrong = Shop::number();
+        let good = Shop::number();
         for number in [&wrong, &good] {
             let order = match number == &wrong {
                 true => wrong_order(&shop, number),

@@ -23,7 +23,8 @@ async fn traceparent_of_create_is_on_its_events() {
     let shop = world.shop();
     let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
-    let (by_http, by_amqp) = (Shop::number(), Shop::number());
+    let by_http = Shop::number();
+    let by_amqp = Shop::number();
     let headers =
         [("content-type", "application/json"), ("traceparent", TRACE), ("prefer", "wait=20")];
     let order = shop.order(&by_http, 9900).to_string();
@@ -45,7 +46,8 @@ async fn traceparent_of_create_is_on_its_events() {
 #[tokio::test]
 async fn traceparent_of_rejected_create_is_on_its_event() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
     let order = bytes(&wrong_order(&shop, &number));

@@ -181,7 +181,8 @@ async fn order_unknown_to_wechat_is_closed() {
 async fn close_during_first_call_waits_for_it() {
     let world = world_with(at_once()).await;
     for fault in [Fault::Hold, Fault::HoldAfterCommit] {
-        let (shop, number) = (world.shop(), Shop::number());
+        let shop = world.shop();
+        let number = Shop::number();
         world.inject_fault(Api::Unifiedorder, &number, fault, 1);
         let order = shop.order(&number, 9900);
         let meanwhile = async {

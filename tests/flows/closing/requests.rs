@@ -79,7 +79,8 @@ async fn close_by_amqp_closes_order() {
 #[tokio::test]
 async fn close_before_its_create_waits() {
     let world = world_with(fast_schedule()).await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
     let asked = sent_ago(0).with_reply_to(answers.name.as_str().into());
@@ -101,7 +102,8 @@ async fn close_before_its_create_waits() {
 #[tokio::test]
 async fn close_of_unknown_order_is_rejected() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
     let asked = sent_ago(61).with_reply_to(answers.name.as_str().into());

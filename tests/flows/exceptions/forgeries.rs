@@ -59,7 +59,8 @@ fn periods(begun: OffsetDateTime, seconds: i64) -> i64 {
 #[tokio::test]
 async fn forgeries_of_one_merchant_share_query_budget() {
     let world = World::start().await;
-    let (shop, other) = (world.shop(), world.hmac_shop());
+    let shop = world.shop();
+    let other = world.hmac_shop();
     let numbers: Vec<_> = (0..40).map(|_| Shop::number()).collect();
     let orders: Vec<_> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
     join_all(orders.iter().map(|order| world.create_payable(order))).await;

@@ -91,7 +91,8 @@ async fn payment_behind_forged_notification_is_found_by_query() {
 
 /// Two orders of which WeChat books one payment: the first is paid, the second never fits.
 async fn booked_twice(world: &World, shop: &Shop) -> (String, String) {
-    let (first, second) = (payable(world, shop).await, payable(world, shop).await);
+    let first = payable(world, shop).await;
+    let second = payable(world, shop).await;
     let paid = world.pay(shop, &first, &PayOptions::default());
     world.wait_for_state(shop, &first, "paid").await;
     let again = PayOptions {

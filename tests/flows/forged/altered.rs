@@ -84,7 +84,8 @@ fn reread(told: &[u8], hidden: &str) -> Vec<u8> {
 async fn elements_inside_text_are_not_elements() {
     let mut world = World::start().await;
     for shop in [world.shop(), world.hmac_shop()] {
-        let (cheap, dear) = (Shop::number(), Shop::number());
+        let cheap = Shop::number();
+        let dear = Shop::number();
         world.create_payable(&shop.order(&cheap, 1)).await;
         world.create_payable(&shop.order(&dear, 9900)).await;
         let books = world.ledger_rows().await;

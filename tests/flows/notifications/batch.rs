@@ -28,7 +28,8 @@ fn wrong_kinds(other: &Shop) -> Vec<(PayOptions, Option<&'static str>, usize)> {
 #[tokio::test]
 async fn each_of_sixty_in_one_batch_gets_its_own_status() {
     let mut world = World::start().await;
-    let (shop, other) = (world.shop(), world.hmac_shop());
+    let shop = world.shop();
+    let other = world.hmac_shop();
     let numbers: Vec<String> = (0..20).map(|_| Shop::number()).collect();
     let orders: Vec<_> = numbers.iter().map(|n| shop.order(n, 9900)).collect();
     join_all(orders.iter().map(|order| world.create_payable(order))).await;

@@ -38,7 +38,8 @@ async fn is_settled_by_the_truth(world: &World, shop: &Shop, number: &str) {
 #[tokio::test]
 async fn other_amount_is_exception_and_true_amount_settles() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let options = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
     let body = world.unsent_notification(&shop, &number, options);
@@ -88,7 +89,8 @@ async fn other_currency_or_app_is_exception() {
 #[tokio::test]
 async fn second_payment_is_exception_and_first_stands() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let first = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
@@ -118,7 +120,9 @@ async fn second_payment_is_exception_and_first_stands() {
 #[tokio::test]
 async fn payment_settles_one_order_only() {
     let world = World::start().await;
-    let (shop, paid_number, number) = (world.shop(), Shop::number(), Shop::number());
+    let shop = world.shop();
+    let paid_number = Shop::number();
+    let number = Shop::number();
     world.create_payable(&shop.order(&paid_number, 9900)).await;
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &paid_number, &PayOptions::default());
@@ -144,7 +148,8 @@ async fn payment_settles_one_order_only() {
 #[tokio::test]
 async fn payment_of_failed_order_is_booked_as_late() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let refusal = Fault::ErrCode {
         err_code: "NOAUTH".to_owned(),
         err_code_des: "商户无此接口权限".to_owned(),
@@ -181,7 +186,8 @@ fn out_of_nowhere(world: &World, shop: &Shop, number: &str, id: &TransactionId) 
 #[tokio::test]
 async fn unknown_order_notified_often_is_one_exception() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let id = transaction_id();
     let first = out_of_nowhere(&world, &shop, &number, &id);
     let fresh = out_of_nowhere(&world, &shop, &number, &id);
@@ -207,7 +213,8 @@ async fn unknown_order_notified_often_is_one_exception() {
 #[tokio::test]
 async fn repeated_notification_is_evaluated_again() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let id = transaction_id();
     let early = out_of_nowhere(&world, &shop, &number, &id);
     assert_eq!(
@@ -236,7 +243,8 @@ async fn repeated_notification_is_evaluated_again() {
 #[tokio::test]
 async fn signed_unreadable_notification_is_parked_with_reason() {
     let mut world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let books = world.ledger_rows().await;
     let options = PayOptions {
@@ -267,7 +275,8 @@ async fn signed_unreadable_notification_is_parked_with_reason() {
 #[tokio::test]
 async fn signed_notifications_are_stored_with_their_order() {
     let mut world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let failed = PayOptions { malform: Some(Malformation::ResultFail), ..untrue() };
     let unreadable = PayOptions {

@@ -41,8 +41,10 @@ fn refund(shop: &Shop, number: &str, transaction_id: &str, key: &str) -> Vec<u8>
          <total_fee><![CDATA[9900]]></total_fee>\
          <transaction_id><![CDATA[{transaction_id}]]></transaction_id></root>"
     );
-    let (mch_id, appid) = (&shop.mch_id, &shop.appid);
-    let (nonce, req_info) = (Shop::number(), encrypted(&inner, key));
+    let mch_id = &shop.mch_id;
+    let appid = &shop.appid;
+    let nonce = Shop::number();
+    let req_info = encrypted(&inner, key);
     format!(
         "<xml><return_code>SUCCESS</return_code><appid><![CDATA[{appid}]]></appid>\
          <mch_id><![CDATA[{mch_id}]]></mch_id><nonce_str><![CDATA[{nonce}]]></nonce_str>\
@@ -62,7 +64,8 @@ async fn notify_and_wait(world: &World, shop: &Shop, body: &[u8]) -> StoredNotif
 #[tokio::test]
 async fn refund_notification_is_deferred_and_moves_nothing() {
     let world = World::start().await;
-    let (shop, number) = (world.hmac_shop(), Shop::number());
+    let shop = world.hmac_shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
@@ -94,7 +97,8 @@ async fn refund_notification_with_overlong_number_is_stored() {
 #[tokio::test]
 async fn undecryptable_refund_notification_is_sampled() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
@@ -122,7 +126,8 @@ async fn undecryptable_refund_notification_is_sampled() {
 #[tokio::test]
 async fn payment_notification_on_refund_path_moves_nothing() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let books = world.ledger_rows().await;
     let body = world.unsent_notification(&shop, &number, PayOptions::default());
@@ -141,7 +146,8 @@ async fn payment_notification_on_refund_path_moves_nothing() {
 #[tokio::test]
 async fn repeat_that_settles_is_stored_with_order() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let body = world.unsent_notification(&shop, &number, PayOptions::default());
     notify_and_wait(&world, &shop, &body).await;

@@ -21,7 +21,8 @@ async fn explain_lists_everything_in_order_of_time() {
     let never = Duration::from_secs(3600);
     let schedule = Some(CheckSchedule { closed_check_delay: never, ..fast_schedule() });
     let world = World::start_with(Options { schedule, ..Options::default() }).await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let program = Program::of(&world);
     let lost = PlannedFault::new(Fault::DropAfterCommit, 1);
     let plan = FaultPlan { unifiedorder: vec![lost], ..FaultPlan::default() };
@@ -51,7 +52,8 @@ async fn explain_lists_everything_in_order_of_time() {
 
     let explain = ["order", "explain", &shop.mch_id, &number];
     let story = program.run_json(&world, &[&explain[..], &["--json"]].concat()).await;
-    let (late, second) = (late.transaction_id.as_str(), second.transaction_id.as_str());
+    let late = late.transaction_id.as_str();
+    let second = second.transaction_id.as_str();
     for (kind, text, count) in [
         ("call", r#""verdict":"unknown""#, 1),
         ("call", "prepay_id issued", 1),
@@ -149,7 +151,8 @@ async fn explain_shows_forgery_and_its_query() {
 #[tokio::test]
 async fn show_without_order_shows_rejection() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let program = Program::of(&world);
     let amqp = Amqp::connect(&world.environment).await;
     let mut order = shop.order(&number, 9900);

@@ -9,7 +9,8 @@ use super::{actions, in_a_hurry, is_audited, paid, payable};
 #[tokio::test]
 async fn requery_closed_finds_late_payments() {
     let world = World::start().await;
-    let (shop, program) = (world.shop(), Program::of(&world));
+    let shop = world.shop();
+    let program = Program::of(&world);
     let [paid, left] = [(); 2].map(|()| Shop::number());
     for number in [&paid, &left] {
         world.create_payable(&shop.order(number, 9900)).await;
@@ -32,7 +33,8 @@ async fn requery_closed_finds_late_payments() {
         )
     };
     let since = |expression: String| {
-        let (world, left) = (&world, &left);
+        let world = &world;
+        let left = &left;
         async move { world.select_order::<String>(left, &expression).await }
     };
     let verb = ["order", "requery-closed", "--since"];
@@ -67,7 +69,8 @@ async fn close_verb_closes_unpaid_orders_only() {
     let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     let program = Program::of(&world);
-    let (open, settled) = (payable(&world, &shop).await, paid(&world, &shop).await);
+    let open = payable(&world, &shop).await;
+    let settled = paid(&world, &shop).await;
     let close = async |number: &str| {
         let close = ["order", "close", &shop.mch_id, number, "--reason", "sold out"];
         program.run(&world, &close).await

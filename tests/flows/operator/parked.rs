@@ -22,7 +22,8 @@ async fn waits(amqp: &Amqp, queue: &str, count: usize) {
 #[tokio::test]
 async fn parked_message_is_listed_shown_replayed_discarded() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let program = Program::of(&world);
     let amqp = Amqp::connect(&world.environment).await;
     let broken = Uuid::now_v7().to_string();
@@ -94,7 +95,8 @@ async fn replayed_parked_order_is_processed() {
 #[tokio::test]
 async fn unrouted_messages_are_processed_after_rebinding() {
     let mut world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let program = Program::of(&world);
     let paid_number = payable(&world, &shop).await;
     world.stop_workers().await;
@@ -132,7 +134,9 @@ async fn unbind(world: &World, queue: &str, exchange: Exchange, key: &str) {
     let connection = lapin::Connection::connect(&url, Default::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let exchange = exchange_name(&world.environment.namespace, exchange);
-    let (queue, exchange, key) = (queue.into(), exchange.as_str().into(), key.into());
+    let queue = queue.into();
+    let exchange = exchange.as_str().into();
+    let key = key.into();
     channel.queue_unbind(queue, exchange, key, FieldTable::default()).await.unwrap();
     connection.close(200, "OK".into()).await.unwrap();
 }

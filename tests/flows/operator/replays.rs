@@ -71,7 +71,8 @@ async fn replayed_events_keep_ids_and_bytes() {
     let shop = world.shop();
     let program = Program::of(&world);
     let since = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
-    let (one, other) = (paid(&world, &shop).await, paid(&world, &shop).await);
+    let one = paid(&world, &shop).await;
+    let other = paid(&world, &shop).await;
     let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
     let body = world.unsent_notification(&shop, &one, wrong);
     world.notify_ok(&shop.mch_id, &body).await;

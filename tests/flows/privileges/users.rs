@@ -130,7 +130,8 @@ async fn nothing_of_a_queue(amqp: &Amqp, queue: &str) {
     let name = || queue.into();
     let get = channel().await.basic_get(name(), BasicGetOptions::default()).await;
     assert_eq!(code(get), ACCESS_REFUSED, "get {queue}");
-    let (consume, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consume = BasicConsumeOptions::default();
+    let none = FieldTable::default();
     let consumed = channel().await.basic_consume(name(), "".into(), consume, none).await;
     assert_eq!(code(consumed), ACCESS_REFUSED, "consume {queue}");
     let purged = channel().await.queue_purge(name(), QueuePurgeOptions::default()).await;
@@ -159,7 +160,8 @@ async fn nothing_of_an_exchange(amqp: &Amqp, exchange: &str) {
     let deleted = channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await;
     assert_eq!(code(deleted), ACCESS_REFUSED, "delete {exchange}");
     let channel = amqp.channel().await;
-    let (to, options) = ("amq.fanout".into(), ExchangeBindOptions::default());
+    let to = "amq.fanout".into();
+    let options = ExchangeBindOptions::default();
     let bound = channel.exchange_bind(to, exchange.into(), "#".into(), options, none()).await;
     assert_eq!(code(bound), ACCESS_REFUSED, "bind to {exchange}");
 }
@@ -167,8 +169,10 @@ async fn nothing_of_an_exchange(amqp: &Amqp, exchange: &str) {
 /// It is refused to.
 async fn bind(amqp: &Amqp, queue: &str, exchange: &str, pattern: &str) {
     let channel = amqp.channel().await;
-    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-    let (queue, exchange) = (queue.into(), exchange.into());
+    let options = QueueBindOptions::default();
+    let none = FieldTable::default();
+    let queue = queue.into();
+    let exchange = exchange.into();
     let bound = channel.queue_bind(queue, exchange, pattern.into(), options, none).await;
     assert_eq!(code(bound), ACCESS_REFUSED, "bind {pattern}");
 }

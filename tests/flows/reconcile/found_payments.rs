@@ -92,7 +92,8 @@ async fn trade_state_closed_closes_order() {
 #[tokio::test]
 async fn confirmed_other_amount_stops_checks() {
     let world = world_with_fast_schedule().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.inject_fault(Api::Orderquery, &number, Fault::SystemError, 1000);
     world.create_payable(&shop.order(&number, 9900)).await;
     world.update_order_row(&number, "request = jsonb_set(request, '{total_fee}', '9901')").await;

@@ -21,7 +21,8 @@ async fn unknown_outcome_is_settled_by_one_check() {
     let cases =
         shops.iter().flat_map(|shop| unknown_outcomes().into_iter().map(move |it| (shop, it)));
     let settle = async |(shop, fault): (&Shop, Fault)| {
-        let (case, number) = (format!("{fault:?} at {}", shop.mch_id), Shop::number());
+        let case = format!("{fault:?} at {}", shop.mch_id);
+        let number = Shop::number();
         let mut order = shop.order(&number, 9900);
         order["attach"] = json!("a&b <c> 极");
         world.inject_fault(Api::Unifiedorder, &number, fault, 1);
@@ -56,7 +57,8 @@ async fn unknown_outcomes_settle_automatically() {
     let cases =
         shops.iter().flat_map(|shop| unknown_outcomes().into_iter().map(move |it| (shop, it)));
     let heal = async |(shop, fault): (&Shop, Fault)| {
-        let (case, number) = (format!("{fault:?} at {}", shop.mch_id), Shop::number());
+        let case = format!("{fault:?} at {}", shop.mch_id);
+        let number = Shop::number();
         world.inject_fault(Api::Unifiedorder, &number, fault, 2);
         let (status, _) = world.create(&shop.order(&number, 9900), None).await;
         assert_eq!(status.as_u16(), 202, "{case}");
@@ -131,7 +133,8 @@ async fn number_reported_used_is_queried_not_failed() {
 #[tokio::test]
 async fn number_closed_at_wechat_fails_order() {
     let world = World::start().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     world.inject_fault(Api::Unifiedorder, &number, Fault::DropAfterCommit, 1);
     let (status, _) = world.create(&order, Some(20)).await;
@@ -157,7 +160,8 @@ async fn failed_query_moves_nothing_and_is_repeated() {
     let faults = &faults;
     let cases = shops.iter().flat_map(|shop| faults.iter().map(move |it| (shop, it)));
     let ask = async |(shop, fault): (&Shop, &Fault)| {
-        let (case, number) = (format!("{fault:?} at {}", shop.mch_id), Shop::number());
+        let case = format!("{fault:?} at {}", shop.mch_id);
+        let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         world.pay(shop, &number, &unpublished());
         for _ in 0..2 {
@@ -185,7 +189,8 @@ async fn failed_queries_are_repeated_automatically() {
     let world = World::start_with(options).await;
     let shop = world.shop();
     let find = async |fault: Fault| {
-        let (case, number) = (format!("{fault:?}"), Shop::number());
+        let case = format!("{fault:?}");
+        let number = Shop::number();
         world.inject_fault(Api::Orderquery, &number, fault, 3);
         world.create_payable(&shop.order(&number, 9900)).await;
         world.pay(&shop, &number, &unpublished());

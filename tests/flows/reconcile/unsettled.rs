@@ -35,7 +35,8 @@ async fn is_unsettled(world: &World, number: &str) {
 async fn repeated_communication_failure_is_unsettled() {
     let world =
         World::start_with(Options { schedule: Some(minutes()), ..Options::default() }).await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let text = "body参数格式错误";
     world.inject_fault(Api::Unifiedorder, &number, Fault::ReturnFail(text.to_owned()), 7);
     let (status, _) = world.create(&shop.order(&number, 9900), Some(20)).await;
@@ -76,7 +77,8 @@ async fn repeated_communication_failure_is_unsettled() {
 async fn order_that_never_gets_answer_is_unsettled() {
     let world =
         World::start_with(Options { schedule: Some(minutes()), ..Options::default() }).await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &unpublished());
     // An answer in between begins anew.

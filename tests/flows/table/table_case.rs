@@ -252,7 +252,8 @@ impl TableCase {
     /// All that can be seen of the order: it moved like this, these exceptions are open, and it
     /// was told so. Returns the events of the exceptions.
     pub(super) async fn stands(&self, moves: &[&str], exceptions: &[&str]) -> Vec<Value> {
-        let (world, number) = (&self.world, &*self.number);
+        let world = &self.world;
+        let number = &*self.number;
         let states: Vec<&str> = moves.iter().map(|it| it.split(' ').next().unwrap()).collect();
         let state = *states.last().unwrap();
         assert_eq!(world.transitions(number).await, moves);
@@ -265,7 +266,8 @@ impl TableCase {
         let kinds: Vec<_> = opened.iter().map(|event| &event["exception"]["kind"]).collect();
         assert_eq!(kinds, exceptions);
         for event in &opened {
-            let (at, seq) = (&event["state"], &event["seq"]);
+            let at = &event["state"];
+            let seq = &event["seq"];
             assert_eq!((at, seq), (&json!(state), &json!(moves.len())), "{event}");
         }
         let declined = "select count(*) from rejections where out_trade_no = $1";

@@ -14,7 +14,8 @@ use super::Certificate;
 /// Has the broker listen once more, with this certificate, and returns the port.
 pub(super) async fn amqps(servers: &Servers, certificate: &Certificate) -> u16 {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (der, key) = (&certificate.der, certificate.key.serialized_der());
+    let der = &certificate.der;
+    let key = certificate.key.serialized_der();
     let [der, key] = [der, key].map(|bytes| BASE64_STANDARD.encode(bytes));
     let listen = format!(
         "rabbit_networking:start_ssl_listener({{\"127.0.0.1\", {port}}}, [\

@@ -38,7 +38,7 @@ async fn worker_without_topology_waits() {
     let world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
     let namespace = world.environment.namespace.to_string();
     eventually("the worker to miss an exchange", async || {
-        let missed = world.logs.about(&namespace);
+        let missed = world.logs.containing(&namespace);
         missed.contains("wxpay-worker consume").then_some(())
     })
     .await;
@@ -75,7 +75,8 @@ async fn declare(world: &World) {
 async fn order_accepted_during_topology_declaration_is_processed() {
     let mut world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
     world.stop_workers().await;
-    let (shop, number) = (world.shop(), Shop::number());
+    let shop = world.shop();
+    let number = Shop::number();
     let order = shop.order(&number, 9900);
     let accepted = eventually("the order to be accepted", async || {
         let (status, _) = world.create(&order, None).await;
@@ -94,7 +95,9 @@ async fn order_accepted_during_topology_declaration_is_processed() {
 #[tokio::test]
 async fn worker_restores_topology_and_replays_unrouted() {
     let mut world = World::start().await;
-    let (shop, paid, number) = (world.shop(), Shop::number(), Shop::number());
+    let shop = world.shop();
+    let paid = Shop::number();
+    let number = Shop::number();
     world.create_payable(&shop.order(&paid, 9900)).await;
     world.stop_workers().await;
     let amqp = Amqp::connect(&world.environment).await;

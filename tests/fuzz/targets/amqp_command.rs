@@ -1,5 +1,4 @@
-//! A command as a shop's AMQP library may have written it: properties in their wire form, and a
-//! body.
+//! A command with any properties, in their wire form, and any body.
 
 #![no_main]
 
@@ -23,9 +22,9 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     assert!(delivery.attempt >= 1);
-    assert!(format!("{delivery:?}").len() < 2048, "fit for a log, and without the body");
+    assert!(format!("{delivery:?}").len() < 2048, "short enough for a log");
 
-    // What the worker reads beside the body goes into keys, tables and headers.
+    // The worker writes these into keys, tables and headers.
     let id = identity::command_id(&delivery);
     assert!((1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
     assert_eq!(id, identity::command_id(&delivery));
@@ -33,9 +32,9 @@ fuzz_target!(|input: &[u8]| {
     if let Some(trace) = trace::of(&delivery) {
         assert!(trace.len() <= 128 && trace.is_ascii());
     }
-    let ours = Namespace::parse("wxpay").expect("the default");
+    let namespace = Namespace::parse("wxpay").expect("the default");
     if let Some(reply_to) = &delivery.reply_to {
-        assert_eq!(ours.owns(reply_to), reply_to.starts_with("wxpay."));
+        assert_eq!(namespace.owns(reply_to), reply_to.starts_with("wxpay."));
     }
 
     let invalid = match routing_key {
@@ -43,14 +42,14 @@ fuzz_target!(|input: &[u8]| {
         _ => OrderKey::parse(&delivery.body).err(),
     };
     if let Some(invalid) = invalid {
-        refused(invalid);
+        check_reply(invalid);
     }
 });
 
-/// The answer to a refused command is one that the ingress can read, and never large.
-fn refused(invalid: InvalidOrder) {
+/// The ingress can read the reply to a refused command, and the reply is small.
+fn check_reply(invalid: InvalidOrder) {
     let reply = Reply::problem(invalid.into_problem());
-    let json = serde_json::to_vec(&reply).expect("a reply is written as JSON");
+    let json = serde_json::to_vec(&reply).expect("a reply serializes");
     assert!(json.len() <= 32 * 1024);
     assert_eq!(serde_json::from_slice::<Reply>(&json).ok(), Some(reply));
     let answer = worker_reply::WorkerReply::parse(&json).expect("the ingress reads it");

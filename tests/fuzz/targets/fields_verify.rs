@@ -1,5 +1,5 @@
-//! What we sign verifies, under our key and algorithm only; a changed byte never verifies to
-//! another meaning; a message that we did not sign never verifies at all.
+//! A signed message verifies with its key and algorithm only. A changed byte never verifies with
+//! another meaning. An unsigned message never verifies.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
     let fields = signed(fields, sign_type);
     let mut written = write_xml(&fields).into_bytes();
     let limits = Limits { bytes: written.len(), elements: Limits::MESSAGE.elements + 1 };
-    let read = parse_xml(&written, limits).expect("what is written is read");
+    let read = parse_xml(&written, limits).expect("a written message parses");
     assert_eq!(verify(&read, &key()), Ok(sign_type));
     assert!(verify(&read, &other_key()).is_err());
 

@@ -1,5 +1,5 @@
-//! The ingress looks at a notification from afar, the worker reads it: what the worker can read
-//! the ingress lets in, or an honest notification would be refused for ever.
+//! The ingress checks only the shape of a notification. It accepts everything that the worker can
+//! read: otherwise a valid notification would be refused forever.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ mod notification_shape;
 fuzz_target!(|input: &[u8]| {
     let shape = notification_shape::check(input);
     match parse_xml(input, Limits::MESSAGE) {
-        // Design 6: a document begins with its root or a declaration. WeChat's always do.
+        // The ingress wants a root or a declaration first. WeChat's documents always begin so.
         Ok(_) if begins_with_a_comment(input) => assert_eq!(shape, Err("not XML")),
         Ok(_) => assert_eq!(shape, Ok(())),
         Err(XmlError::Doctype) => assert!(shape.is_err()),

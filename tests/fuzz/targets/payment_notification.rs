@@ -1,5 +1,5 @@
-//! From the posted bytes to a payment: nothing unsigned or altered gets through, a payment says
-//! what the message says, and the string to sign can be read in no other way that changes money.
+//! From posted bytes to a payment: an unsigned or altered message is refused, a payment has the
+//! message's values, and no other reading of the string to sign changes the payment.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(is_a_sample(&fields), "a forgery");
     }
 
-    // As if WeChat had said it.
+    // The same fields as an authentic notification.
     fields.insert("return_code", "SUCCESS");
     fields.insert("result_code", "SUCCESS");
     let sign_type = SIGN_TYPES[choices.below(2)];
@@ -33,14 +33,14 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(Some(payment.out_trade_no.as_str()), trimmed(&fields, "out_trade_no"));
     assert_eq!(Some(payment.mch_id.as_str()), trimmed(&fields, "mch_id"));
     assert_eq!(Some(payment.time_end.to_string().as_str()), trimmed(&fields, "time_end"));
-    let json = serde_json::to_vec(&payment).expect("a payment is written as JSON");
-    let kept: Payment = serde_json::from_slice(&json).expect("a payment is read again");
-    assert_eq!(kept, payment);
+    let json = serde_json::to_vec(&payment).expect("a payment serializes");
+    let read: Payment = serde_json::from_slice(&json).expect("a payment deserializes");
+    assert_eq!(read, payment);
 
-    // As somebody on the way could rewrite it without the key.
+    // An attacker without the key can regroup the string to sign.
     let rewritten = regrouped(&fields, &mut choices);
     if let Some(other) = self::payment(&rewritten) {
-        assert_eq!(judged(&other), judged(&payment), "{rewritten:?}");
+        assert_eq!(compared_fields(&other), compared_fields(&payment), "{rewritten:?}");
     }
 });
 
@@ -53,15 +53,15 @@ fn trimmed<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.get(name).map(str::trim_ascii)
 }
 
-/// `total_fee` without the zeros before it.
+/// `total_fee` without leading zeros.
 fn fields_digits(fields: &Fields) -> Option<&str> {
     let digits = trimmed(fields, "total_fee")?;
     let significant = digits.trim_start_matches('0');
     Some(if significant.is_empty() { "0" } else { significant })
 }
 
-/// What an order is judged by.
-fn judged(payment: &Payment) -> [String; 7] {
+/// The fields that are compared with the order.
+fn compared_fields(payment: &Payment) -> [String; 7] {
     [
         payment.appid.to_string(),
         payment.mch_id.to_string(),
@@ -73,24 +73,26 @@ fn judged(payment: &Payment) -> [String; 7] {
     ]
 }
 
-/// The same string to sign, cut into elements at other places.
+/// The same string to sign, split into other elements.
 fn regrouped(fields: &Fields, choices: &mut Choices<'_>) -> Fields {
     let signed = fields.iter().filter(|(name, text)| *name != "sign" && !text.is_empty());
     let pieces: Vec<_> = signed.map(|(name, text)| format!("{name}={text}")).collect();
-    let (mut cut, mut name, mut text) = (Fields::new(), "", String::new());
+    let mut regrouped = Fields::new();
+    let mut name = "";
+    let mut text = String::new();
     let string = pieces.join("&");
     for piece in string.split('&') {
-        // Elements stand in the order of their names, each once.
+        // Elements are sorted by name, each once.
         match piece.split_once('=') {
-            Some((next, rest)) if next > name && choices.usual() => {
-                cut.insert(name, std::mem::replace(&mut text, rest.to_owned()));
+            Some((next, rest)) if next > name && choices.next_is_even() => {
+                regrouped.insert(name, std::mem::replace(&mut text, rest.to_owned()));
                 name = next;
             }
             _ => text.extend(["&", piece]),
         }
     }
-    cut.insert(name, text);
-    cut.remove("");
-    cut.insert("sign", fields.get("sign").unwrap_or_default());
-    cut
+    regrouped.insert(name, text);
+    regrouped.remove("");
+    regrouped.insert("sign", fields.get("sign").unwrap_or_default());
+    regrouped
 }

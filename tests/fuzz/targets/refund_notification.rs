@@ -1,4 +1,4 @@
-//! What decrypts was encrypted under the key, and is read as every other message is.
+//! Only text encrypted with the key decrypts, and it is parsed as every other message is.
 
 #![no_main]
 
@@ -17,24 +17,24 @@ fuzz_target!(|input: &[u8]| {
         let _ = received.decrypt(&key());
         let _ = received.mch_id();
     }
-    // As `req_info` in whatever form it may have.
+    // The input as `req_info`.
     if let Ok(text) = std::str::from_utf8(input)
         && let Some(received) = notification(text)
     {
         let _ = received.decrypt(&key());
     }
-    // As the text that WeChat encrypted.
+    // The input as the text that WeChat encrypted.
     let encrypted = STANDARD.encode(encrypt(input));
     let Some(received) = notification(&encrypted) else {
-        assert!(encrypted.len() > Limits::MESSAGE.bytes / 2, "only a long one does not fit");
+        assert!(encrypted.len() > Limits::MESSAGE.bytes / 2, "only a long text does not fit");
         return;
     };
     let inner = received.decrypt(&key());
     assert_ne!(inner, Err(RefundError::Undecryptable));
     assert!(received.decrypt(&other_key()).is_err());
-    // Under another root, and with nothing inside that could be either.
+    // The same under another root, unless the text contains a root itself.
     let inside = input.strip_prefix(b"<root>").and_then(|rest| rest.strip_suffix(b"</root>"));
-    if let Some(inside) = inside.filter(|inside| !holds(inside, b"root") && !holds(inside, b"xml"))
+    if let Some(inside) = inside.filter(|inside| !contains(inside, b"root") && !contains(inside, b"xml"))
     {
         let message = [b"<xml>", inside, b"</xml>"].concat();
         assert_eq!(inner, parse_xml(&message, Limits::MESSAGE).map_err(RefundError::from));
@@ -46,15 +46,15 @@ fn notification(req_info: &str) -> Option<Received> {
     Received::parse(write_xml(&fields).as_bytes()).ok()
 }
 
-fn holds(bytes: &[u8], word: &[u8]) -> bool {
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
-/// AES-256-ECB with PKCS#7 padding, under the MD5 of the samples' key.
+/// Encrypts as WeChat does: AES-256-ECB with PKCS#7 padding, under the MD5 of the key.
 fn encrypt(plain: &[u8]) -> Vec<u8> {
     let digits =
         Md5::digest(fuzz::KEY).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let cipher = Aes256::new_from_slice(digits.as_bytes()).expect("32 digits are a key");
+    let cipher = Aes256::new_from_slice(digits.as_bytes()).expect("a key of 32 bytes");
     let padding = 16 - plain.len() % 16;
     let mut bytes = plain.to_vec();
     bytes.extend(std::iter::repeat_n(padding as u8, padding));

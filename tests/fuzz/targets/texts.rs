@@ -1,4 +1,4 @@
-//! The small texts of strangers: headers, times, amounts. One line is one text.
+//! Short texts from outside: headers, times, amounts. One line of the input is one text.
 
 #![no_main]
 
@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
         if let Ok(time) = BeijingTime::parse("time_end", text) {
             assert_eq!(time.to_string(), text);
             assert_eq!(BeijingTime::from_instant(time.instant()), time);
-            let json = serde_json::to_string(&time).expect("a time is written as JSON");
+            let json = serde_json::to_string(&time).expect("a time serializes");
             assert_eq!(serde_json::from_str::<BeijingTime>(&json).ok(), Some(time));
         }
         if let Ok(time) = serde_json::from_slice::<BeijingTime>(line) {
@@ -45,7 +45,7 @@ fn headers(lines: &[&[u8]]) {
         if let Ok(Some(wait)) = prefer::wait(&headers) {
             assert!((1..=30).contains(&wait.as_secs()));
         }
-        // The worker accepts what the ingress passes on.
+        // The worker accepts every value that the ingress forwards.
         let given = value.to_str().ok().filter(|text| traceparent::is_valid(text));
         let carried = given.map_or_else(traceparent::generate, str::to_owned);
         let mut delivery = Delivery::new("order.create", Vec::new());

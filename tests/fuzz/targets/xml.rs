@@ -1,4 +1,4 @@
-//! What is read can be written and read again, and holds nothing that XML or WeChat forbids.
+//! A parsed message can be written and parsed again, and contains nothing that XML or WeChat forbids.
 
 #![no_main]
 
@@ -21,26 +21,26 @@ fuzz_target!(|input: &[u8]| {
         assert!(!text.contains(['\u{fffe}', '\u{ffff}']), "{text:?}");
     }
     let written = write_xml(fields);
-    // Escapes are longer than what they stand for.
+    // Escapes are longer than the characters that they replace.
     let again = Limits { bytes: written.len(), ..Limits::MESSAGE };
     assert_eq!(parse_xml(written.as_bytes(), again).as_ref(), Ok(fields));
-    one_thing_too_much(&written, again);
+    check_extra_part(&written, again);
 
     match parse_xml(input, SMALL) {
         Ok(small) => assert!(small == *fields && input.len() <= 200 && small.len() <= 3),
         Err(XmlError::TooLarge(_)) => assert!(input.len() > SMALL.bytes),
         Err(XmlError::TooManyElements(_)) => assert!(fields.len() > SMALL.elements),
-        Err(other) => panic!("another limit finds another fault: {other}"),
+        Err(other) => panic!("a smaller limit must not change other errors: {other}"),
     }
 });
 
-/// A good message stays good in no company.
-fn one_thing_too_much(written: &str, limits: Limits) {
-    // Room for one more element, whose name stands in it twice.
+/// A valid message with one more part is invalid.
+fn check_extra_part(written: &str, limits: Limits) {
+    // One more element must fit, with its name twice.
     let limits = Limits { bytes: limits.bytes + 256, elements: limits.elements + 1 };
     let parse = |text: &str| parse_xml(text.as_bytes(), limits);
     let inside = |more: &str| {
-        let elements = written.strip_suffix("</xml>").expect("it was written so");
+        let elements = written.strip_suffix("</xml>").expect("a written message");
         parse(&format!("{elements}{more}</xml>"))
     };
     let fields = parse(written).unwrap_or_default();

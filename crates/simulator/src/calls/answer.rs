@@ -11,9 +11,9 @@ use crate::message::{Message, wrong_signature};
 pub(crate) enum Answer {
     /// `return_code=FAIL` with this text; never signed.
     Communication(String),
-    /// `result_code=FAIL`, signed.
+    /// `return_code=SUCCESS` and `result_code=FAIL`, signed.
     Refused { err_code: String, err_code_des: String },
-    /// `result_code=SUCCESS`, signed, with the elements of this call.
+    /// Both codes are `SUCCESS`, signed, with the elements of this call.
     Success(Vec<(String, String)>),
 }
 

@@ -89,7 +89,6 @@ fn bad_setting_exits_64_and_names_the_variable() {
     }
 }
 
-/// A running simulator.
 struct Process {
     child: KilledOnDrop,
     addrs: Vec<String>,

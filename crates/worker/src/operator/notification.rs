@@ -26,7 +26,8 @@ pub(crate) enum NotificationVerb {
         /// The number of the merchant
         #[arg(value_parser = mch_id)]
         mch_id: MchId,
-        /// The number of the order; - for notifications without a known order, such as bad signatures
+        /// The number of the order; - for notifications without a known order, such as bad
+        /// signatures
         #[arg(value_parser = number)]
         out_trade_no: NumberOrDash,
     },

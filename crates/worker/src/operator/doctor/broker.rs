@@ -107,9 +107,7 @@ fn parked(queue: ParkedQueue, depth: Option<&QueueDepth>) -> Check {
     let list = format!("`wxpay-worker parked list {queue}`");
     let remedy = match queue {
         ParkedQueue::Unrouted => {
-            format!(
-                "{list}; a worker with WXPAY_TOPOLOGY=declare restores the bindings and sends them on"
-            )
+            format!("{list}; a worker with WXPAY_TOPOLOGY=declare restores bindings and resends")
         }
         _ => format!("{list}, then `parked replay` or `parked discard`"),
     };

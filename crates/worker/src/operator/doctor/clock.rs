@@ -4,11 +4,11 @@ use time::{Duration, OffsetDateTime};
 
 use super::report::{Check, CheckStatus};
 
-/// A synchronized clock is off by milliseconds. `Date` has whole seconds and arrives late by the time
-/// of the answer; a larger difference means that the clock is not synchronized.
+/// A synchronized clock is off by milliseconds. `Date` has whole seconds and arrives late by the
+/// time of the answer; a larger difference means that the clock is not synchronized.
 const WARN_ABOVE: Duration = Duration::seconds(5);
-/// WeChat refuses an order with less than 5 minutes to its `time_expire`, and the worker refuses one
-/// with less than 6: a clock that is a minute slow has used up the difference.
+/// WeChat refuses an order with less than 5 minutes to its `time_expire`, and the worker refuses
+/// one with less than 6: a clock that is a minute slow has used up the difference.
 const BAD_ABOVE: Duration = Duration::seconds(60);
 
 /// Compares our time with `theirs`. `whose` names the other clock.

@@ -80,8 +80,8 @@ impl OrderColumns {
                 $21::uuid[], $22::timestamptz[])
                 as u (mch_id, out_trade_no, before_state, before_seq, state, seq, prepay_id,
                     code_url, mweb_url, prepay_issued_at, transaction_id, time_end, cash_fee,
-                    payment, closing_since, closed_at, err_code, err_code_des, gateway_message, updated_at,
-                    release, next_check_at)
+                    payment, closing_since, closed_at, err_code, err_code_des, gateway_message,
+                    updated_at, release, next_check_at)
             where o.mch_id = u.mch_id and o.out_trade_no = u.out_trade_no
                 and o.state = u.before_state and o.seq = u.before_seq",
             &self.mch_id,

@@ -2,7 +2,7 @@
 # Rewrites crates/worker/.sqlx, the queries as Postgres has checked them, from the migrations. With
 # --check it changes nothing and fails if the folder is not what the migrations and queries give.
 #
-#   deploy/services.sh with deploy/sqlx.sh [--check]
+# Run it by `make sqlx` or `make lint`.
 #
 # It works in a database of its own on the server of WXPAY_DATABASE_URL, and drops it afterwards.
 set -euo pipefail
@@ -15,13 +15,13 @@ case ${1:-} in
     exit 64
     ;;
 esac
-server=${WXPAY_DATABASE_URL:?sqlx.sh needs it; run it by: deploy/services.sh with deploy/sqlx.sh}
+server=${WXPAY_DATABASE_URL:?run this by: make sqlx}
 if ! command -v psql >/dev/null; then
   echo "sqlx: psql is missing: sudo apt-get install postgresql-client" >&2
   exit 1
 fi
 
-# Everybody on the machine can read arguments, so psql gets the password by its environment.
+# Every user of the machine can read arguments, so psql gets the password from its environment.
 password=$(sed -nE 's|^[a-z]+://[^:@/]*:([^@/]*)@.*|\1|p' <<<"$server")
 if [ -n "$password" ]; then
   PGPASSWORD=$(printf '%b' "${password//%/\\x}")
