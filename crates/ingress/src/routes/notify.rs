@@ -120,9 +120,9 @@ enum NotifyError {
 
 struct FailedNotification {
     status: StatusCode,
-    /// For WeChat.
+    /// The text that WeChat gets.
     reason: &'static str,
-    /// For the metric.
+    /// The label of the metric.
     label: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Tokens of clients.
+//! Clients of the private listener and their tokens.
 
 use ingress::{Clients, Config};
 use service::hex;

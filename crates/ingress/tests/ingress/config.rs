@@ -1,4 +1,4 @@
-//! The settings.
+//! Settings: defaults, rules and errors.
 
 use std::fs;
 use std::path::Path;

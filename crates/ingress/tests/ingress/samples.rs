@@ -1,4 +1,4 @@
-//! What is sent.
+//! Sample bodies and paths of requests.
 
 use orders::testing;
 use serde_json::{Value, json};
