@@ -1,5 +1,5 @@
 //! Whatever is not what WeChat sent changes nothing (design 10, 7): each forgery is answered as
-//! design 6 says, the books stay as they are to the byte, and the truth still settles the order.
+//! design 6 says, the ledger stay as they are to the byte, and the truth still settles the order.
 
 mod altered;
 mod forgery;
@@ -154,7 +154,7 @@ async fn only_sample_of_many_forgeries_is_stored() {
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let wrong = PayOptions { sign: Signing::Wrong, ..PayOptions::default() };
     let bodies = (0..120).map(|_| untrue(&world, &shop, &number, &wrong));
     let bodies: Vec<_> = bodies.collect();
@@ -164,7 +164,7 @@ async fn only_sample_of_many_forgeries_is_stored() {
     // Fifty in an hour, and while this runs an hour can end.
     let kept = world.count_notifications("bad_signature").await;
     assert!((50..=100).contains(&kept), "{kept}");
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
 
     world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;

@@ -11,7 +11,7 @@ use simulator::{AttemptOutcome, Fault, FaultPlan, NotificationState, PayOptions}
 use simulator::{PlannedFault, Release};
 use wechatpay_v2::{Coupon, Fen};
 
-const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 const HISTORY: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
 
 /// The simulator sends the same bytes five times.
@@ -37,7 +37,7 @@ async fn told_five_times(concurrently: bool) {
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
     assert_eq!(view["exceptions"], json!([]));
     assert_eq!(world.transitions(&number).await, HISTORY);
-    world.expect_events(&number, &STORY).await;
+    world.expect_events(&number, &EVENTS).await;
     world.finish().await;
 }
 
@@ -92,7 +92,7 @@ async fn two_workers_book_repeated_notifications_once() {
     for number in &numbers {
         world.expect_stored_notifications(number, &[StoredNotification::new("applied", 3)]).await;
         assert_eq!(world.transitions(number).await, HISTORY);
-        world.expect_events(number, &STORY).await;
+        world.expect_events(number, &EVENTS).await;
     }
     world.finish().await;
 }
@@ -121,7 +121,7 @@ async fn payment_notified_before_create_reply_is_booked() {
 
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
-    assert_eq!(view.get("pay"), None, "nobody shall pay twice");
+    assert_eq!(view.get("pay"), None, "a second payment must not be possible");
     assert_eq!(view["exceptions"], json!([]));
     let straight = ["created by shop", "paid by notify"];
     assert_eq!(world.transitions(&number).await, straight);

@@ -47,7 +47,7 @@ fn untrue() -> PayOptions {
     PayOptions { notify_only: true, ..PayOptions::default() }
 }
 
-fn in_a_hurry() -> Options {
+fn fast_options() -> Options {
     Options { schedule: Some(fast_schedule()), ..Options::default() }
 }
 

@@ -88,7 +88,7 @@ async fn elements_inside_text_are_not_elements() {
         let dear = Shop::number();
         world.create_payable(&shop.order(&cheap, 1)).await;
         world.create_payable(&shop.order(&dear, 9900)).await;
-        let books = world.ledger_rows().await;
+        let ledger = world.ledger_rows().await;
         let hidden = format!(
             "a&mch_id={}&out_trade_no={dear}&result_code=SUCCESS&return_code=SUCCESS\
              &time_end=20260721183142&total_fee=9900&transaction_id=4200000000000000000000000001&z=",
@@ -105,7 +105,7 @@ async fn elements_inside_text_are_not_elements() {
             eventually("its verdict", async || world.stored_notification(&forged).await).await;
         // Not `bad_signature`: it verifies, so it is kept whole and shown to a person.
         assert_eq!(kept, StoredNotification::new("unreadable", 0));
-        assert_eq!(world.ledger_rows().await, books);
+        assert_eq!(world.ledger_rows().await, ledger);
 
         // Harmless where WeChat put it.
         world.notify_ok(&shop.mch_id, &told).await;

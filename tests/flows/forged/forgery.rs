@@ -72,7 +72,7 @@ pub(super) fn untrue(world: &World, shop: &Shop, number: &str, options: &PayOpti
 
 /// Posts them all, then looks at what they did, then lets everybody pay.
 pub(super) async fn change_nothing(mut world: World, forgeries: Vec<Forgery>) {
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     for forgery in &forgeries {
         let (status, answer) = world.notify(&forgery.path, forgery.body.clone()).await;
         assert_eq!(status.as_u16(), forgery.status, "{}", forgery.name);
@@ -92,7 +92,7 @@ pub(super) async fn change_nothing(mut world: World, forgeries: Vec<Forgery>) {
         let expected: Vec<_> = forgery.exception.into_iter().collect();
         assert_eq!(exceptions, expected, "{}", forgery.name);
     }
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
 
     for Forgery { shop, number, .. } in &forgeries {
         world.pay(shop, number, &PayOptions::default());

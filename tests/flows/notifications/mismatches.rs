@@ -246,7 +246,7 @@ async fn signed_unreadable_notification_is_parked_with_reason() {
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let options = PayOptions {
         extra_fields: [("time_end".to_owned(), "yesterday".to_owned())].into(),
         ..untrue()
@@ -264,7 +264,7 @@ async fn signed_unreadable_notification_is_parked_with_reason() {
     assert_eq!(reasons.len(), 1);
     assert!(reasons[0].contains("time_end"), "{reasons:?}");
     assert!(!reasons[0].contains("yesterday"), "a reason quotes nothing");
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
 
     is_settled_by_the_truth(&world, &shop, &number).await;
     world.expect_parked(1);

@@ -69,7 +69,7 @@ async fn refund_notification_is_deferred_and_moves_nothing() {
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
 
     let key = &world.merchants[1].key;
     let body = refund(&shop, &number, paid.transaction_id.as_str(), key);
@@ -77,7 +77,7 @@ async fn refund_notification_is_deferred_and_moves_nothing() {
     assert_eq!(kept, StoredNotification::new("deferred", 0));
     let both = [StoredNotification::new("applied", 0), StoredNotification::new("deferred", 0)];
     assert_eq!(world.stored_notifications(&number).await, both);
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
@@ -102,7 +102,7 @@ async fn undecryptable_refund_notification_is_sampled() {
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
 
     // Under another merchant's key; cut in the middle of a block; no Base64; nothing at all.
     let right = refund(&shop, &number, paid.transaction_id.as_str(), &world.merchants[0].key);
@@ -118,7 +118,7 @@ async fn undecryptable_refund_notification_is_sampled() {
         let kept = notify_and_wait(&world, &shop, &body).await;
         assert_eq!(kept, StoredNotification::new("bad_signature", 0));
     }
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     assert_eq!(world.stored_notifications(&number).await, [StoredNotification::new("applied", 0)]);
     world.finish().await;
 }
@@ -129,11 +129,11 @@ async fn payment_notification_on_refund_path_moves_nothing() {
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let body = world.unsent_notification(&shop, &number, PayOptions::default());
     let kept = notify_and_wait(&world, &shop, &body).await;
     assert_eq!(kept, StoredNotification::new("bad_signature", 0));
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
 
     // The very same bytes where they belong: the digest decides storage, never effect.
     world.notify_ok(&shop.mch_id, &body).await;

@@ -4,7 +4,7 @@ use harness::program::Program;
 use harness::{Shop, World};
 use simulator::PayOptions;
 
-use super::{actions, in_a_hurry, is_audited, paid, payable};
+use super::{actions, fast_options, is_audited, paid, payable};
 
 #[tokio::test]
 async fn requery_closed_finds_late_payments() {
@@ -66,7 +66,7 @@ async fn requery_finds_unnotified_payment() {
 
 #[tokio::test]
 async fn close_verb_closes_unpaid_orders_only() {
-    let world = World::start_with(in_a_hurry()).await;
+    let world = World::start_with(fast_options()).await;
     let shop = world.shop();
     let program = Program::of(&world);
     let open = payable(&world, &shop).await;

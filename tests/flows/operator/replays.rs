@@ -39,12 +39,12 @@ async fn replayed_notification_settles_after_key_correction() {
     let listed = program.run_ok(&world, &["notification", "list", &shop.mch_id, &number]).await;
     let digest = listed.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap();
 
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let replay = ["notification", "replay", digest];
     let output = program.run_ok(&world, &[&replay[..], &["--dry-run"]].concat()).await;
     assert!(output.contains("payable (seq 2) would become paid (seq 3)"), "{output}");
     assert!(output.contains("nothing: a dry run"), "{output}");
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     assert_eq!(world.count_notifications("bad_signature").await, 1);
     assert_eq!(actions(&world, "notification replay").await, []);
 
