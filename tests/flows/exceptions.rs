@@ -177,7 +177,7 @@ async fn payment_behind_forged_notification_is_found_by_query() {
     world.finish().await;
 }
 
-/// Two orders of which WeChat ledger one payment: the first is paid, the second never fits.
+/// Two orders of which WeChat books one payment: the first is paid, the second never fits.
 async fn booked_twice(world: &World, shop: &Shop) -> (String, String) {
     let first = payable(world, shop).await;
     let second = payable(world, shop).await;
@@ -197,7 +197,7 @@ async fn booked_twice(world: &World, shop: &Shop) -> (String, String) {
 
 #[tokio::test]
 async fn confirmed_mismatch_waits_for_operator() {
-    let world = World::start_with(fast_options()).await;
+    let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     let (number, id) = booked_twice(&world, &shop).await;
     stands(&world, &shop, &number, "identity_mismatch", &id).await;
@@ -216,7 +216,7 @@ async fn confirmed_mismatch_waits_for_operator() {
 /// Paid there, not paid here: as long as that is so, something is open (design 10, 1).
 #[tokio::test]
 async fn resolved_mismatch_confirmed_by_query_reopens() {
-    let world = World::start_with(fast_options()).await;
+    let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     let (number, id) = booked_twice(&world, &shop).await;
     let before = queries(&world, &shop, &number);
@@ -233,7 +233,7 @@ async fn resolve(world: &World, shop: &Shop, number: &str, kind: &str) -> String
     Program::of(world).run_ok(world, &resolve).await
 }
 
-fn fast_options() -> Options {
+fn in_a_hurry() -> Options {
     Options { schedule: Some(fast_schedule()), ..Options::default() }
 }
 
@@ -246,7 +246,7 @@ fn fails(world: &World, times: u32) {
 
 #[tokio::test]
 async fn late_and_duplicate_payment_open_once_each() {
-    let world = World::start_with(fast_options()).await;
+    let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
     let (status, view) = world.close(&shop.mch_id, &number, None).await;
@@ -308,7 +308,7 @@ async fn paid_order_reported_closed_is_contradiction() {
     world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
     world.simulator.set_state(&shop.mch_id, &number, "REVOKED").unwrap();
-    let ledger = world.ledger_rows().await;
+    let books = world.ledger_rows().await;
     for times in 1..=3 {
         program.run_ok(&world, &["order", "requery", &shop.mch_id, &number]).await;
         asked(&world, &shop, &number, times).await;
@@ -317,13 +317,13 @@ async fn paid_order_reported_closed_is_contradiction() {
     stands(&world, &shop, &number, "contradiction", "").await;
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["exception"]["differs"][0]["ours"], "paid");
-    assert_eq!(world.ledger_rows().await, ledger);
+    assert_eq!(world.ledger_rows().await, books);
     world.finish().await;
 }
 
 #[tokio::test]
 async fn order_without_answer_is_unsettled_until_requery() {
-    let world = World::start_with(fast_options()).await;
+    let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     fails(&world, 5);
     let number = Shop::number();
@@ -351,7 +351,7 @@ async fn order_without_answer_is_unsettled_until_requery() {
 /// An outcome that comes after all ends what was only missing.
 #[tokio::test]
 async fn unsettled_order_that_moves_is_resolved() {
-    let world = World::start_with(fast_options()).await;
+    let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     fails(&world, 5);
     let number = Shop::number();
@@ -368,7 +368,7 @@ async fn unsettled_order_that_moves_is_resolved() {
 /// Its looks are rare again, so it must be seen again.
 #[tokio::test]
 async fn order_unsettled_again_reopens_exception() {
-    let world = World::start_with(fast_options()).await;
+    let world = World::start_with(in_a_hurry()).await;
     let shop = world.shop();
     fails(&world, 10);
     let number = Shop::number();
@@ -391,7 +391,7 @@ async fn forgery_flood_is_bounded_sample_and_one_exception() {
     let mut world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
-    let ledger = world.ledger_rows().await;
+    let books = world.ledger_rows().await;
     let begun = OffsetDateTime::now_utc();
     let bodies: Vec<_> =
         (0..300).map(|_| world.unsent_notification(&shop, &number, forged())).collect();
@@ -418,7 +418,7 @@ async fn forgery_flood_is_bounded_sample_and_one_exception() {
     // It names a real order, which WeChat is asked about, but not three hundred times.
     let asked = i64::try_from(queries(&world, &shop, &number)).unwrap();
     assert!((1..=BUDGET * periods(begun, 60)).contains(&asked), "{asked}");
-    assert_eq!(world.ledger_rows().await, ledger);
+    assert_eq!(world.ledger_rows().await, books);
     assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
@@ -488,7 +488,7 @@ async fn notification_to_unconfigured_merchant_stores_nothing() {
     let mut world = World::start().await;
     let shop = world.shop();
     let number = payable(&world, &shop).await;
-    let ledger = world.ledger_rows().await;
+    let books = world.ledger_rows().await;
     for options in [untrue(), forged()] {
         let body = world.unsent_notification(&shop, &number, options);
         world.notify_ok("1999999999", &body).await;
@@ -500,6 +500,6 @@ async fn notification_to_unconfigured_merchant_stores_nothing() {
     let rows: i64 = sqlx::query_scalar(rows).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(rows, 0);
     assert_eq!(queries(&world, &shop, &number), 0);
-    assert_eq!(world.ledger_rows().await, ledger);
+    assert_eq!(world.ledger_rows().await, books);
     world.finish().await;
 }
