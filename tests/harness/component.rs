@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use broker::{AmqpUrl, TopologyMode};
 use reqwest::StatusCode;
+use service::log::LogFilter;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -77,6 +78,8 @@ pub(crate) fn start_worker(environment: &TestEnvironment, options: &WorkerOption
         gateway_url: options.gateway_url.clone(),
         gateway_backup_url: options.gateway_backup_url.clone(),
         clients: options.clients.clone(),
+        ops_addr: ([127, 0, 0, 1], 0).into(),
+        log: LogFilter::default(),
         schedule: options.schedule.clone(),
         gateway_limits: options.gateway_limits,
     };

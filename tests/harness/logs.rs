@@ -75,7 +75,7 @@ pub fn capture_down_to(level: Level) {
     STARTED.get_or_init(|| {
         let is_of_program = filter_fn(move |line| {
             let is_simulator = line.target().split("::").next() == Some("simulator");
-            let is_harmless = worker::log::is_harmless(line) || service::log::is_harmless(line);
+            let is_harmless = service::log::is_harmless(line);
             (is_simulator || is_harmless) && *line.level() <= level
         });
         let lines = fmt::layer().json().with_writer(|| Line);

@@ -20,7 +20,7 @@ use crate::{Config, Networks, routes};
 /// The two sockets that the service accepts connections on.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For WeChat's notifications, open to the internet.
+    /// For WeChat.
     pub public: TcpListener,
     /// For shops, probes and metrics.
     pub private: TcpListener,

@@ -10,7 +10,7 @@ use wechatpay_v2::MchId;
 
 use crate::hex;
 
-/// One `[[client]]` of the file.
+/// One `[[client]]`.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub name: String,

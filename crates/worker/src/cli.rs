@@ -2,15 +2,14 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use service::{EXIT_USAGE, SettingError, Settings, shutdown};
 
-use crate::{BadSetting, Config, Merchants, config, log, migrate, operator};
-
-/// sysexits.h: the configuration is wrong.
-const EXIT_CONFIG: u8 = 64;
+use crate::config::{self, Config};
+use crate::merchants::Merchants;
+use crate::migrations::migrate;
+use crate::{operator, ops};
 
 #[derive(Parser)]
 #[command(version, about = "Handles orders and notifications of WeChat Pay")]
@@ -74,7 +73,7 @@ pub async fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("wxpay-worker: {error:#}");
-            if error.is::<BadSetting>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+            if error.is::<SettingError>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -82,56 +81,30 @@ pub async fn run() -> ExitCode {
 async fn run_worker() -> anyhow::Result<ExitCode> {
     #[cfg(feature = "failpoints")]
     let _armed = fail::FailScenario::setup();
-    start_logging()?;
-    let config = Config::from_env()?;
-    let ops = TcpListener::bind(config::ops_addr()?)
-        .await
-        .map_err(|error| BadSetting { variable: "WXPAY_OPS_ADDR", problem: error.to_string() })?;
-    let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone())?);
-    tokio::spawn(reread_on_signal(config.merchants.clone())?);
+    let config = Config::read(&Settings::from_env())?;
+    service::log::start(&config.log);
+    let ops = ops::bind(&config).await?;
+    let stop = shutdown::stop_signal().context("cannot watch for signals")?;
+    let reread = reread_merchants(config.merchants.clone());
+    shutdown::on_hangup(reread).context("cannot watch for signals")?;
     crate::run(config, ops, stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn run_migrations() -> anyhow::Result<ExitCode> {
-    migrate(&config::database_url()?).await?;
+    migrate(&config::database_url(&Settings::from_env())?).await?;
     println!("the schema is current");
     Ok(ExitCode::SUCCESS)
 }
 
-fn start_logging() -> anyhow::Result<()> {
-    let filter = config::log_filter()?;
-    log::start_logging(&filter)
-        .map_err(|error| BadSetting { variable: "WXPAY_LOG", problem: error.to_string() })?;
-    Ok(())
-}
-
-/// Rereads the merchants file at each SIGHUP. A file that cannot be used changes nothing.
-fn reread_on_signal(merchants: Merchants) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    Ok(async move {
-        while hangup.recv().await.is_some() {
-            match config::merchants() {
-                Ok(new) => {
-                    merchants.replace(&new);
-                    tracing::info!("the merchants file was reread");
-                }
-                Err(error) => tracing::error!(%error, "the merchants stay as they were"),
-            }
+/// Takes a changed merchants file into use without a restart. A file that cannot be used changes
+/// nothing.
+fn reread_merchants(merchants: Merchants) -> impl FnMut() {
+    move || match config::merchants(&Settings::from_env()) {
+        Ok(new) => {
+            merchants.replace(&new);
+            tracing::info!("the merchants file was reread");
         }
-    })
-}
-
-/// Catches SIGTERM and SIGINT from the call on, not only from the first poll.
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    })
+        Err(error) => tracing::error!(%error, "the merchants stay as they were; fix the file"),
+    }
 }

@@ -8,7 +8,10 @@ mod query;
 
 use broker::{Delivery, Handler, Outcome, topology};
 use futures_util::future::join_all;
+use service::metrics::names;
 use tracing::{Instrument, field, info_span};
+
+use crate::traceparent;
 
 pub(crate) use context::CommandContext;
 
@@ -35,7 +38,14 @@ impl Commands {
             topology::ORDER_QUERY => "query",
             _ => "other",
         };
-        let span = info_span!("command", kind, mch_id = field::Empty, out_trade_no = field::Empty);
+        let span = info_span!(
+            "command",
+            kind,
+            message_id = delivery.message_id_text,
+            traceparent = traceparent::of(delivery),
+            mch_id = field::Empty,
+            out_trade_no = field::Empty,
+        );
         let context = &self.context;
         let handle = async {
             match kind {
@@ -52,7 +62,7 @@ impl Commands {
             Outcome::Retry { .. } => "retry",
             Outcome::Park { .. } => "park",
         };
-        metrics::counter!("wxpay_commands_total", "type" => kind, "result" => result).increment(1);
+        metrics::counter!(names::COMMANDS, "type" => kind, "result" => result).increment(1);
         outcome
     }
 }

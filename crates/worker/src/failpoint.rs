@@ -1,11 +1,11 @@
-//! Named steps at which a test has the process die or an answer vanish: what stands in the variable
-//! `FAILPOINTS`, in the words of the crate `fail`, such as `create.stored=1*return(die)`. Without the
-//! feature `failpoints` nothing of this is in the program.
+//! Named steps at which a test ends the process or drops an answer, by the variable `FAILPOINTS` of
+//! the crate `fail`, such as `create.stored=1*return(die)`. Without the feature `failpoints` the
+//! program contains none of this.
 
 #[cfg(feature = "failpoints")]
 use std::time::Duration;
 
-use crate::CheckSchedule;
+use crate::schedule::CheckSchedule;
 
 /// The steps, in the order in which an order meets them; a test walks them all.
 pub const STEPS: [&str; 20] = [
@@ -31,8 +31,8 @@ pub const STEPS: [&str; 20] = [
     "relay.confirmed",
 ];
 
-/// A step is reached. `return(die)` ends the process as SIGKILL does, with nothing drained;
-/// `panic` panics. `true` for any other `return`: what has just come shall be taken for lost.
+/// `return(die)` ends the process as SIGKILL does, with nothing drained; `panic` panics. For any
+/// other `return` this returns `true`: the caller treats what has just arrived as lost.
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(step: &'static str) -> bool {
     debug_assert!(STEPS.contains(&step), "{step} is not listed");
@@ -50,8 +50,8 @@ pub(crate) const fn reached(_step: &'static str) -> bool {
     false
 }
 
-/// What the reconciler waits for. With `schedule=return` everything that takes minutes takes
-/// seconds, so that a test that breaks things can wait for quiet.
+/// The schedule of the reconciler. With `schedule=return` waits of minutes take seconds, so that a
+/// test can wait until the system is idle.
 #[cfg(feature = "failpoints")]
 pub(crate) fn schedule() -> CheckSchedule {
     fail::fail_point!("schedule", |_| CheckSchedule {

@@ -7,9 +7,9 @@ mod fair_semaphore;
 mod limits;
 mod merchant_limiter;
 mod merchant_limiters;
-mod token_bucket;
 
 use orders::OrderKey;
+use service::metrics::names;
 use tracing::{Instrument, info_span};
 use wechatpay_v2::client::{Client, ClientError};
 use wechatpay_v2::closeorder::CloseOrder;
@@ -120,7 +120,7 @@ impl Gateway {
         for (role, host) in ["primary", "backup"].into_iter().zip(self.client.hosts()) {
             for (outcome, count) in [("sent", host.sent), ("unreachable", host.unreachable)] {
                 metrics::counter!(
-                    "wxpay_gateway_host_requests_total", "host" => role, "outcome" => outcome
+                    names::GATEWAY_HOST_REQUESTS, "host" => role, "outcome" => outcome
                 )
                 .absolute(count);
             }

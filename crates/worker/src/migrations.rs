@@ -3,7 +3,7 @@
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Connection, PgConnection};
 
-use crate::DatabaseUrl;
+use crate::config::DatabaseUrl;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 

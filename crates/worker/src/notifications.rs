@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use broker::{Delivery, Handler, Outcome};
+use service::metrics::names;
 use wechatpay_v2::MchId;
 
 use crate::budget::Budget;
@@ -194,7 +195,7 @@ impl Pending {
 }
 
 fn count(result: &'static str) {
-    metrics::counter!("wxpay_notifications_total", "result" => result).increment(1);
+    metrics::counter!(names::NOTIFICATIONS, "result" => result).increment(1);
 }
 
 fn log_settled(fact: &ObservedFact, status: NotificationStatus) {

@@ -15,6 +15,7 @@ mod parked;
 use std::process::ExitCode;
 
 use broker::BrokerConfig;
+use service::Settings;
 
 use crate::config;
 use crate::schedule::CheckSchedule;
@@ -34,13 +35,13 @@ const OPERATOR_CHARS_MAX: usize = 64;
 
 /// The relay of a running worker publishes the events that a verb writes.
 fn store() -> anyhow::Result<Store> {
-    let url = config::database_url()?;
+    let url = config::database_url(&Settings::from_env())?;
     let outbox = OutboxNotifier::disconnected();
     Ok(Store::open(url.expose(), outbox, CheckSchedule::default())?)
 }
 
 fn broker_config(verb: &str) -> anyhow::Result<BrokerConfig> {
-    let (amqp_url, namespace) = config::broker_settings()?;
+    let (amqp_url, namespace) = config::broker(&Settings::from_env())?;
     let connection_name = format!("wxpay-worker {verb}");
     Ok(BrokerConfig { amqp_url, namespace, connection_name })
 }

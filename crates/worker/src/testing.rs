@@ -1,7 +1,8 @@
 //! What tests alone need of the worker.
 
+use crate::config::DatabaseUrl;
+use crate::schedule::CheckSchedule;
 use crate::store::{OutboxNotifier, Store};
-use crate::{CheckSchedule, DatabaseUrl};
 
 /// Removes old rows once, as a running worker does from time to time. Returns how many.
 ///

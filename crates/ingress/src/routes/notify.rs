@@ -120,9 +120,9 @@ enum NotifyError {
 
 struct FailedNotification {
     status: StatusCode,
-    /// The text that WeChat gets.
+    /// For WeChat.
     reason: &'static str,
-    /// The label of the metric.
+    /// For the metric.
     label: &'static str,
 }
 

@@ -24,6 +24,7 @@ use crate::worker_reply::WorkerReply;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
+/// `POST /v1/orders`
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -49,6 +50,7 @@ pub(super) async fn create(
     send_command(&app, &key, traceparent.add_to(message), options?).await
 }
 
+/// `POST /v1/orders/{mch_id}/{out_trade_no}/close`
 pub(super) async fn close(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -63,6 +65,7 @@ pub(super) async fn close(
     send_command(&app, &key, traceparent.add_to(message), options?).await
 }
 
+/// `GET /v1/orders/{mch_id}/{out_trade_no}`
 pub(super) async fn view(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,

@@ -1,4 +1,4 @@
-//! Clients of the private listener and their tokens.
+//! Tokens of clients.
 
 use ingress::{Clients, Config};
 use service::hex;

@@ -1,4 +1,4 @@
-//! Settings: defaults, rules and errors.
+//! The settings.
 
 use std::fs;
 use std::path::Path;

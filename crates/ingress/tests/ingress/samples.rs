@@ -1,4 +1,4 @@
-//! Sample bodies and paths of requests.
+//! What is sent.
 
 use orders::testing;
 use serde_json::{Value, json};

@@ -28,7 +28,7 @@ impl TestBroker {
         broker
     }
 
-    /// A namespace in which nothing is declared.
+    /// Without the topology.
     pub(crate) fn empty() -> Self {
         let namespace = format!("ingress-{}", Uuid::now_v7().simple());
         let broker = BrokerConfig {

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::context::{self, CommandContext};
 use crate::store::{ObservedFact, SettlementInput, StoreError};
-use crate::{clock, failpoint, trace};
+use crate::{clock, failpoint, traceparent};
 
 /// A close may overtake its create. It waits this long for it.
 const CREATE_WAIT: time::Duration = time::Duration::seconds(60);
@@ -45,7 +45,7 @@ async fn close(
         });
     }
     let fact = ObservedFact {
-        traceparent: trace::of(delivery),
+        traceparent: traceparent::of(delivery),
         ..ObservedFact::new(key.clone(), Fact::CloseRequested, Source::Shop)
     };
     let settled = service.settle_one(&SettlementInput::fact(fact)).await?;

@@ -15,7 +15,7 @@ use crate::gateway::FairSemaphore;
 use crate::merchants::Merchant;
 use crate::order_service::OrderService;
 use crate::store::StoreError;
-use crate::{clock, trace};
+use crate::{clock, traceparent};
 
 /// The database is away or busy: the message waits in the broker, and no attempt is counted.
 const DATABASE_SNOOZE: Duration = Duration::from_secs(5);
@@ -114,9 +114,10 @@ impl CommandContext {
         record_order(mch_id, out_trade_no);
         let command_id = identity::command_id(delivery);
         let at = clock::now();
-        let trace = trace::of(delivery);
+        let traceparent = traceparent::of(delivery);
         let store = &self.service.store;
-        let rejected = store.reject(&command_id, mch_id, out_trade_no, &problem, at, trace).await;
+        let rejected =
+            store.reject(&command_id, mch_id, out_trade_no, &problem, at, traceparent).await;
         if let Err(error) = rejected {
             return store_failed(&error);
         }

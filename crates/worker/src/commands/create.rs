@@ -20,7 +20,7 @@ use crate::merchants::Merchant;
 use crate::order_service::LeasedOrder;
 use crate::schedule::REMAINING_LIFETIME_MIN;
 use crate::store::{Acceptance, Accepted, StoreError, StoredOrder};
-use crate::{clock, failpoint, pay, trace};
+use crate::{clock, failpoint, pay, traceparent};
 
 /// Of an order whose shop gives no `time_expire`.
 const LIFETIME_DEFAULT: time::Duration = time::Duration::hours(2);
@@ -88,7 +88,7 @@ impl Create<'_> {
             transition,
             lease_holder: self.holder,
             event_id: Uuid::now_v7(),
-            traceparent: trace::of(self.delivery),
+            traceparent: traceparent::of(self.delivery),
         };
         match store.accept(&new).await? {
             Accepted::New => {
@@ -154,7 +154,7 @@ impl Create<'_> {
             merchant: self.merchant,
             order,
             holder: self.holder,
-            traceparent: trace::of(self.delivery),
+            traceparent: traceparent::of(self.delivery),
         };
         let service = &self.context.service;
         let mch_id = &self.merchant.mch_id;

@@ -1,6 +1,7 @@
 use std::time::Instant;
 
 use orders::OrderKey;
+use service::metrics::names;
 use time::OffsetDateTime;
 use wechatpay_v2::CallOutcome;
 
@@ -46,9 +47,8 @@ impl CallLog {
             CallOutcome::Unknown(unknown) => ("unknown", unknown.to_string()),
         };
         let elapsed = started.elapsed();
-        metrics::counter!("wxpay_gateway_requests_total", "api" => api, "outcome" => outcome)
-            .increment(1);
-        metrics::histogram!("wxpay_gateway_request_duration_seconds", "api" => api)
+        metrics::counter!(names::GATEWAY_REQUESTS, "api" => api, "outcome" => outcome).increment(1);
+        metrics::histogram!(names::GATEWAY_REQUEST_SECONDS, "api" => api)
             .record(elapsed.as_secs_f64());
         let call = GatewayCall {
             api,

@@ -1,10 +1,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use service::metrics::names;
+use service::token_bucket::{Rate, TokenBucket};
 use wechatpay_v2::{ApiKey, CallOutcome, MchId};
 
 use super::breaker::{Breaker, BreakerConfig, Generation, State};
-use super::token_bucket::TokenBucket;
 
 /// Maximum wait for a rate-limit token. The caller holds a permit and the order's lease meanwhile:
 /// with the call's own 8 s it leaves 20 of the lease's 30 s to the store.
@@ -59,7 +60,7 @@ impl Deferred {
         gateway_message: Option<String>,
     ) -> Self {
         let mch_id = mch_id.to_string();
-        metrics::counter!("wxpay_gateway_deferred_total", "mch_id" => mch_id, "reason" => reason)
+        metrics::counter!(names::GATEWAY_DEFERRED, "mch_id" => mch_id, "reason" => reason)
             .increment(1);
         Self { pause, gateway_message }
     }
@@ -100,7 +101,7 @@ impl MerchantLimiter {
         if let Some(pause) = state.breaker.open_for(now) {
             return Err(self.defer_until_closed(&state, pause));
         }
-        let reserved = state.bucket.reserve(per_second, TOKEN_WAIT_MAX, now);
+        let reserved = state.bucket.take(Rate::per_second(per_second), TOKEN_WAIT_MAX, now);
         reserved.map_err(|pause| Deferred::new(&self.mch_id, "rate", pause, None))
     }
 
@@ -130,7 +131,9 @@ impl MerchantLimiter {
             return 0;
         }
         match state.breaker.state() {
-            State::Closed { .. } => state.bucket.available(per_second, TOKEN_WAIT_MAX, now),
+            State::Closed { .. } => {
+                state.bucket.available(Rate::per_second(per_second), TOKEN_WAIT_MAX, now)
+            }
             State::Open { .. } | State::HalfOpen => 1,
         }
     }
@@ -143,8 +146,8 @@ impl MerchantLimiter {
             State::Open { .. } => 2.0,
         };
         let mch_id = self.mch_id.to_string();
-        metrics::gauge!("wxpay_gateway_breaker_state", "mch_id" => mch_id.clone()).set(breaker);
-        metrics::gauge!("wxpay_gateway_calls_under_way", "mch_id" => mch_id)
+        metrics::gauge!(names::GATEWAY_BREAKER_STATE, "mch_id" => mch_id.clone()).set(breaker);
+        metrics::gauge!(names::GATEWAY_CALLS_UNDER_WAY, "mch_id" => mch_id)
             .set(f64::from(state.calls_in_progress));
     }
 

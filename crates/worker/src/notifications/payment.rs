@@ -9,7 +9,7 @@ use wechatpay_v2::payment_notification::{NotificationError, Received};
 use super::reading::{Reading, cut_number, evidence};
 use crate::merchants::Merchant;
 use crate::store::{NotificationStatus, ObservedFact, SettlementInput};
-use crate::trace;
+use crate::traceparent;
 
 pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
     let mut evidence = evidence(delivery, "payment", merchant);
@@ -55,7 +55,7 @@ pub(super) fn read(delivery: &Delivery, merchant: &Merchant) -> Reading {
         OrderKey { mch_id: payment.mch_id.clone(), out_trade_no: payment.out_trade_no.clone() };
     let fact = Fact::Paid { payment, sign_type: verified.sign_type() };
     let observed = ObservedFact {
-        traceparent: trace::of(delivery),
+        traceparent: traceparent::of(delivery),
         ..ObservedFact::new(key, fact, Source::Notify)
     };
     Reading::authentic(SettlementInput::Fact(Box::new(observed), Some(evidence)), Outcome::Done)

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use orders::{Fact, OrderKey};
+use service::metrics::names;
 use wechatpay_v2::AppId;
 
 use crate::budget::Budget;
@@ -120,5 +121,5 @@ fn one_per_order(suspects: Vec<SuspectNotification>) -> BTreeMap<OrderKey, Suspe
 }
 
 fn count_over_budget() {
-    metrics::counter!("wxpay_queries_over_budget_total").increment(1);
+    metrics::counter!(names::QUERIES_OVER_BUDGET).increment(1);
 }

@@ -15,6 +15,7 @@ mod timeout;
 
 use clap::Args;
 use futures_util::join;
+use service::Settings;
 
 use super::output::{print, print_json};
 use crate::config;
@@ -41,20 +42,21 @@ pub(crate) async fn run(doctor: Doctor) -> anyhow::Result<std::process::ExitCode
 }
 
 async fn checks() -> anyhow::Result<Vec<Check>> {
-    let (primary, backup) = config::gateway_settings()?;
-    let mode = config::topology()?;
+    let settings = Settings::from_env();
+    let (primary, backup) = config::gateway(&settings)?;
+    let mode = config::topology(&settings)?;
     let broker_config = super::broker_config("doctor")?;
-    let database_url = config::database_url()?;
+    let database_url = config::database_url(&settings)?;
     let store = super::store()?;
-    config::ops_addr()?;
-    let merchants_file = config::merchants_file()?;
-    let clients_file = config::clients_file();
+    config::ops_addr(&settings)?;
+    let merchants_file = config::merchants_file(&settings)?;
+    let clients_file = config::clients_file(&settings);
 
     let files = read_files(move || {
         let (mut checks, merchants) = keys::merchants(&merchants_file);
         checks.extend(match &clients_file {
             Ok(None) => clients::none(),
-            Ok(Some((file, user))) => clients::checks(file, user.as_deref(), merchants.as_deref()),
+            Ok(Some(file)) => clients::checks(file, merchants.as_deref()),
             Err(setting) => clients::unusable(setting),
         });
         checks

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use orders::{OrderKey, OrderView};
-use service::hex;
+use service::{Settings, hex};
 use wechatpay_v2::{MchId, OutTradeNo};
 
 use super::args::mch_id;
@@ -126,7 +126,7 @@ async fn show(store: &Store, which: &DigestArgument, raw: bool) -> anyhow::Resul
 }
 
 async fn replay(store: &Store, which: &DigestArgument, dry_run: bool) -> anyhow::Result<ExitCode> {
-    let merchants = config::merchants()?;
+    let merchants = config::merchants(&Settings::from_env())?;
     let Some(stored) = find_one(store, which).await? else {
         return Ok(FAILED);
     };

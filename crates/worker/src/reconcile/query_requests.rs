@@ -1,4 +1,5 @@
 use orders::OrderKey;
+use service::metrics::names;
 use tokio::sync::mpsc;
 use wechatpay_v2::AppId;
 
@@ -26,7 +27,7 @@ impl QueryRequests {
     /// Never waits.
     pub(crate) fn send(&self, key: OrderKey, appid: AppId) {
         if self.0.try_send(QueryRequest { key, appid }).is_err() {
-            metrics::counter!("wxpay_queries_over_budget_total").increment(1);
+            metrics::counter!(names::QUERIES_OVER_BUDGET).increment(1);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The table `orders`. Its call leases and scheduled checks have files of their own.
+//! The table `orders`, except for the columns of the call lease.
 
 mod columns;
 mod row;

@@ -18,8 +18,8 @@ pub(crate) enum CheckScope<'a> {
 }
 
 impl Store {
-    /// Schedules a check for now unless the order is `paid` or `failed`. Returns whether there is
-    /// such an order.
+    /// Checks an order now, unless it is `paid` or `failed`. Returns whether there is such an
+    /// order.
     pub(crate) async fn schedule_check(&self, key: &OrderKey) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "/* schedule_check */
@@ -34,7 +34,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Schedules checks for now on behalf of an operator. Returns how many.
+    /// Checks orders now, on behalf of an operator. Returns how many.
     pub(crate) async fn request_checks(
         &self,
         scope: CheckScope<'_>,

@@ -1,6 +1,7 @@
 //! The append-only table `order_transitions`.
 
 use orders::{OrderKey, StateName, Transition};
+use service::metrics::names;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -29,7 +30,7 @@ impl NewTransition {
 /// Counts a transition that is committed. A new order comes from `none`.
 pub(super) fn count(from: Option<StateName>, to: StateName) {
     let from = from.map_or("none", StateName::as_str);
-    metrics::counter!("wxpay_transitions_total", "from" => from, "to" => to.as_str()).increment(1);
+    metrics::counter!(names::TRANSITIONS, "from" => from, "to" => to.as_str()).increment(1);
 }
 
 pub(super) async fn insert(

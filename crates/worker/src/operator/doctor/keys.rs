@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::report::Check;
-use crate::merchants::{BadMerchants, Merchant, MerchantEntry, Merchants};
+use crate::merchants::{self, InvalidMerchants, Merchant, MerchantEntry, Merchants};
 use crate::operator::output::{counted, plain};
 use wechatpay_v2::{ApiKey, Fields, MchId, SignType, sign, verify};
 
@@ -51,10 +51,10 @@ pub(super) fn merchants(file: &Path) -> (Vec<Check>, Option<Vec<MchId>>) {
     let remedy = "fix the file of WXPAY_MERCHANTS_FILE, see \
                   deploy/merchants.sample.toml; then `kill -HUP` the workers";
     let shown = plain(&file.to_string_lossy());
-    let entries = match Merchants::entries(file) {
+    let entries = match merchants::read_entries(file) {
         Ok(entries) => entries,
         // The text of this error names the file.
-        Err(error @ BadMerchants::Unreadable { .. }) => {
+        Err(error @ InvalidMerchants::Unreadable { .. }) => {
             return (vec![Check::bad(name, plain(&error.to_string()), remedy)], None);
         }
         Err(error) => {
@@ -84,7 +84,7 @@ fn merchant(entry: &MerchantEntry, remedy: &str) -> Vec<Check> {
             checks.push(notify_url(format!("{name}.notify_url"), merchant));
         }
         // The name of the check names the merchant.
-        Err(BadMerchants::Merchant { problem, .. }) => {
+        Err(InvalidMerchants::Merchant { problem, .. }) => {
             checks.push(Check::bad(&name, plain(problem), remedy));
         }
         Err(error) => checks.push(Check::bad(&name, plain(&error.to_string()), remedy)),
