@@ -119,7 +119,7 @@ async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
     let shop = world.shop();
     let number = payable(&world, &shop).await;
     world.wait_until_idle().await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let mut program = Program::of(&world);
     let clients = "[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\"]\namqp_user = \"shop\"";
     let file = program.write("clients.toml", clients);
@@ -163,7 +163,7 @@ async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
         assert_eq!(examined.verdict(name), "ok", "{name}: {}", examined.text);
     }
     assert!(examined.text.contains(&number), "the oldest payable order: {}", examined.text);
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     let done = "select count(*) from operator_actions";
     let done: i64 = sqlx::query_scalar(done).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(done, 0, "looking is no deed");
