@@ -2,7 +2,6 @@
 //! [`Program::run`] checks that the output contains no secret.
 
 use std::fs;
-use std::net::TcpListener as Closed;
 use std::os::unix::fs::PermissionsExt;
 
 use harness::amqp::Amqp;
@@ -11,6 +10,7 @@ use harness::program::Program;
 use harness::{Shop, World, eventually};
 use lapin::BasicProperties;
 use serde_json::Value;
+use services::ports::free_address;
 use simulator::PayOptions;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
@@ -110,8 +110,7 @@ async fn create_payable_order(world: &World, shop: &Shop) -> String {
 
 /// An address without a listener.
 fn closed_port() -> String {
-    let port = Closed::bind("127.0.0.1:0").unwrap();
-    port.local_addr().unwrap().to_string()
+    free_address().to_string()
 }
 
 #[tokio::test]

@@ -1,19 +1,18 @@
 //! Configures the running servers to use TLS with a certificate of the test. The test needs no access
 //! to their files, whatever users they run as.
 
-use std::net::TcpListener;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use harness::servers::Servers;
 use reqwest::Url;
+use services::ports::free_address;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::Certificate;
 
 /// Adds a listener with this certificate to the broker, and returns its port.
 pub(super) async fn listen_with_tls(servers: &Servers, certificate: &Certificate) -> u16 {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_address().port();
     let der = &certificate.der;
     let key = certificate.key.serialized_der();
     let [der, key] = [der, key].map(|bytes| BASE64_STANDARD.encode(bytes));
