@@ -9,13 +9,18 @@ with_postgres := WXPAY_AMQP_URL=unused $(services) with
 # For what starts its own servers: whatever it leaves behind is ended and deleted.
 with_cleanup := WXPAY_DATABASE_URL=unused WXPAY_AMQP_URL=unused $(services) with
 
-.PHONY: help demo up down test faults flood fuzz lint deny migrate sqlx
+.PHONY: help demo dev up down test faults flood fuzz lint deny migrate sqlx
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=10
 
 demo: ## send one order through the whole system, from the shop to the event "paid"
-	@$(with_services) deploy/demo.sh
+	cargo build --workspace --bins --locked
+	@$(with_services) $(target)/debug/demo
+
+dev: ## run simulator, worker and ingress on this machine until Ctrl-C, with an example order to paste
+	cargo build --workspace --bins --locked
+	@$(with_services) $(target)/debug/dev
 
 up: ## start Postgres and RabbitMQ for development, in target/services
 	@$(services) up

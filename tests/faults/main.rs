@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use harness::interrupt::interrupted;
 
 use crate::shops::Shops;
 use crate::system::System;
@@ -39,16 +40,15 @@ struct Arguments {
     keep: bool,
 }
 
-/// The exit code of a program that Ctrl-C ended, as shells report it.
-const INTERRUPTED: u8 = 130;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let campaign = campaign(Arguments::parse());
     tokio::select! {
-        code = campaign => code,
+        // First: servers that are starting when a signal comes fail, which is no news.
+        biased;
         // Dropping the campaign stops its processes and servers.
-        _ = tokio::signal::ctrl_c() => ExitCode::from(INTERRUPTED),
+        code = interrupted() => ExitCode::from(code),
+        code = campaign => code,
     }
 }
 

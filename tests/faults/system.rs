@@ -14,6 +14,7 @@ use harness::events::EventRecorder;
 use harness::merchants::simulator_config;
 use harness::proxy::Proxy;
 use harness::servers::{Server, Servers};
+use services::ports::free_address;
 use simulator::{Handle, Simulator};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use time::OffsetDateTime;
@@ -248,11 +249,6 @@ async fn proxies_to(count: usize, target: &str) -> Vec<Proxy> {
         proxies.push(Proxy::to(target.to_owned(), true).await);
     }
     proxies
-}
-
-/// A free address. The process that gets it keeps it over its restarts.
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn write_merchants(

@@ -1,5 +1,5 @@
-//! Shops that speak AMQP themselves: commands with and without an answer, events on queues of their
-//! own, and what happens to messages that are none.
+//! Shops that use AMQP directly: commands with and without a reply, events on queues of their own, and
+//! messages that are no command.
 
 mod commands;
 mod events;
@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 const CREATE: &str = "order.create";
 const QUERY: &str = "order.query";
-const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
-/// The properties of a command as design 7 asks for them.
-fn properties(message_id: &str) -> BasicProperties {
+/// The properties that a command should have.
+fn command_properties(message_id: &str) -> BasicProperties {
     BasicProperties::default()
         .with_content_type("application/json".into())
         .with_message_id(message_id.into())
@@ -29,9 +29,9 @@ fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// A command that wants its answer in this inbox.
-fn question(message_id: &str, answers: &Inbox, correlation_id: &str) -> BasicProperties {
-    properties(message_id)
+/// The properties of a command with a reply to this inbox.
+fn reply_properties(message_id: &str, answers: &Inbox, correlation_id: &str) -> BasicProperties {
+    command_properties(message_id)
         .with_reply_to(answers.name.as_str().into())
         .with_correlation_id(correlation_id.into())
 }
@@ -47,14 +47,14 @@ fn wrong_order(shop: &Shop, number: &str) -> Value {
     order
 }
 
-/// The number, as a question asks for it.
+/// The body of a query or close.
 fn key(shop: &Shop, number: &str) -> Value {
     json!({"mch_id": shop.mch_id, "out_trade_no": number})
 }
 
-/// Pays, and waits until everything was told.
-async fn ends_paid(world: &World, shop: &Shop, number: &str) {
+/// Pays and waits for every event.
+async fn pay_and_expect_paid(world: &World, shop: &Shop, number: &str) {
     world.wait_for_event(number, "order.payable").await;
     world.pay(shop, number, &PayOptions::default());
-    world.expect_events(number, &STORY).await;
+    world.expect_events(number, &EVENTS).await;
 }

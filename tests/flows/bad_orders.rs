@@ -136,8 +136,8 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
 
 /// Nothing in the tables that are about orders, nothing at the gateway.
 async fn nothing_happened(world: &World) {
-    let books = world.ledger_rows().await;
-    assert!(books.is_empty(), "{books:#?}");
+    let ledger = world.ledger_rows().await;
+    assert!(ledger.is_empty(), "{ledger:#?}");
     assert!(world.simulator.request_counts().orders.is_empty());
 }
 

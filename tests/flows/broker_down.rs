@@ -12,7 +12,7 @@ use serde_json::Value;
 use simulator::{AttemptOutcome, Fault, FaultPlan, PayOptions, PlannedFault, Release};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
 /// A world whose ingress reaches the broker through a proxy, and nobody else does.
 async fn world_behind(proxy: &Proxy) -> World {
@@ -84,7 +84,7 @@ async fn ingress_without_broker_accepts_nothing_until_it_returns() {
     assert_eq!(status, 404, "nothing was written: {missing}");
     world.create_payable(&order).await;
     world.pay(&shop, &number, &PayOptions::default());
-    world.expect_events(&number, &STORY).await;
+    world.expect_events(&number, &EVENTS).await;
     world.finish().await;
 }
 
@@ -109,7 +109,7 @@ async fn notification_without_broker_is_repeated_until_accepted() {
     assert_eq!(world.order_state(&shop, &number).await.unwrap(), "payable");
 
     proxy.open();
-    world.expect_events(&number, &STORY).await;
+    world.expect_events(&number, &EVENTS).await;
     let successes = || attempts().filter(|it| it.outcome == AttemptOutcome::Success);
     eventually("the SUCCESS", async || successes().next()).await;
     assert_eq!(successes().count(), 1, "it ends the repeats");
@@ -165,7 +165,7 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
     }
     for order in &orders {
         let number = order["out_trade_no"].as_str().unwrap();
-        world.expect_events(number, &STORY[..2]).await;
+        world.expect_events(number, &EVENTS[..2]).await;
         let (_, view) = world.get(&shop, number).await;
         assert_eq!(view["total_fee"], order["total_fee"]);
     }
@@ -213,7 +213,7 @@ async fn lost_confirm_is_unknown_and_repeat_settles_it() {
     for order in &orders {
         settles(&world, order).await;
         let number = order["out_trade_no"].as_str().unwrap();
-        world.expect_events(number, &STORY[..2]).await;
+        world.expect_events(number, &EVENTS[..2]).await;
         let calls = world.simulator.calls(&shop.mch_id, number);
         assert_eq!(calls.unifiedorder, 1);
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use simulator::{Api, AttemptOutcome, Fault, FaultPlan, PayOptions};
 use worker::CheckSchedule;
 
-const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 /// More than anybody asks during a test.
 const ALWAYS: u32 = 1_000_000;
 
@@ -72,7 +72,7 @@ async fn broker_that_lost_its_data_costs_no_order() {
     // One that is done, and one in each state in which something is left to do.
     let done = payable(&world, &shop).await;
     world.pay(&shop, &done, &PayOptions::default());
-    world.expect_events(&done, &STORY).await;
+    world.expect_events(&done, &EVENTS).await;
     let notified = payable(&world, &shop).await;
     let found = payable(&world, &shop).await;
     let closing = payable(&world, &shop).await;

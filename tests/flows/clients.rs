@@ -1,7 +1,7 @@
-//! AMQP users that are held to their merchants (`WXPAY_CLIENTS_FILE` in the worker).
+//! AMQP users that may act for their merchants only (`WXPAY_CLIENTS_FILE` in the worker).
 //!
-//! The test broker has one user, so each flow says in its file what that user is: the ingress, a
-//! client with one merchant, or nobody.
+//! The test broker has one user. The clients file of each test makes it the ingress, a client with
+//! one merchant, or an unknown user.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ const CREATE: &str = "order.create";
 const CLOSE: &str = "order.close";
 const QUERY: &str = "order.query";
 
-/// The name under which everybody here logs in.
+/// The user name of the test broker.
 fn user() -> String {
     let url = reqwest::Url::parse(&amqp_text()).unwrap();
     match url.username() {
@@ -31,13 +31,14 @@ async fn world(clients: &str, ingress_user: Option<String>) -> World {
     World::start_with(Options { clients: Some(clients), ..Options::default() }).await
 }
 
-/// A client file in which the user of the test broker is a client of one merchant.
+/// A clients file in which the test broker's user is a client with one merchant.
 fn one_merchant(mch_id: &str) -> String {
     let user = user();
     format!("[[client]]\nname = \"shop\"\nmch_ids = [\"{mch_id}\"]\namqp_user = \"{user}\"\n")
 }
 
-async fn asked(
+/// Sends a command and returns its reply.
+async fn ask(
     shop: &Amqp,
     answers: &mut Inbox,
     routing_key: &str,
@@ -74,10 +75,10 @@ async fn client_acts_for_its_own_merchants_only() {
     let shop = world.shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
-    let answer = asked(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
+    let answer = ask(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
     assert_eq!(answer["status"], 200, "{answer}");
     let key = json!({"mch_id": shop.mch_id, "out_trade_no": number});
-    let answer = asked(&amqp, &mut answers, QUERY, &key, Some(&user)).await;
+    let answer = ask(&amqp, &mut answers, QUERY, &key, Some(&user)).await;
     assert_eq!(answer["order"]["state"], "payable", "{answer}");
 
     let other = world.hmac_shop();
@@ -85,7 +86,7 @@ async fn client_acts_for_its_own_merchants_only() {
     let order = other.order(&foreign, 9900);
     let key = json!({"mch_id": other.mch_id, "out_trade_no": foreign});
     for (routing_key, body) in [(CREATE, &order), (CLOSE, &key), (QUERY, &key)] {
-        let answer = asked(&amqp, &mut answers, routing_key, body, Some(&user)).await;
+        let answer = ask(&amqp, &mut answers, routing_key, body, Some(&user)).await;
         assert_eq!(answer["status"], 403, "{routing_key}: {answer}");
     }
     assert_eq!(world.order_state(&other, &foreign).await, None);
@@ -102,14 +103,14 @@ async fn command_without_user_id_is_refused() {
     let shop = world.shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
-    let answer = asked(&amqp, &mut answers, CREATE, &order, None).await;
+    let answer = ask(&amqp, &mut answers, CREATE, &order, None).await;
     assert_eq!(answer["status"], 403, "{answer}");
     assert_eq!(world.order_state(&shop, &number).await, None);
     amqp.close().await;
     world.finish().await;
 }
 
-/// A close that overtook its create is delayed by a copy of ours, and is still the shop's.
+/// The worker republishes a close that arrives before its create. The copy keeps the shop's user.
 #[tokio::test]
 async fn delayed_command_keeps_its_user() {
     let world = world(&one_merchant("1900000109"), None).await;
@@ -127,7 +128,7 @@ async fn delayed_command_keeps_its_user() {
         .with_user_id(user.as_str().into());
     amqp.command(CLOSE, key.to_string().as_bytes(), close).await;
     let order = shop.order(&number, 9900);
-    asked(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
+    ask(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
 
     world.wait_for_event(&number, "order.closing").await;
     amqp.close().await;

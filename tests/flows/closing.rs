@@ -1,4 +1,4 @@
-//! From a decision to close until no more money can come, and what comes all the same.
+//! Closing orders: requests, expiry, closeorder, and payments around a close.
 
 mod closeorder;
 mod expiry;
@@ -13,8 +13,8 @@ use worker::CheckSchedule;
 
 const CLOSED: [&str; 4] = ["order.created", "order.payable", "order.closing", "order.closed"];
 
-/// Nothing waits for its time, and nothing is looked at twice by itself.
-fn at_once() -> CheckSchedule {
+/// A schedule in which nothing waits before its first check and nothing is checked again.
+fn schedule_without_waits() -> CheckSchedule {
     let never = Duration::from_secs(3600);
     CheckSchedule {
         close_age_min: Duration::ZERO,
@@ -25,8 +25,8 @@ fn at_once() -> CheckSchedule {
     }
 }
 
-/// Whether an order is looked at from an instant on: then, or by chance up to two seconds later.
-async fn falls_due(world: &World, number: &str, from: &str) -> bool {
+/// Whether the next check of an order is due at an instant, with up to two seconds of jitter.
+async fn is_due_at(world: &World, number: &str, from: &str) -> bool {
     let due = format!("next_check_at between {from} and {from} + interval '2 s'");
     world.select_order(number, &due).await
 }
@@ -35,18 +35,19 @@ async fn world_with(schedule: CheckSchedule) -> World {
     World::start_with(Options { schedule: Some(schedule), ..Options::default() }).await
 }
 
-fn unpublished() -> PayOptions {
+/// A payment without a notification.
+fn without_notification() -> PayOptions {
     PayOptions { state_only: true, ..PayOptions::default() }
 }
 
-async fn a_payable_order(world: &World, shop: &Shop) -> String {
+async fn create_payable_order(world: &World, shop: &Shop) -> String {
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     number
 }
 
-/// Closes it at the shop's wish, and returns when we have decided to.
-async fn begins_to_close(world: &World, shop: &Shop, number: &str) {
+/// Requests a close as the shop, and expects the order to be closing.
+async fn request_close(world: &World, shop: &Shop, number: &str) {
     let (status, view) = world.close(&shop.mch_id, number, Some(20)).await;
     assert_eq!(status.as_u16(), 200, "{view}");
     let state = view["state"].as_str().unwrap();
@@ -54,6 +55,6 @@ async fn begins_to_close(world: &World, shop: &Shop, number: &str) {
     assert_eq!((view.get("pay"), view.get("prepay_id")), (None, None));
 }
 
-async fn is_untroubled(world: &World, number: &str) {
+async fn expect_no_exceptions(world: &World, number: &str) {
     assert_eq!(world.exception_kinds(number).await, Vec::<String>::new(), "{number}");
 }

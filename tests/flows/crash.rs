@@ -9,7 +9,7 @@ use serde_json::Value;
 use simulator::{Api, ControlError, Fault, PayOptions, Release};
 use worker::CheckSchedule;
 
-const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
 /// The only worker dies, and with it everything that it had in hand.
 fn dies(world: &mut World) {
@@ -71,7 +71,7 @@ async fn ends_paid(world: &World, shop: &Shop, number: &str) {
 }
 
 async fn is_paid_once(world: &World, number: &str) {
-    world.expect_events(number, &STORY).await;
+    world.expect_events(number, &EVENTS).await;
     let history = world.transitions(number).await;
     assert_eq!(history[..2], ["created by shop".to_owned(), "payable by reply".to_owned()]);
     assert_eq!(history.len(), 3, "{history:?}");
@@ -79,7 +79,7 @@ async fn is_paid_once(world: &World, number: &str) {
 }
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
-fn never_differed(world: &World) {
+fn expect_no_differing_request(world: &World) {
     let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
 }
@@ -107,7 +107,7 @@ async fn worker_killed_during_first_call() {
             world.pay(&shop, number, &PayOptions::default());
             is_paid_once(&world, number).await;
         }
-        never_differed(&world);
+        expect_no_differing_request(&world);
         world.finish().await;
     }
 }
@@ -125,7 +125,7 @@ async fn lease_of_dead_worker_ends_after_30_s() {
     world.add_worker().await;
     assert_eq!(world.calls(&shop, &number).unifiedorder, 1, "the lease of the dead one holds");
     ends_paid(&world, &shop, &number).await;
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.finish().await;
 }
 
@@ -146,7 +146,7 @@ async fn worker_killed_before_storing_answer() {
     assert_eq!(world.transitions(&number).await, ["created by shop"]);
     another_comes(&mut world).await;
     ends_paid(&world, &shop, &number).await;
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.finish().await;
 }
 
@@ -203,7 +203,7 @@ async fn worker_killed_between_commit_and_ack() {
             is_paid_once(&world, number).await;
         }
     }
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.finish().await;
 }
 
@@ -420,6 +420,6 @@ async fn two_workers_race_create_close_and_payment() {
         .await;
         assert!(moves.last().unwrap().ends_with(end), "{moves:?}");
     }
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.finish().await;
 }

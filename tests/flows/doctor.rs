@@ -2,7 +2,6 @@
 //! [`Program::run`] checks that no word of it is a secret.
 
 use std::fs;
-use std::net::TcpListener as Closed;
 use std::os::unix::fs::PermissionsExt;
 
 use harness::amqp::Amqp;
@@ -11,6 +10,7 @@ use harness::program::Program;
 use harness::{Shop, World, eventually};
 use lapin::BasicProperties;
 use serde_json::Value;
+use services::ports::free_address;
 use simulator::PayOptions;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
@@ -108,10 +108,9 @@ async fn payable(world: &World, shop: &Shop) -> String {
     number
 }
 
-/// An address where nobody listens.
+/// An address on which nothing listens.
 fn closed_port() -> String {
-    let port = Closed::bind("127.0.0.1:0").unwrap();
-    port.local_addr().unwrap().to_string()
+    free_address().to_string()
 }
 
 #[tokio::test]
@@ -120,7 +119,7 @@ async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
     let shop = world.shop();
     let number = payable(&world, &shop).await;
     world.wait_until_idle().await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let mut program = Program::of(&world);
     let clients = "[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\"]\namqp_user = \"shop\"";
     let file = program.write("clients.toml", clients);
@@ -164,7 +163,7 @@ async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
         assert_eq!(examined.verdict(name), "ok", "{name}: {}", examined.text);
     }
     assert!(examined.text.contains(&number), "the oldest payable order: {}", examined.text);
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     let done = "select count(*) from operator_actions";
     let done: i64 = sqlx::query_scalar(done).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(done, 0, "looking is no deed");

@@ -1,5 +1,5 @@
-//! Whatever is not what WeChat sent changes nothing (design 10, 7): each forgery is answered as
-//! design 6 says, the books stay as they are to the byte, and the truth still settles the order.
+//! A forged notification changes nothing: it gets the expected answer, every row of the ledger stays
+//! the same, and the real payment is still booked.
 
 mod altered;
 mod forgery;
@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use harness::{Shop, StoredNotification, World};
 use simulator::{Malformation, PayOptions, Signing};
 
-use forgery::{Forgery, TAKEN, change_nothing, untrue};
+use forgery::{ACCEPTED, Forgery, expect_no_change, unpaid_notification};
 
 const MALFORMED: u16 = 400;
 const TOO_LARGE: u16 = 413;
@@ -20,12 +20,12 @@ async fn wrong_signature_changes_nothing() {
     for shop in [world.shop(), world.hmac_shop()] {
         for sign in [Signing::Wrong, Signing::OtherKey, Signing::Missing, Signing::Empty] {
             let options = PayOptions { sign, ..PayOptions::default() };
-            let forge = |number: &str| untrue(&world, &shop, number, &options);
-            let forgery = Forgery::about_an_order(&world, &shop, format!("{sign:?}"), forge).await;
-            forgeries.push(forgery.kept_as("bad_signature"));
+            let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
+            let forgery = Forgery::for_new_order(&world, &shop, format!("{sign:?}"), forge).await;
+            forgeries.push(forgery.stored_as("bad_signature"));
         }
     }
-    change_nothing(world, forgeries).await;
+    expect_no_change(world, forgeries).await;
 }
 
 #[tokio::test]
@@ -39,11 +39,11 @@ async fn mislabelled_sign_type_changes_nothing() {
             extra_fields: [("sign_type".to_owned(), sign_type.to_owned())].into(),
             ..PayOptions::default()
         };
-        let forge = |number: &str| untrue(&world, &shop, number, &options);
-        let forgery = Forgery::about_an_order(&world, &shop, sign_type, forge).await;
-        forgeries.push(forgery.kept_as("bad_signature"));
+        let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
+        let forgery = Forgery::for_new_order(&world, &shop, sign_type, forge).await;
+        forgeries.push(forgery.stored_as("bad_signature"));
     }
-    change_nothing(world, forgeries).await;
+    expect_no_change(world, forgeries).await;
 }
 
 #[tokio::test]
@@ -52,11 +52,11 @@ async fn signature_by_other_algorithm_than_order_is_exception() {
     let mut forgeries = Vec::new();
     for (shop, sign) in [(world.shop(), Signing::HmacSha256), (world.hmac_shop(), Signing::Md5)] {
         let options = PayOptions { sign, ..PayOptions::default() };
-        let forge = |number: &str| untrue(&world, &shop, number, &options);
-        let forgery = Forgery::about_an_order(&world, &shop, format!("{sign:?}"), forge).await;
-        forgeries.push(forgery.kept_as("exception").opens("identity_mismatch"));
+        let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
+        let forgery = Forgery::for_new_order(&world, &shop, format!("{sign:?}"), forge).await;
+        forgeries.push(forgery.stored_as("exception").opening_exception("identity_mismatch"));
     }
-    change_nothing(world, forgeries).await;
+    expect_no_change(world, forgeries).await;
 }
 
 #[tokio::test]
@@ -66,30 +66,30 @@ async fn malformed_message_changes_nothing() {
         (Malformation::Doctype, MALFORMED, None),
         (Malformation::Gbk, MALFORMED, None),
         (Malformation::Huge, TOO_LARGE, None),
-        (Malformation::Duplicate, TAKEN, Some("unreadable")),
-        (Malformation::Truncated, TAKEN, Some("unreadable")),
-        (Malformation::Nested, TAKEN, Some("unreadable")),
-        (Malformation::Trailing, TAKEN, Some("unreadable")),
-        (Malformation::NoReturnCode, TAKEN, Some("unreadable")),
-        (Malformation::ResultFail, TAKEN, Some("not_success")),
+        (Malformation::Duplicate, ACCEPTED, Some("unreadable")),
+        (Malformation::Truncated, ACCEPTED, Some("unreadable")),
+        (Malformation::Nested, ACCEPTED, Some("unreadable")),
+        (Malformation::Trailing, ACCEPTED, Some("unreadable")),
+        (Malformation::NoReturnCode, ACCEPTED, Some("unreadable")),
+        (Malformation::ResultFail, ACCEPTED, Some("not_success")),
     ];
     let mut forgeries = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
         for (malform, status, verdict) in cases {
             let options = PayOptions { malform: Some(malform), ..PayOptions::default() };
-            let forge = |number: &str| untrue(&world, &shop, number, &options);
+            let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
             let forgery =
-                Forgery::about_an_order(&world, &shop, format!("{malform:?}"), forge).await;
-            forgeries.push(forgery.answered(status).kept_as(verdict));
+                Forgery::for_new_order(&world, &shop, format!("{malform:?}"), forge).await;
+            forgeries.push(forgery.answered(status).stored_as(verdict));
         }
     }
-    // The only one that names no order, so that the same bytes can be sent about one alone.
+    // This message names no order. Its bytes are the same for every order, so it is sent once.
     let shop = world.shop();
     let options = PayOptions { malform: Some(Malformation::ReturnFail), ..PayOptions::default() };
-    let forge = |number: &str| untrue(&world, &shop, number, &options);
-    let forgery = Forgery::about_an_order(&world, &shop, "ReturnFail", forge).await;
-    forgeries.push(forgery.kept_as("unreadable"));
-    change_nothing(world, forgeries).await;
+    let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
+    let forgery = Forgery::for_new_order(&world, &shop, "ReturnFail", forge).await;
+    forgeries.push(forgery.stored_as("unreadable"));
+    expect_no_change(world, forgeries).await;
 }
 
 #[tokio::test]
@@ -109,10 +109,10 @@ async fn body_that_is_no_message_changes_nothing() {
     let mut forgeries = Vec::new();
     for body in bodies {
         let name = String::from_utf8_lossy(body);
-        let forgery = Forgery::about_an_order(&world, &shop, name, |_| body.to_vec()).await;
+        let forgery = Forgery::for_new_order(&world, &shop, name, |_| body.to_vec()).await;
         forgeries.push(forgery.answered(MALFORMED));
     }
-    change_nothing(world, forgeries).await;
+    expect_no_change(world, forgeries).await;
 }
 
 #[tokio::test]
@@ -123,48 +123,49 @@ async fn message_of_other_merchant_changes_nothing() {
     let mut forgeries = Vec::new();
     for (shop, stranger) in [(&one, &other), (&other, &one)] {
         let ordinary = PayOptions::default();
-        // Right, and posted to the path of another merchant, whose key does not sign it.
-        let forge = |number: &str| untrue(&world, shop, number, &ordinary);
+        // An authentic message on the path of another merchant, whose key did not sign it.
+        let forge = |number: &str| unpaid_notification(&world, shop, number, &ordinary);
         let name = "another merchant's path";
-        let forgery = Forgery::about_an_order(&world, shop, name, forge).await;
+        let forgery = Forgery::for_new_order(&world, shop, name, forge).await;
         forgeries.push(forgery.posted_to(&stranger.mch_id));
-        // Right, and posted to the path of a merchant that nobody here knows.
+        // An authentic message on the path of an unknown merchant.
         let name = "the path of a merchant that is not configured";
-        let forgery = Forgery::about_an_order(&world, shop, name, forge).await;
+        let forgery = Forgery::for_new_order(&world, shop, name, forge).await;
         forgeries.push(forgery.posted_to("1999999999"));
-        // Signed by the merchant of the path, in the name of another, or of nobody.
-        let strangers =
+        // Signed with the key of the path's merchant, with another merchant or none in the body.
+        let with_other_merchant =
             PayOptions { mch_id: Some(stranger.mch_id.clone()), ..PayOptions::default() };
-        let nobodys =
+        let without_merchant =
             PayOptions { empty_fields: vec!["mch_id".to_owned()], ..PayOptions::default() };
-        for (name, options) in
-            [("another merchant in the body", strangers), ("no merchant in the body", nobodys)]
-        {
-            let forge = |number: &str| untrue(&world, shop, number, &options);
-            forgeries.push(Forgery::about_an_order(&world, shop, name, forge).await);
+        for (name, options) in [
+            ("another merchant in the body", with_other_merchant),
+            ("no merchant in the body", without_merchant),
+        ] {
+            let forge = |number: &str| unpaid_notification(&world, shop, number, &options);
+            forgeries.push(Forgery::for_new_order(&world, shop, name, forge).await);
         }
     }
-    change_nothing(world, forgeries).await;
+    expect_no_change(world, forgeries).await;
 }
 
-/// Anybody can post here: a disk must not fill with it.
+/// Every client can post here, and must not fill the disk.
 #[tokio::test]
 async fn only_sample_of_many_forgeries_is_stored() {
     let mut world = World::start().await;
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let wrong = PayOptions { sign: Signing::Wrong, ..PayOptions::default() };
-    let bodies = (0..120).map(|_| untrue(&world, &shop, &number, &wrong));
+    let bodies = (0..120).map(|_| unpaid_notification(&world, &shop, &number, &wrong));
     let bodies: Vec<_> = bodies.collect();
     let posts = bodies.iter().map(|body| world.notify_ok(&shop.mch_id, body));
     join_all(posts).await;
     world.process_queues().await;
-    // Fifty in an hour, and while this runs an hour can end.
-    let kept = world.count_notifications("bad_signature").await;
-    assert!((50..=100).contains(&kept), "{kept}");
-    assert_eq!(world.ledger_rows().await, books);
+    // Fifty are stored per hour, and the test may run across the full hour.
+    let stored = world.count_notifications("bad_signature").await;
+    assert!((50..=100).contains(&stored), "{stored}");
+    assert_eq!(world.ledger_rows().await, ledger);
 
     world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;

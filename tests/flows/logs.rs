@@ -84,8 +84,8 @@ async fn no_secret_in_logs_at_trace_level() {
         assert!(worker.contains(number) || ingress.contains(number), "{number} is in no line");
     }
     for log in [&worker, &ingress] {
-        let guilty = world.lines_with_secrets(log.lines()).await;
-        assert!(guilty.is_empty(), "{guilty:#?}");
+        let lines = world.lines_with_secrets(log.lines()).await;
+        assert!(lines.is_empty(), "{lines:#?}");
     }
     world.finish().await;
 }

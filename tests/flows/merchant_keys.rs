@@ -259,7 +259,7 @@ async fn unusable_merchants_file_leaves_keys_in_force() {
     says("the merchants file was reread", 2).await;
     world.create_payable(&shop.order(&number, 9900)).await;
     let log = worker.stop().await;
-    let guilty = world.lines_with_secrets(log.lines()).await;
-    assert!(guilty.is_empty(), "{guilty:#?}");
+    let lines = world.lines_with_secrets(log.lines()).await;
+    assert!(lines.is_empty(), "{lines:#?}");
     world.finish().await;
 }

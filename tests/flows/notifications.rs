@@ -1,4 +1,4 @@
-//! Notifications that are right: told again, told early, told strangely, told while nobody listens.
+//! Authentic notifications: repeated, early, with unusual fields, or while no worker runs.
 
 mod batch;
 mod mismatches;
@@ -11,11 +11,11 @@ use simulator::{AttemptOutcome, Fault, FaultPlan, NotificationState, PayOptions}
 use simulator::{PlannedFault, Release};
 use wechatpay_v2::{Coupon, Fen};
 
-const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 const HISTORY: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
 
-/// The simulator sends the same bytes five times.
-async fn told_five_times(concurrently: bool) {
+/// WeChat sends the same bytes five times.
+async fn notify_five_times(concurrently: bool) {
     let world = World::start().await;
     let shop = world.shop();
     let number = Shop::number();
@@ -23,13 +23,13 @@ async fn told_five_times(concurrently: bool) {
     let options = PayOptions { notify: Some(5), concurrently, ..PayOptions::default() };
     let paid = world.pay(&shop, &number, &options);
     world.expect_stored_notifications(&number, &[StoredNotification::new("applied", 4)]).await;
-    let told = eventually("five answers", async || {
-        let told = world.simulator.notifications(&shop.mch_id, &number);
-        (told[0].attempts.len() == 5).then_some(told)
+    let notifications = eventually("five answers", async || {
+        let notifications = world.simulator.notifications(&shop.mch_id, &number);
+        (notifications[0].attempts.len() == 5).then_some(notifications)
     })
     .await;
     let success = |outcome| outcome == AttemptOutcome::Success;
-    assert!(told[0].attempts.iter().all(|sent| success(sent.outcome)));
+    assert!(notifications[0].attempts.iter().all(|sent| success(sent.outcome)));
 
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!(view["state"], "paid");
@@ -37,18 +37,18 @@ async fn told_five_times(concurrently: bool) {
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
     assert_eq!(view["exceptions"], json!([]));
     assert_eq!(world.transitions(&number).await, HISTORY);
-    world.expect_events(&number, &STORY).await;
+    world.expect_events(&number, &EVENTS).await;
     world.finish().await;
 }
 
 #[tokio::test]
 async fn notification_sent_five_times_moves_order_once() {
-    told_five_times(false).await;
+    notify_five_times(false).await;
 }
 
 #[tokio::test]
 async fn notification_sent_five_times_at_once_moves_order_once() {
-    told_five_times(true).await;
+    notify_five_times(true).await;
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn two_workers_book_repeated_notifications_once() {
     for number in &numbers {
         world.expect_stored_notifications(number, &[StoredNotification::new("applied", 3)]).await;
         assert_eq!(world.transitions(number).await, HISTORY);
-        world.expect_events(number, &STORY).await;
+        world.expect_events(number, &EVENTS).await;
     }
     world.finish().await;
 }
@@ -102,13 +102,13 @@ async fn payment_notified_before_create_reply_is_booked() {
     let world = World::start().await;
     let shop = world.shop();
     let number = Shop::number();
-    let held = PlannedFault::new(Fault::HoldAfterCommit, 1);
-    let plan = FaultPlan { unifiedorder: vec![held], ..FaultPlan::default() };
+    let hold = PlannedFault::new(Fault::HoldAfterCommit, 1);
+    let plan = FaultPlan { unifiedorder: vec![hold], ..FaultPlan::default() };
     world.simulator.set_faults(plan).unwrap();
 
     let order = shop.order(&number, 9900);
     let customer = async {
-        eventually("the call to be held", async || {
+        eventually("the held call", async || {
             (!world.simulator.held_calls().is_empty()).then_some(())
         })
         .await;
@@ -121,10 +121,9 @@ async fn payment_notified_before_create_reply_is_booked() {
 
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
-    assert_eq!(view.get("pay"), None, "nobody shall pay twice");
+    assert_eq!(view.get("pay"), None, "a second payment must not be possible");
     assert_eq!(view["exceptions"], json!([]));
-    let straight = ["created by shop", "paid by notify"];
-    assert_eq!(world.transitions(&number).await, straight);
+    assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
     world.expect_events(&number, &["order.created", "order.paid"]).await;
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
     world.finish().await;
@@ -216,13 +215,13 @@ async fn notification_without_worker_is_booked_later() {
     world.stop_workers().await;
 
     world.pay(&shop, &number, &PayOptions::default());
-    let told = eventually("an end of the repeats", async || {
-        let told = world.simulator.notifications(&shop.mch_id, &number);
-        (told[0].state != NotificationState::Pending).then_some(told)
+    let notifications = eventually("the end of the repeats", async || {
+        let notifications = world.simulator.notifications(&shop.mch_id, &number);
+        (notifications[0].state != NotificationState::Pending).then_some(notifications)
     })
     .await;
-    assert_eq!(told[0].state, NotificationState::Delivered);
-    assert_eq!(told[0].attempts.len(), 1, "SUCCESS at the first attempt");
+    assert_eq!(notifications[0].state, NotificationState::Delivered);
+    assert_eq!(notifications[0].attempts.len(), 1, "SUCCESS at the first attempt");
     let now = world.order_state(&shop, &number).await;
     assert_eq!(now.as_deref(), Some("payable"));
 
@@ -245,21 +244,23 @@ async fn sub_merchant_order_is_paid_for_its_sub_merchant_only() {
     let view = world.create_payable(&order).await;
     assert_eq!(view["pay"]["appId"], "wx9999999999999999");
 
-    let stranger = PayOptions {
+    let other_sub_merchant = PayOptions {
         notify_only: true,
         extra_fields: [("sub_mch_id".to_owned(), "1900000998".to_owned())].into(),
         ..PayOptions::default()
     };
-    let nobody = PayOptions {
+    let no_sub_merchant = PayOptions {
         notify_only: true,
         empty_fields: vec!["sub_mch_id".to_owned()],
         ..PayOptions::default()
     };
-    for options in [stranger, nobody] {
+    for options in [other_sub_merchant, no_sub_merchant] {
         let body = world.unsent_notification(&shop, &number, options);
         world.notify_ok(&shop.mch_id, &body).await;
-        let kept = eventually("its outcome", async || world.stored_notification(&body).await).await;
-        assert_eq!(kept, StoredNotification::new("exception", 0));
+        let stored =
+            eventually("the stored notification", async || world.stored_notification(&body).await)
+                .await;
+        assert_eq!(stored, StoredNotification::new("exception", 0));
     }
     let mut theirs = Vec::new();
     for event in world.exception_events(&number, 2).await {

@@ -1,5 +1,5 @@
-//! The operator's verbs, as the program that they run: what they show, what they change, and who
-//! did it. [`Program::run`] checks that no word of it is a secret.
+//! The operator commands of `wxpay-worker`: their output, their effects and their audit rows.
+//! [`Program::run`] checks that the output contains no secret.
 
 mod exceptions;
 mod history;
@@ -14,40 +14,40 @@ use serde_json::Value;
 use simulator::PayOptions;
 use sqlx::Row;
 
-/// Who did what and why, the oldest first.
+/// The audit rows of a command, oldest first: operator, subject and reason.
 async fn actions(world: &World, verb: &str) -> Vec<(String, String, Option<String>)> {
     let rows = "select operator, subject, reason from operator_actions where verb = $1 order by id";
     let rows = sqlx::query(rows).bind(verb).fetch_all(&world.environment.pool).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
 }
 
-/// Exactly one was done, to this, for this reason.
-async fn is_audited(world: &World, verb: &str, subject: &str, reason: Option<&str>) {
+/// Expects exactly one audit row of a command.
+async fn expect_audited(world: &World, verb: &str, subject: &str, reason: Option<&str>) {
     let done = actions(world, verb).await;
     assert_eq!(done.len(), 1, "{done:?}");
-    let (operator, about, why) = &done[0];
+    let (operator, found, why) = &done[0];
     assert_eq!((operator.as_str(), why.as_deref()), ("lin", reason));
-    assert!(about.starts_with(subject), "{about}");
+    assert!(found.starts_with(subject), "{found}");
 }
 
-async fn payable(world: &World, shop: &Shop) -> String {
+async fn create_payable_order(world: &World, shop: &Shop) -> String {
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     number
 }
 
-async fn paid(world: &World, shop: &Shop) -> String {
-    let number = payable(world, shop).await;
+async fn create_paid_order(world: &World, shop: &Shop) -> String {
+    let number = create_payable_order(world, shop).await;
     world.pay(shop, &number, &PayOptions::default());
     world.wait_for_event(&number, "order.paid").await;
     number
 }
 
-fn untrue() -> PayOptions {
+fn unpaid_notification() -> PayOptions {
     PayOptions { notify_only: true, ..PayOptions::default() }
 }
 
-fn in_a_hurry() -> Options {
+fn fast_options() -> Options {
     Options { schedule: Some(fast_schedule()), ..Options::default() }
 }
 
@@ -91,8 +91,8 @@ fn command(message_id: &str) -> BasicProperties {
         .with_delivery_mode(2)
 }
 
-/// The lines of a story that are of this kind and hold this text.
-fn lines<'a>(story: &'a Value, kind: &str, text: &str) -> Vec<&'a Value> {
-    let entries = story.as_array().unwrap().iter();
+/// The entries of a history with this kind and text.
+fn lines<'a>(history: &'a Value, kind: &str, text: &str) -> Vec<&'a Value> {
+    let entries = history.as_array().unwrap().iter();
     entries.filter(|it| it["kind"] == kind && it.to_string().contains(text)).collect()
 }

@@ -1,18 +1,18 @@
-//! The straight road: shop, ingress, broker, worker, WeChat, payment, notification, event.
+//! The normal case of each trade type: create, payment, notification, event.
 
 use harness::{Shop, World};
 use serde_json::Value;
 use simulator::PayOptions;
 use wechatpay_v2::{ApiKey, Fields, SignType, sign};
 
-const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
-/// Creates, pays, and checks everything that a shop sees of it. Returns the view when payable.
-async fn pays(world: &World, shop: &Shop, order: &Value) -> Value {
+/// Creates and pays an order and checks its view and events. Returns the payable view.
+async fn create_and_pay(world: &World, shop: &Shop, order: &Value) -> Value {
     let number = order["out_trade_no"].as_str().unwrap();
     let view = world.create_payable(order).await;
     let paid = world.pay(shop, number, &PayOptions::default());
-    world.expect_events(number, &STORY).await;
+    world.expect_events(number, &EVENTS).await;
 
     let (status, now) = world.get(shop, number).await;
     assert_eq!(status, 200);
@@ -32,7 +32,7 @@ async fn pays(world: &World, shop: &Shop, order: &Value) -> Value {
     view
 }
 
-/// Recomputes a signature as the phone would never do it but WeChat does.
+/// Recomputes the signature of the pay parameters, as WeChat does.
 fn signature(names: &[&str], pay: &Value, key: &str, sign_type: SignType) -> String {
     let fields: Fields =
         names.iter().map(|name| (*name, pay[*name].as_str().unwrap().to_owned())).collect();
@@ -46,7 +46,7 @@ async fn jsapi_order_signed_with_md5_is_paid() {
     let world = World::start().await;
     let shop = world.shop();
     let number = Shop::number();
-    let view = pays(&world, &shop, &shop.order(&number, 9900)).await;
+    let view = create_and_pay(&world, &shop, &shop.order(&number, 9900)).await;
     let pay = &view["pay"];
     assert_eq!(pay["signType"], "MD5");
     assert_eq!(pay["package"], format!("prepay_id={}", view["prepay_id"].as_str().unwrap()));
@@ -60,7 +60,7 @@ async fn jsapi_order_signed_with_hmac_sha256_is_paid() {
     let world = World::start().await;
     let shop = world.hmac_shop();
     let number = Shop::number();
-    let view = pays(&world, &shop, &shop.order(&number, 1)).await;
+    let view = create_and_pay(&world, &shop, &shop.order(&number, 1)).await;
     let pay = &view["pay"];
     assert_eq!(pay["signType"], "HMAC-SHA256");
     let expected = signature(&JSAPI_SIGNED, pay, &world.merchants[1].key, SignType::HmacSha256);
@@ -73,7 +73,7 @@ async fn app_order_is_paid() {
     let world = World::start().await;
     let shop = world.shop();
     let number = Shop::number();
-    let view = pays(&world, &shop, &shop.order_of_type(&number, "APP")).await;
+    let view = create_and_pay(&world, &shop, &shop.order_of_type(&number, "APP")).await;
     let pay = &view["pay"];
     assert_eq!(pay["partnerid"], shop.mch_id);
     assert_eq!(pay["prepayid"], view["prepay_id"]);
@@ -87,7 +87,7 @@ async fn native_order_is_paid() {
     let world = World::start().await;
     let shop = world.shop();
     let number = Shop::number();
-    let view = pays(&world, &shop, &shop.order_of_type(&number, "NATIVE")).await;
+    let view = create_and_pay(&world, &shop, &shop.order_of_type(&number, "NATIVE")).await;
     assert!(view["code_url"].as_str().unwrap().starts_with("weixin://"), "{view}");
     assert_eq!(view.get("pay"), None);
     world.finish().await;
@@ -98,7 +98,7 @@ async fn mweb_order_is_paid() {
     let world = World::start().await;
     let shop = world.hmac_shop();
     let number = Shop::number();
-    let view = pays(&world, &shop, &shop.order_of_type(&number, "MWEB")).await;
+    let view = create_and_pay(&world, &shop, &shop.order_of_type(&number, "MWEB")).await;
     assert!(view["mweb_url"].as_str().unwrap().contains('&'), "{view}");
     world.finish().await;
 }

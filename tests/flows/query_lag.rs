@@ -1,5 +1,5 @@
-//! WeChat's query does not know of a payment yet, or tells of one that failed: nothing is concluded
-//! from that, and the payment is booked when it shows.
+//! Queries that lag behind a payment or report a failed attempt: they decide nothing, and the payment
+//! is booked when a query finds it.
 
 use harness::{Options, Shop, World, fast_schedule};
 use reqwest::StatusCode;
@@ -11,7 +11,7 @@ async fn world() -> World {
     World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await
 }
 
-fn unpublished() -> PayOptions {
+fn without_notification() -> PayOptions {
     PayOptions { state_only: true, ..PayOptions::default() }
 }
 
@@ -22,7 +22,7 @@ async fn query_lagging_behind_payment_is_repeated() {
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.inject_fault(Api::Orderquery, &number, Fault::Lag, 3);
-    world.pay(&shop, &number, &unpublished());
+    world.pay(&shop, &number, &without_notification());
     world.expect_events(&number, &PAID).await;
     assert!(world.calls(&shop, &number).orderquery >= 4);
     assert_eq!(world.exception_kinds(&number).await, [""; 0]);
@@ -36,7 +36,7 @@ async fn payerror_does_not_end_order() {
     let number = Shop::number();
     world.inject_fault(Api::Orderquery, &number, Fault::PayError, 3);
     world.create_payable(&shop.order(&number, 9900)).await;
-    harness::eventually("three looks at the failed attempt", async || {
+    harness::eventually("three checks after the failed attempt", async || {
         (world.calls(&shop, &number).orderquery >= 3).then_some(())
     })
     .await;
@@ -47,7 +47,7 @@ async fn payerror_does_not_end_order() {
     world.finish().await;
 }
 
-/// The query before closeorder says NOTPAY, closeorder says ORDERPAID: who knows better?
+/// The query before closeorder answers NOTPAY, closeorder answers ORDERPAID.
 #[tokio::test]
 async fn close_with_lagging_query_ends_paid() {
     let world = world().await;
@@ -55,10 +55,10 @@ async fn close_with_lagging_query_ends_paid() {
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.inject_fault(Api::Orderquery, &number, Fault::Lag, 1_000);
-    world.pay(&shop, &number, &unpublished());
+    world.pay(&shop, &number, &without_notification());
     let (status, view) = world.close(&shop.mch_id, &number, Some(20)).await;
     assert_eq!(status, StatusCode::OK, "{view}");
-    harness::eventually("closeorder to be declined twice", async || {
+    harness::eventually("two refused closeorder calls", async || {
         (world.calls(&shop, &number).closeorder >= 2).then_some(())
     })
     .await;

@@ -1,5 +1,5 @@
-//! Nobody told us: WeChat is asked, and what it says in clear is believed; what it does not say is
-//! asked again, and never guessed.
+//! The reconciler queries WeChat for payments without a notification and for unknown outcomes. It
+//! applies clear answers and repeats the query otherwise.
 
 mod concurrency;
 mod found_payments;
@@ -11,7 +11,7 @@ use harness::{Options, Shop, World, fast_schedule};
 use serde_json::Value;
 use simulator::{Fault, PayOptions};
 
-const STORY: [&str; 3] = ["order.created", "order.payable", "order.paid"];
+const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 const PAYABLE: [&str; 2] = ["created by shop", "payable by reply"];
 const FOUND: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
 
@@ -19,20 +19,19 @@ async fn world_with_fast_schedule() -> World {
     World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await
 }
 
-/// A payment of which no notification exists.
-fn unpublished() -> PayOptions {
+/// A payment without a notification.
+fn without_notification() -> PayOptions {
     PayOptions { state_only: true, ..PayOptions::default() }
 }
 
-/// So many payable orders.
-async fn payable(world: &World, shop: &Shop, count: usize) -> Vec<String> {
+async fn create_payable_orders(world: &World, shop: &Shop, count: usize) -> Vec<String> {
     let numbers: Vec<String> = (0..count).map(|_| Shop::number()).collect();
     let orders: Vec<Value> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
     join_all(orders.iter().map(|order| world.create_payable(order))).await;
     numbers
 }
 
-async fn is_untroubled(world: &World, number: &str) {
+async fn expect_no_exceptions(world: &World, number: &str) {
     assert_eq!(world.exception_kinds(number).await, Vec::<String>::new(), "{number}");
 }
 

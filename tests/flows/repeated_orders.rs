@@ -69,7 +69,7 @@ async fn same_order_gets_fresh_pay_and_no_second_call() {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
         let first = world.create_payable(&order).await;
-        let books = world.ledger_rows().await;
+        let ledger = world.ledger_rows().await;
         let mut nonces = HashSet::from([first["pay"]["nonceStr"].to_string()]);
         for _ in 0..3 {
             let again = world.create_payable(&order).await;
@@ -80,7 +80,7 @@ async fn same_order_gets_fresh_pay_and_no_second_call() {
             assert_eq!(pay["paySign"], pay_sign(pay, merchant));
         }
         assert_eq!(calls(&world, shop, &number), 1);
-        assert_eq!(world.ledger_rows().await, books);
+        assert_eq!(world.ledger_rows().await, ledger);
         world.expect_events(&number, &["order.created", "order.payable"]).await;
     }
     world.finish().await;
@@ -95,17 +95,17 @@ async fn repeat_of_paid_order_answers_paid() {
     world.create_payable(&order).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_event(&number, "order.paid").await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
 
     let (status, view) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
-    assert_eq!(view.get("pay"), None, "nobody shall pay twice");
+    assert_eq!(view.get("pay"), None, "a second payment must not be possible");
 
     let problem = conflict(&world, &with(&order, "total_fee", 1)).await;
     assert_eq!(problem["state"], "paid");
     assert_eq!(calls(&world, &shop, &number), 1);
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     rejections(&world, &number, 1).await;
     world.finish().await;
 }
@@ -117,7 +117,7 @@ async fn equivalent_fields_are_the_same_order() {
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let first = world.create_payable(&with(&order, "time_expire", in_hours(1))).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
 
     let elsewhere = with(&order, "spbill_create_ip", "2001:db8::7");
     let default_given = with(&order, "trade_type", "JSAPI");
@@ -132,7 +132,7 @@ async fn equivalent_fields_are_the_same_order() {
         assert_eq!(again["time_expire"], first["time_expire"]);
     }
     assert_eq!(calls(&world, &shop, &number), 1);
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     world.finish().await;
 }
 
@@ -143,7 +143,7 @@ async fn other_fields_under_same_number_are_conflict() {
     let number = Shop::number();
     let order = with(&shop.order(&number, 9900), "attach", "cart-17");
     world.create_payable(&order).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
 
     let mut without_attach = order.clone();
     without_attach.as_object_mut().unwrap().remove("attach");
@@ -177,7 +177,7 @@ async fn other_fields_under_same_number_are_conflict() {
         assert!(told.contains(problem), "{problem} was not told");
     }
     assert_eq!(calls(&world, &shop, &number), 1);
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     let (status, view) = world.get(&shop, &number).await;
     assert_eq!((status.as_u16(), &view["total_fee"]), (200, &json!(9900)));
 
@@ -303,7 +303,7 @@ async fn repeat_of_refused_order_is_refused() {
 
     let headers = [("content-type", "application/json"), ("prefer", "wait=20")];
     let first = expect_problem(world.post(order.to_string(), &headers).await).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     for _ in 0..3 {
         let again = expect_problem(world.post(order.to_string(), &headers).await).await;
         assert_eq!(again["status"], 422);
@@ -315,7 +315,7 @@ async fn repeat_of_refused_order_is_refused() {
     assert_eq!(problem["state"], "failed");
 
     assert_eq!(calls(&world, &shop, &number), 1);
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     world.expect_events(&number, &["order.created", "order.failed"]).await;
     rejections(&world, &number, 1).await;
     world.finish().await;

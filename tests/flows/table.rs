@@ -1,5 +1,5 @@
-//! The table of design 5, cell by cell: the whole system is driven to where a fact meets a state,
-//! and everything that can be seen of it is looked at.
+//! The state table of `crates/orders/README.md`, case by case: each test brings an order into a
+//! state, applies a fact and checks everything that is visible of the order.
 
 mod close_requested;
 mod closed;

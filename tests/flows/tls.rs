@@ -157,8 +157,8 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
     })
     .await;
     let log = worker.stop().await;
-    let guilty = world.lines_with_secrets(log.lines()).await;
-    assert!(guilty.is_empty(), "{guilty:#?}");
+    let lines = world.lines_with_secrets(log.lines()).await;
+    assert!(lines.is_empty(), "{lines:#?}");
     world.finish().await;
 }
 

@@ -67,7 +67,7 @@ async fn ends_paid(world: &World, shop: &Shop, order: &Value, case: &str) {
 }
 
 /// WeChat refuses a repetition that differs from what it has seen, with this code.
-fn never_differed(world: &World) {
+fn expect_no_differing_request(world: &World) {
     let requests = world.simulator.request_counts();
     let outcomes = &requests.apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
@@ -90,7 +90,7 @@ async fn repeat_after_unknown_outcome_is_payable() {
             assert_eq!(calls.unifiedorder, 2, "{case}");
         }
     }
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.finish().await;
 }
 
@@ -153,7 +153,7 @@ async fn parameters_stay_equal_over_unknown_outcomes() {
     elsewhere["spbill_create_ip"] = json!("198.51.100.7");
     ends_paid(&world, &shop, &elsewhere, "the last attempt").await;
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 5);
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.finish().await;
 }
 
@@ -165,15 +165,15 @@ async fn other_order_under_unknown_number_is_conflict() {
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
     stays_created(&world, &shop, &order, "dropped").await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
 
     let (status, problem) = world.create(&shop.order(&number, 1), Some(20)).await;
     assert_eq!((status.as_u16(), &problem["state"]), (409, &json!("created")));
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
     world.wait_for_event(&number, "order.rejected").await;
     ends_paid(&world, &shop, &order, "after the conflict").await;
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.finish().await;
 }
 
@@ -215,7 +215,7 @@ async fn payment_may_arrive_during_create_call() {
     };
     let ((status, view), ()) = futures_util::join!(asked, meanwhile);
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
-    assert_eq!(view.get("pay"), None, "nobody shall pay twice");
+    assert_eq!(view.get("pay"), None, "a second payment must not be possible");
     world.wait_for_event(&number, "order.paid").await;
     assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
     let (_, now) = world.get(&shop, &number).await;
@@ -232,7 +232,7 @@ async fn call_without_answer_is_settled_by_repeat() {
     inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
     stays_created(&world, &shop, &order, "held").await;
     ends_paid(&world, &shop, &order, "held").await;
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.simulator.release(&Release::default());
     world.finish().await;
 }

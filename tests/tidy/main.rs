@@ -1,6 +1,7 @@
 //! House rules, held by reading manifests, sources and documents as text.
 #![allow(clippy::unwrap_used, reason = "in a test a failure is a panic")]
 
+mod imports;
 mod layout;
 mod places;
 mod text;

@@ -74,6 +74,19 @@ pub(crate) fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
+/// A source without comments and without what stands in string literals.
+pub(crate) fn code(source: &str) -> String {
+    let mut code = String::new();
+    for line in source.lines() {
+        code.push_str(line.split("//").next().unwrap_or_default());
+        code.push('\n');
+    }
+    for literal in literals(source).iter().filter(|literal| !literal.is_empty()) {
+        code = code.replace(&format!("\"{literal}\""), "\"\"");
+    }
+    code
+}
+
 /// The string literals of a source, raw ones included, without those in comments.
 pub(crate) fn literals(source: &str) -> Vec<String> {
     let mut found = Vec::new();

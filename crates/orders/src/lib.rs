@@ -7,16 +7,17 @@
 //! [`Order::apply`], and every change leaves a [`Transition`] from which its [`event`] is made.
 //! `crates/orders/README.md` draws the state machine and specifies the messages.
 
-mod command;
 pub mod event;
 mod exception;
 mod fact;
 mod json;
+mod key;
 mod machine;
 mod order;
 mod parse;
 mod problem;
 mod reader;
+mod reply;
 mod request;
 mod state;
 #[cfg(feature = "testing")]
@@ -25,13 +26,14 @@ mod text;
 mod transition;
 mod view;
 
-pub use command::{OrderKey, Reply};
 pub use exception::{Difference, Exception, ExceptionKind};
 pub use fact::{Fact, FactKind, Source};
+pub use key::OrderKey;
 pub use machine::{Applied, ApplyContext, Refusal, Step};
 pub use order::Order;
 pub use parse::{InvalidOrder, ORDER_BYTES_MAX};
 pub use problem::{FieldProblem, Problem};
+pub use reply::Reply;
 pub use request::OrderRequest;
 pub use state::{Failure, State, StateName};
 pub use transition::Transition;

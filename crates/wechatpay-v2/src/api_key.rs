@@ -5,9 +5,9 @@ use zeroize::Zeroizing;
 
 use crate::FieldError;
 
-/// A merchant's APIv2 key: 32 ASCII letters and digits (reference 1.1).
+/// A merchant's APIv2 key: 32 ASCII letters and digits.
 ///
-/// It cannot be printed, and its memory is wiped when it is dropped.
+/// Its `Debug` output hides it, and its memory is wiped when it is dropped.
 #[derive(Clone)]
 pub struct ApiKey(Zeroizing<String>);
 
@@ -15,7 +15,7 @@ impl ApiKey {
     /// Takes the key as the merchant platform shows it.
     ///
     /// # Errors
-    /// When the text is not 32 ASCII letters and digits. The error never holds the text.
+    /// When the text is not 32 ASCII letters and digits. The error does not contain the text.
     pub fn parse(text: &str) -> Result<Self, FieldError> {
         if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err(FieldError::new("api_key", "32 ASCII letters and digits"));
@@ -28,7 +28,7 @@ impl ApiKey {
     }
 }
 
-/// In constant time, so that nobody learns a key by comparing.
+/// Compares in constant time, so that the duration reveals nothing of the key.
 impl PartialEq for ApiKey {
     fn eq(&self, other: &Self) -> bool {
         self.as_bytes().ct_eq(other.as_bytes()).into()
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_32_ascii_letters_and_digits() {
+    fn key_of_another_length_or_alphabet_is_refused() {
         for bad in [
             "",
             "OrderWorkerDemoKeyV2Only0000000",
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn is_equal_to_itself_alone() {
+    fn keys_are_equal_only_to_themselves() {
         let key = |text| ApiKey::parse(text).unwrap();
         let one = key("OrderWorkerDemoKeyV2Only00000002");
         assert_eq!(one, one.clone());
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn is_never_printed() {
+    fn key_is_printed_neither_by_debug_nor_by_an_error() {
         let key = ApiKey::parse("OrderWorkerDemoKeyV2Only00000002").unwrap();
         assert_eq!(format!("{key:?}"), "ApiKey(…)");
         let error = ApiKey::parse("OrderWorkerDemoKeyV2Only0000000").unwrap_err();

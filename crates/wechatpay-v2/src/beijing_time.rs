@@ -7,48 +7,50 @@ use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
 use crate::FieldError;
 
-const WIRE: &[BorrowedFormatItem<'_>] =
+const FORMAT: &[BorrowedFormatItem<'_>] =
     format_description!("[year][month][day][hour][minute][second]");
 const BEIJING: UtcOffset = offset!(+8);
 
-/// Nothing was paid before 1970, and what JSON, databases and a four-digit year can hold is beyond.
+// No payment is older than 1970, and JSON, databases and a four-digit year can represent all later
+// times up to the year 9999.
 const EARLIEST: OffsetDateTime = datetime!(1970-01-01 00:00:00 UTC);
-/// The last second of the year 9999 in Beijing.
 const LATEST: OffsetDateTime = datetime!(9999-12-31 15:59:59.999_999_999 UTC);
 
-/// An instant that WeChat writes as `yyyyMMddHHmmss` in Beijing time (UTC+8, no daylight saving;
-/// reference 4.3), from 1970 to 9999. The zone never comes from the host.
+/// A time that WeChat writes as `yyyyMMddHHmmss` in Beijing time: UTC+8, no daylight saving.
+///
+/// It lies between 1970 and 9999. The time zone of the host does not matter. In JSON it is RFC 3339
+/// in UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BeijingTime(OffsetDateTime);
 
 impl BeijingTime {
-    /// Reads WeChat's text.
+    /// Reads WeChat's text. `field` is the element's name for the error.
     ///
     /// # Errors
-    /// When the text is not 14 digits that name an existing second since 1970. `field` names the
-    /// field.
+    /// When the text is not 14 digits that name an existing second since 1970.
     pub fn parse(field: &'static str, text: &str) -> Result<Self, FieldError> {
-        let wrong = FieldError::new(field, "yyyyMMddHHmmss in Beijing time");
+        let error = FieldError::new(field, "yyyyMMddHHmmss in Beijing time");
+        // The parser also accepts signs.
         if text.len() != 14 || !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(wrong);
+            return Err(error);
         }
-        let local = PrimitiveDateTime::parse(text, WIRE).ok();
-        local.and_then(|local| Self::checked(local.assume_offset(BEIJING))).ok_or(wrong)
+        let local = PrimitiveDateTime::parse(text, FORMAT).ok();
+        local.and_then(|local| Self::checked(local.assume_offset(BEIJING))).ok_or(error)
     }
 
-    /// The instant as WeChat will read it: whole seconds, what is finer is cut off. An instant
-    /// before 1970 or after 9999, which WeChat cannot read, becomes the nearest that it can.
+    /// Converts an instant: fractions of a second are cut off, and an instant outside 1970 to 9999
+    /// becomes the nearest one inside.
     #[must_use]
     pub fn from_instant(instant: OffsetDateTime) -> Self {
-        let readable = instant.clamp(EARLIEST, LATEST);
-        Self(readable.to_offset(UtcOffset::UTC).truncate_to_second())
+        let in_range = instant.clamp(EARLIEST, LATEST);
+        Self(in_range.to_offset(UtcOffset::UTC).truncate_to_second())
     }
 
     fn checked(instant: OffsetDateTime) -> Option<Self> {
         (EARLIEST..=LATEST).contains(&instant).then(|| Self::from_instant(instant))
     }
 
-    /// The instant in UTC.
+    /// The same instant, in UTC.
     #[must_use]
     pub fn instant(self) -> OffsetDateTime {
         self.0
@@ -57,7 +59,7 @@ impl BeijingTime {
 
 impl fmt::Display for BeijingTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_offset(BEIJING).format(WIRE).map_err(|_| fmt::Error)?)
+        f.write_str(&self.0.to_offset(BEIJING).format(FORMAT).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -68,7 +70,6 @@ impl fmt::Debug for BeijingTime {
 }
 
 impl Serialize for BeijingTime {
-    /// RFC 3339 in UTC: the wire form is for WeChat alone.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         time::serde::rfc3339::serialize(&self.0, serializer)
     }
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_eight_hours_ahead_of_utc() {
+    fn beijing_is_eight_hours_ahead_of_utc() {
         let time = BeijingTime::parse("time_end", "20260721183142").unwrap();
         assert_eq!(time.instant(), datetime!(2026-07-21 10:31:42 UTC));
         assert_eq!(time.to_string(), "20260721183142");
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_second() {
+    fn text_that_names_no_second_is_refused() {
         for bad in [
             "",
             "2026072118314",
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_second_survive_every_form() {
+    fn first_and_last_second_survive_text_and_json() {
         for edge in ["19700101080000", "99991231235959", "20240229235959"] {
             let time = BeijingTime::parse("time_end", edge).unwrap();
             assert_eq!(time.to_string(), edge);
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_that_wechat_cannot_read_is_bounded_and_never_panics() {
+    fn instant_outside_1970_to_9999_is_clamped_or_refused() {
         for (instant, nearest) in [
             (datetime!(9999-12-31 23:59:59 -10), "99991231235959"),
             (datetime!(9999-12-31 16:00:00 UTC), "99991231235959"),

@@ -1,54 +1,54 @@
-//! The three result layers of an answer as one typed verdict (reference 0.3).
+//! What the answer to a call means ([protocol](crate::protocol#answers)).
 
 use crate::signature::verify_as_signed;
 use crate::{Credentials, FieldError, Fields, Limits, SignatureError, XmlError, parse_xml};
 
-/// What WeChat's answer to a call means.
+/// The outcome of a call, over all layers of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum CallOutcome<T> {
-    /// Authentic, and the call did what it says.
+    /// The answer is authentic, and the call succeeded.
     Success(T),
-    /// Authentic, and the call was refused. See [`Refused::advice`] before concluding anything.
+    /// The answer is authentic, and the call was refused. [`Refused::advice`] says what follows.
     Refused(Refused),
-    /// Nothing is known. The call may have had its effect.
+    /// The outcome is unknown: the call may have had its effect.
     Unknown(Unknown),
 }
 
-/// A signed refusal.
+/// An authentic refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{err_code}: {err_code_des}")]
 pub struct Refused {
-    /// WeChat's machine code.
+    /// WeChat's machine-readable code.
     pub err_code: String,
-    /// WeChat's text for people.
+    /// WeChat's description, cut to 128 characters. Its wording is not stable.
     pub err_code_des: String,
-    /// What to do about it.
+    /// What to do next.
     pub advice: Advice,
 }
 
-/// What a caller should do after a refusal. Each call's file holds its own table.
+/// What to do after a refusal. [PROTOCOL.md](crate::protocol#error-codes) has the table per call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// The outcome is open: repeat the same call with the same parameters, after a while.
+    /// The outcome is open. Repeat the same call with the same parameters after a while.
     Retry,
-    /// Only `orderquery` can tell what is true now.
+    /// The refusal does not tell the state of the order. Query it.
     Query,
-    /// It is as the caller wished already.
+    /// The order already is in the state that the call asked for.
     AlreadyDone,
-    /// This number can never be used again.
+    /// The `out_trade_no` can never be used again.
     NumberUnusable,
-    /// The request or the merchant's configuration is wrong: repeating changes nothing.
+    /// The request or the merchant's configuration is wrong. Repeating changes nothing.
     FixRequest,
 }
 
-/// Why nothing is known.
+/// Why the outcome of a call is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    /// `return_code` is not `SUCCESS`: unsigned, so nothing else in it can be trusted.
+    /// `return_code` is not `SUCCESS`. Such an answer is not signed.
     #[error("communication failure: {return_msg}")]
     Communication {
-        /// WeChat's text, cut to 128 characters. For people; the texts are not stable.
+        /// WeChat's description, cut to 128 characters. Its wording is not stable.
         return_msg: String,
     },
     /// The answer is not authentic.
@@ -57,27 +57,29 @@ pub enum Unknown {
     /// The answer is signed with another algorithm than the request.
     #[error("the answer is signed with another algorithm than the request")]
     SignTypeMismatch,
-    /// The answer is no message of WeChat's (a page, an empty body, something cut off).
+    /// The answer is not a message of WeChat's, but a page, an empty body or cut off.
     #[error("the answer is unreadable: {0}")]
     Xml(#[from] XmlError),
-    /// A field that must be there is missing or malformed.
+    /// A required field of the answer is missing or malformed.
     #[error("the answer is incomplete: {0}")]
     Field(#[from] FieldError),
-    /// The answer speaks of something else than what was asked.
+    /// The named element of the answer differs from the request.
     #[error("the answer is about another {0}")]
     Mismatch(&'static str),
-    /// No complete answer with status 200 arrived.
+    /// No complete answer with HTTP status 200 arrived.
     #[error("{0}")]
     Transport(String),
 }
 
 impl Refused {
-    /// Whether any other call of this merchant would meet the same refusal now: WeChat has trouble
-    /// of its own, takes no more calls, or does not serve the account (reference 2.2, 2.5, 5.5). A
-    /// frozen account has no code of its own; it is told as `NOAUTH`, or as a communication failure.
-    /// Codes about an `appid` are not among them: a merchant can have several.
+    /// Whether any other call of this merchant would be refused the same way now: WeChat has
+    /// internal trouble, accepts no more calls, or does not serve the account.
+    ///
+    /// Codes about an `appid` are not among them, because a merchant can have several.
     #[must_use]
     pub fn affects_every_call(&self) -> bool {
+        // A frozen account has no code of its own: it appears as NOAUTH or as a communication
+        // failure.
         matches!(
             &*self.err_code,
             "SYSTEMERROR"
@@ -91,55 +93,49 @@ impl Refused {
     }
 }
 
-impl<T> CallOutcome<T> {
-    /// The verdict of an attempt to read the fields of an authentic success.
-    fn from_reading(reading: Result<T, Unknown>) -> Self {
-        match reading {
-            Ok(value) => Self::Success(value),
-            Err(unknown) => Self::Unknown(unknown),
-        }
-    }
-}
-
-/// Reads an answer through all three layers: communication, signature, business.
+/// Reads an answer through its layers: communication, signature, business. `read` reads the fields
+/// of an authentic success.
 pub(crate) fn read_answer<T>(
     body: &[u8],
-    by: &Credentials,
+    credentials: &Credentials,
     advice: fn(&str) -> Advice,
     read: impl FnOnce(&Fields) -> Result<T, Unknown>,
 ) -> CallOutcome<T> {
-    let fields = match authentic(body, by) {
+    let fields = match authenticate(body, credentials) {
         Ok(fields) => fields,
         Err(unknown) => return CallOutcome::Unknown(unknown),
     };
     match fields.get("result_code") {
-        Some("SUCCESS") => CallOutcome::from_reading(read(&fields)),
+        Some("SUCCESS") => match read(&fields) {
+            Ok(value) => CallOutcome::Success(value),
+            Err(unknown) => CallOutcome::Unknown(unknown),
+        },
         Some("FAIL") => {
-            let err_code = cut(fields.get("err_code").unwrap_or_default());
-            let err_code_des = cut(fields.get("err_code_des").unwrap_or_default());
+            let err_code = truncate(fields.get("err_code").unwrap_or_default());
+            let err_code_des = truncate(fields.get("err_code_des").unwrap_or_default());
             CallOutcome::Refused(Refused { advice: advice(&err_code), err_code, err_code_des })
         }
         _ => CallOutcome::Unknown(FieldError::new("result_code", "SUCCESS or FAIL").into()),
     }
 }
 
-fn authentic(body: &[u8], by: &Credentials) -> Result<Fields, Unknown> {
+fn authenticate(body: &[u8], credentials: &Credentials) -> Result<Fields, Unknown> {
     let fields = parse_xml(body, Limits::MESSAGE)?;
     if fields.get("return_code") != Some("SUCCESS") {
-        let return_msg = cut(fields.get("return_msg").unwrap_or("no return_msg"));
+        let return_msg = truncate(fields.get("return_msg").unwrap_or("no return_msg"));
         return Err(Unknown::Communication { return_msg });
     }
-    let (sign_type, fields) = verify_as_signed(&fields, &by.key)?;
-    if sign_type != by.sign_type {
+    let (sign_type, fields) = verify_as_signed(&fields, &credentials.key)?;
+    if sign_type != credentials.sign_type {
         return Err(Unknown::SignTypeMismatch);
     }
-    if fields.get("mch_id") != Some(by.mch_id.as_str()) {
+    if fields.get("mch_id") != Some(credentials.mch_id.as_str()) {
         return Err(Unknown::Mismatch("mch_id"));
     }
     Ok(fields.into_owned())
 }
 
-/// The codes by which every call tells that the request or the merchant's configuration is wrong.
+/// Whether every call answers this code because the request or the configuration is wrong.
 pub(crate) fn needs_a_fix(err_code: &str) -> bool {
     matches!(
         err_code,
@@ -157,8 +153,8 @@ pub(crate) fn needs_a_fix(err_code: &str) -> bool {
     )
 }
 
-/// WeChat's texts have 128 characters at most; whatever is longer is not for our logs.
-fn cut(text: &str) -> String {
+// The documented length. Longer texts could fill a log.
+fn truncate(text: &str) -> String {
     text.chars().take(128).collect()
 }
 
@@ -167,16 +163,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_refusals_meet_every_call_and_others_one_order() {
-        let meets = |code: &str| {
-            let (err_code, err_code_des) = (code.to_owned(), String::new());
-            Refused { err_code, err_code_des, advice: Advice::Query }.affects_every_call()
+    fn refusal_affects_every_call_or_only_its_order() {
+        let affects = |code: &str| {
+            let refused = Refused {
+                err_code: code.to_owned(),
+                err_code_des: String::new(),
+                advice: Advice::Query,
+            };
+            refused.affects_every_call()
         };
         for code in ["SYSTEMERROR", "FREQUENCY_LIMITED", "INVALID_REQ_TOO_MUCH", "NOAUTH"] {
-            assert!(meets(code), "{code}");
+            assert!(affects(code), "{code}");
         }
         for code in ["ORDERNOTEXIST", "ORDERPAID", "INVALID_REQUEST", "APPID_NOT_EXIST", ""] {
-            assert!(!meets(code), "{code}");
+            assert!(!affects(code), "{code}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The HTTP client: one call, one request, no retry hidden inside.
+//! The HTTP client. A call is one request, without hidden retries.
 //!
-//! The only repetition is on the backup host when the primary could not even be connected to, so
-//! nothing was sent there (reference 5.4).
+//! It goes to the backup host only if no connection to the primary could be made, so that nothing
+//! was sent there ([protocol](crate::protocol#hosts)).
 //!
 //! ```no_run
 //! use wechatpay_v2::client::{Client, ClientError};
 //! use wechatpay_v2::{Credentials, Fields, CallOutcome};
 //!
-//! async fn create(by: &Credentials, parameters: &Fields) -> Result<(), ClientError> {
+//! async fn create(credentials: &Credentials, parameters: &Fields) -> Result<(), ClientError> {
 //!     let backup = Some("https://api2.mch.weixin.qq.com");
 //!     let client = Client::new("https://api.mch.weixin.qq.com", backup)?;
-//!     match client.unifiedorder(by, parameters).await {
+//!     match client.unifiedorder(credentials, parameters).await {
 //!         CallOutcome::Success(prepay) => println!("payable: {}", prepay.prepay_id),
 //!         CallOutcome::Refused(refused) => println!("{}: {:?}", refused.err_code, refused.advice),
 //!         CallOutcome::Unknown(why) => println!("query, then repeat: {why}"),
@@ -19,35 +19,34 @@
 //! }
 //! ```
 
+mod hosts;
+mod probe;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
 
-mod hosts;
-mod probe;
-
-pub use hosts::HostUse;
-use hosts::Hosts;
-pub use probe::{Probe, ProbeError};
-
 use crate::closeorder::{self, CloseOrder};
 use crate::orderquery::{self, OrderQuery, OrderStatus};
 use crate::unifiedorder::{self, Prepay};
 use crate::{CallOutcome, Credentials, Fields, Limits, Nonce, Unknown, write_xml};
+pub use hosts::HostUse;
+use hosts::Hosts;
+pub use probe::{Probe, ProbeError};
 
-/// WeChat's own client waits 6 s and 8 s (reference 0.2); a caller of ours waits in front of it.
+// WeChat's own Java client waits 6 s. Here a caller waits in the foreground.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A whole call: from the first attempt to connect, over the backup host where it is needed, to the
-/// last byte of the answer. Whoever holds a lease for a call holds it longer than this.
+/// The longest duration of a call: from the first attempt to connect, including the backup host, to
+/// the last byte of the answer. A lock that covers a call must last longer.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a host that could not be connected to is left alone: long enough that few calls pay for
-/// finding out, short enough that the primary is soon back in use.
+// Long enough that few calls wait for a connect timeout, and short enough that the primary is soon
+// used again.
 const HOST_COOLDOWN: Duration = Duration::from_secs(30);
-/// Shorter than a load balancer's usual 60 s, so that a request rarely meets a closing connection.
+// Shorter than a load balancer's usual 60 s, so that a request rarely meets a closing connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Calls WeChat Pay. Cheap to clone.
+/// Calls WeChat Pay. Clones share connections and the state of the hosts.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -55,15 +54,15 @@ pub struct Client {
     call_timeout: Duration,
 }
 
-/// How long a [`Client`] waits.
+/// How long a [`Client`] waits for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For one connection, TLS included. Default 3 s.
+    /// For one connection including TLS. Default: 3 s.
     pub connect: Duration,
-    /// For a whole call, the backup host included. Default [`CALL_TIMEOUT`].
+    /// For a whole call including the backup host. Default: [`CALL_TIMEOUT`].
     pub call: Duration,
-    /// How long the primary is left alone after it could not be connected to, give or take a
-    /// quarter by chance. Default 30 s.
+    /// How long calls avoid the primary after a failed connection. Each cooldown is lengthened or
+    /// shortened by a random part of up to a quarter. Default: 30 s.
     pub host_cooldown: Duration,
 }
 
@@ -73,20 +72,20 @@ impl Default for Timeouts {
     }
 }
 
-/// The client cannot be made.
+/// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A host that is no plain `http://host[:port]` or `https://host[:port]`.
+    /// A URL is not a plain `http://host[:port]` or `https://host[:port]`.
     #[error("the gateway URL must be http(s)://host[:port] without path, query or user")]
     Url,
-    /// No TLS roots, or the like.
+    /// The HTTP library failed, for example because there are no TLS roots.
     #[error("the HTTP client cannot be set up")]
     Setup(#[source] reqwest::Error),
 }
 
 impl Client {
-    /// `primary` and `backup` are base URLs. Installs rustls' ring provider for the process unless
-    /// there is one already.
+    /// Creates a client of the hosts with these base URLs. Installs the ring provider of rustls for
+    /// the process unless there already is one.
     ///
     /// # Errors
     /// When a URL is not usable, or TLS cannot be set up.
@@ -94,7 +93,7 @@ impl Client {
         Self::with_timeouts(primary, backup, Timeouts::default())
     }
 
-    /// [`Client::new`] with other waits.
+    /// Creates a client as [`Client::new`] does, with other timeouts.
     ///
     /// # Errors
     /// When a URL is not usable, or TLS cannot be set up.
@@ -106,7 +105,7 @@ impl Client {
         let backup = backup.map(base_url).transpose()?;
         let hosts = Arc::new(Hosts::new(base_url(primary)?, backup, timeouts.host_cooldown));
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Losing a race against another installer is as good as winning it.
+            // An error means that another thread has just installed one.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let http = reqwest::Client::builder()
@@ -120,42 +119,50 @@ impl Client {
         Ok(Self { http, hosts, call_timeout: timeouts.call })
     }
 
-    /// Creates or re-enters an order with stored `parameters`
-    /// ([`crate::unifiedorder::UnifiedOrder::parameters`]).
-    pub async fn unifiedorder(&self, by: &Credentials, parameters: &Fields) -> CallOutcome<Prepay> {
-        let request = unifiedorder::request(parameters.clone(), by, &Nonce::generate());
+    /// Creates an order, or returns it again if it exists. `parameters` are those of
+    /// [`UnifiedOrder::parameters`](crate::unifiedorder::UnifiedOrder::parameters).
+    pub async fn unifiedorder(
+        &self,
+        credentials: &Credentials,
+        parameters: &Fields,
+    ) -> CallOutcome<Prepay> {
+        let request = unifiedorder::request(parameters.clone(), credentials, &Nonce::generate());
         match self.post(unifiedorder::PATH, &request).await {
-            Ok(body) => unifiedorder::read(&body, by, parameters),
+            Ok(body) => unifiedorder::read(&body, credentials, parameters),
             Err(unknown) => CallOutcome::Unknown(unknown),
         }
     }
 
-    /// Asks what WeChat knows of an order.
+    /// Asks WeChat for the state of an order.
     pub async fn orderquery(
         &self,
-        by: &Credentials,
+        credentials: &Credentials,
         query: &OrderQuery,
     ) -> CallOutcome<OrderStatus> {
-        let request = orderquery::request(query, by, &Nonce::generate());
+        let request = orderquery::request(query, credentials, &Nonce::generate());
         match self.post(orderquery::PATH, &request).await {
-            Ok(body) => orderquery::read(&body, by, query),
+            Ok(body) => orderquery::read(&body, credentials, query),
             Err(unknown) => CallOutcome::Unknown(unknown),
         }
     }
 
-    /// Closes an order.
-    pub async fn closeorder(&self, by: &Credentials, close: &CloseOrder) -> CallOutcome<()> {
-        let request = closeorder::request(close, by, &Nonce::generate());
+    /// Closes an order for good.
+    pub async fn closeorder(
+        &self,
+        credentials: &Credentials,
+        close: &CloseOrder,
+    ) -> CallOutcome<()> {
+        let request = closeorder::request(close, credentials, &Nonce::generate());
         match self.post(closeorder::PATH, &request).await {
-            Ok(body) => closeorder::read(&body, by),
+            Ok(body) => closeorder::read(&body, credentials),
             Err(unknown) => CallOutcome::Unknown(unknown),
         }
     }
 
-    /// How the hosts were used so far: the primary's first, then the backup's, if there is one.
+    /// How often each host was used so far: first the primary, then the backup if there is one.
     #[must_use]
     pub fn hosts(&self) -> Vec<HostUse> {
-        self.hosts.used()
+        self.hosts.usage()
     }
 
     async fn post(&self, path: &str, request: &Fields) -> Result<Vec<u8>, Unknown> {
@@ -173,15 +180,16 @@ impl Client {
                 .await;
             match sent {
                 Err(error) if error.is_connect() => {
-                    self.hosts.unreachable(host, Instant::now());
-                    // No connection, so nothing was sent: the other host may have it.
+                    self.hosts.record_unreachable(host, Instant::now());
+                    // Without a connection nothing was sent, so the other host may get the request.
                     if hosts.peek().is_none() {
-                        return Err(transport(&error));
+                        return Err(transport_error(&error));
                     }
                 }
                 sent => {
-                    self.hosts.reached(host);
-                    return read_body(sent.map_err(|error| transport(&error))?).await;
+                    self.hosts.record_connected(host);
+                    let response = sent.map_err(|error| transport_error(&error))?;
+                    return read_body(response).await;
                 }
             }
         }
@@ -194,7 +202,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, Unknown> 
         return Err(Unknown::Transport(format!("HTTP status {}", response.status().as_u16())));
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| transport_error(&error))? {
         if body.len() + chunk.len() > Limits::MESSAGE.bytes {
             return Err(Unknown::Transport("the answer is too large".to_owned()));
         }
@@ -203,8 +211,8 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, Unknown> 
     Ok(body)
 }
 
-/// Our own words: reqwest's text holds the URL and more.
-fn transport(error: &reqwest::Error) -> Unknown {
+// Not reqwest's text, which contains the URL.
+fn transport_error(error: &reqwest::Error) -> Unknown {
     let text = if error.is_connect() {
         "no connection to the gateway"
     } else if error.is_timeout() {
@@ -227,6 +235,6 @@ fn base_url(text: &str) -> Result<String, ClientError> {
     if !plain {
         return Err(ClientError::Url);
     }
-    // As the parser understood it: it forgives spaces and line ends that a later join would not.
+    // The URL as it was parsed, without the spaces and line ends that the parser ignores.
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }

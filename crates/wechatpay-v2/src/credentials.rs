@@ -1,18 +1,18 @@
 use crate::{ApiKey, Fields, MchId, Nonce, SignType, sign};
 
-/// Who calls, and how the call is signed.
+/// The merchant that calls, and how the call is signed.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The merchant (in provider mode the provider).
+    /// The merchant; in provider mode the provider.
     pub mch_id: MchId,
-    /// The merchant's APIv2 key.
+    /// The APIv2 key of that merchant.
     pub key: ApiKey,
     /// The algorithm. Every call about an order uses the one that the order was created with.
     pub sign_type: SignType,
 }
 
 impl Credentials {
-    /// Adds what every request carries, and signs it.
+    /// Adds the elements that every request has, and signs.
     pub(crate) fn sign_request(&self, mut fields: Fields, nonce: &Nonce) -> Fields {
         fields.insert("mch_id", self.mch_id.as_str());
         fields.insert("nonce_str", nonce.as_str());

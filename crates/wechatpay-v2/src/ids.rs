@@ -1,17 +1,19 @@
-//! The identifiers of WeChat Pay, each with one door: `parse`.
+//! The identifiers of WeChat Pay. `parse` is the only way to construct one.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// A field that breaks its rule. The rule is written for the person who has to mend the field;
-/// the value itself is not part of the error, because values can be personal.
+/// A field that breaks its rule.
+///
+/// The rule says what the field must be. The error does not contain the value, because values can
+/// be personal data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} must be {rule}")]
 pub struct FieldError {
-    /// WeChat's name of the field.
+    /// The field, by WeChat's name for it.
     pub field: &'static str,
-    /// What the field must be.
+    /// What the field must be, to be read after "must be".
     pub rule: &'static str,
 }
 
@@ -21,23 +23,23 @@ impl FieldError {
     }
 
     /// The same rule, broken by another field of the same type.
-    pub(crate) fn of(self, field: &'static str) -> Self {
+    pub(crate) fn for_field(self, field: &'static str) -> Self {
         Self { field, ..self }
     }
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $field:literal, $length:expr, $rule:literal, $allowed:expr, $shown:expr) => {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $length:expr, $rule:literal, $allowed:expr, $printable:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
         pub struct $name(String);
 
         impl $name {
-            /// Checks the text; nothing is trimmed or changed.
+            /// Checks the text. It is not trimmed or changed.
             ///
             /// # Errors
-            /// When the text breaks the field's rule.
+            #[doc = concat!("When the text is not ", $rule, ".")]
             pub fn parse(text: impl Into<String>) -> Result<Self, FieldError> {
                 let text = text.into();
                 let allowed: fn(u8) -> bool = $allowed;
@@ -56,7 +58,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(if $shown { &self.0 } else { "…" })
+                f.write_str(if $printable { &self.0 } else { "…" })
             }
         }
 
@@ -75,32 +77,33 @@ macro_rules! id {
 }
 
 id! {
-    /// The shop's number of one payment attempt, unique per merchant for ever (reference 4.4, with
-    /// the conservative character set that every WeChat page agrees on).
+    /// The merchant's number of one payment attempt, unique per merchant for ever.
+    ///
+    /// WeChat's pages disagree on further characters; these are the ones that all of them allow.
     OutTradeNo, "out_trade_no", (6..=32), "6 to 32 of the characters 0-9 A-Z a-z _ -",
     |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-', true
 }
 id! {
-    /// WeChat's number of one payment.
+    /// WeChat's own number of one payment.
     TransactionId, "transaction_id", (1..=32), "1 to 32 ASCII letters and digits",
     |b| b.is_ascii_alphanumeric(), true
 }
 id! {
-    /// WeChat's number of a prepared payment, valid two hours (reference 4.3).
+    /// WeChat's number of a prepared payment, valid for two hours.
     PrepayId, "prepay_id", (1..=64), "1 to 64 printable ASCII characters",
     |b| b.is_ascii_graphic(), true
 }
 id! {
-    /// A merchant number.
+    /// The number of a merchant, sub-merchant or service provider.
     MchId, "mch_id", (1..=32), "1 to 32 digits", |b| b.is_ascii_digit(), true
 }
 id! {
-    /// The app that belongs to a merchant.
+    /// An official account, mini program or native app that is bound to a merchant.
     AppId, "appid", (1..=32), "1 to 32 ASCII letters and digits",
     |b| b.is_ascii_alphanumeric(), true
 }
 id! {
-    /// The payer under one appid. Personal data: printing it gives `…`.
+    /// The payer under one `appid`. It is personal data: `Display` and `Debug` print `…`.
     OpenId, "openid", (1..=128), "1 to 128 of the characters 0-9 A-Z a-z _ -",
     |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-', false
 }
@@ -110,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn out_trade_no_has_one_door() {
+    fn out_trade_no_is_checked_by_parse_and_by_json() {
         for good in ["SO2026", "a-b_c1", &"9".repeat(32)] {
             assert!(OutTradeNo::parse(good).is_ok(), "{good}");
             assert!(serde_json::from_str::<OutTradeNo>(&format!("{good:?}")).is_ok());
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn each_id_has_its_length_and_characters() {
+    fn id_of_wrong_length_or_alphabet_is_refused() {
         fn check<T>(parse: impl Fn(String) -> Result<T, FieldError>, max: usize, bad: &str) {
             for good in ["1".to_owned(), "1".repeat(max)] {
                 assert!(parse(good).is_ok());
@@ -140,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_field_and_never_the_value() {
+    fn field_error_names_the_field_and_omits_the_value() {
         let error = OpenId::parse("o secret").unwrap_err();
         assert_eq!(error.to_string(), "openid must be 1 to 128 of the characters 0-9 A-Z a-z _ -");
         let error = serde_json::from_str::<OpenId>("\"o secret\"").unwrap_err();
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn openid_is_never_printed() {
+    fn openid_is_printed_as_an_ellipsis() {
         let openid = OpenId::parse("oDemoUser0000000000000000001").unwrap();
         assert_eq!(format!("{openid} {openid:?}"), "… OpenId(…)");
         assert_eq!(openid.as_str(), "oDemoUser0000000000000000001");

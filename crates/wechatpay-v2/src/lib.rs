@@ -1,10 +1,9 @@
-//! WeChat Pay API v2 on the wire.
+//! WeChat Pay API v2 for the merchant's side: signing, XML, calls and notifications.
 //!
-//! What goes out is signed, what comes in is verified over every element that was received, and
-//! each answer becomes one [`CallOutcome`]: *yes*, *no* with the reason, or *unknown*. Nothing here
-//! keeps state, reads a clock or opens a socket; the HTTP client stands behind the feature `client`.
-//!
-//! "Reference 4.3" in a comment means that section of the project's notes on the protocol.
+//! Requests are signed. Answers and notifications are verified over every element that was
+//! received. Each answer becomes one [`CallOutcome`]: success, a refusal with its reason, or
+//! unknown. The crate keeps no state, reads no clock and opens no socket; the feature `client` adds
+//! an HTTP client. The module [`protocol`] documents the protocol itself, with sources.
 //!
 //! ```
 //! use wechatpay_v2::{ApiKey, Fields, SignType, sign};
@@ -22,6 +21,8 @@
 //! assert_eq!(sign(&fields, &key, SignType::Md5), "9A0A8659F005D6984697E2CA0A9CF3B7");
 //! # Ok::<(), wechatpay_v2::FieldError>(())
 //! ```
+
+#![warn(missing_docs)]
 
 mod api_key;
 mod beijing_time;
@@ -58,6 +59,10 @@ pub use nonce::Nonce;
 pub use payment::{Coupon, Payment};
 pub use signature::{SignType, SignatureError, sign, verify};
 pub use xml::{Limits, XmlError, parse_xml, write_xml};
+
+/// What this crate relies on when it signs, sends, reads and verifies (the file `PROTOCOL.md`).
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

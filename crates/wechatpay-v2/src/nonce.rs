@@ -4,31 +4,31 @@ use crate::FieldError;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A `nonce_str`: 32 letters and digits from the system's secure generator, fresh for every
-/// message (reference 1.3).
+/// A `nonce_str`, which makes a signature unpredictable. Every message gets a fresh one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nonce(String);
 
 impl Nonce {
-    /// Draws a nonce.
+    /// Draws 32 letters and digits from the secure generator of the operating system.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give, which leaves nothing safe to do.
+    /// When the operating system fails to provide randomness.
     #[must_use]
     pub fn generate() -> Self {
         let mut text = String::with_capacity(32);
         let mut bytes = [0u8; 48];
         while text.len() < 32 {
-            getrandom::fill(&mut bytes).expect("the operating system gives randomness");
-            // Bytes of 248 and above would make the first letters of the alphabet likelier.
-            let fair = bytes.iter().filter(|byte| **byte < 248);
-            let wanted = 32 - text.len();
-            text.extend(fair.take(wanted).map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
+            getrandom::fill(&mut bytes).expect("the operating system provides randomness");
+            // 248 = 4 * 62. Larger bytes would make the first characters more likely than the rest.
+            let unbiased = bytes.iter().filter(|byte| **byte < 248);
+            let missing = 32 - text.len();
+            let characters = unbiased.map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
+            text.extend(characters.take(missing));
         }
         Self(text)
     }
 
-    /// Takes a nonce that was drawn elsewhere (known answers, pure code).
+    /// Takes a nonce that was drawn elsewhere.
     ///
     /// # Errors
     /// When it is not 1 to 32 ASCII letters and digits.
@@ -39,7 +39,7 @@ impl Nonce {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text as it is sent.
+    /// The text of the element `nonce_str`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_read_within_its_bounds() {
+    fn nonce_of_wrong_length_or_alphabet_is_refused() {
         assert_eq!(Nonce::parse("a1Z").unwrap().as_str(), "a1Z");
         for bad in ["", "a b", "0.8437", &"a".repeat(33), "é"] {
             assert!(Nonce::parse(bad).is_err(), "{bad:?}");
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn is_32_letters_and_digits_and_never_the_same() {
+    fn generated_nonces_are_valid_and_differ() {
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..1000 {
             let nonce = Nonce::generate();

@@ -1,80 +1,86 @@
-//! `POST /pay/orderquery`: what WeChat knows of an order (reference 2.3, 4.1).
+//! `POST /pay/orderquery`: what WeChat knows of an order ([protocol](crate::protocol#orderquery)).
 
 use crate::call_outcome::{needs_a_fix, read_answer};
-use crate::{Advice, AppId, Credentials, FieldError, Fields, MchId, Nonce, OutTradeNo, Payment};
-use crate::{CallOutcome, Unknown};
+use crate::{
+    Advice, AppId, CallOutcome, Credentials, FieldError, Fields, MchId, Nonce, OutTradeNo, Payment,
+    Unknown,
+};
 
-/// The path below the host.
+/// The path of the call's URL.
 pub const PATH: &str = "/pay/orderquery";
 
-/// The order that is asked about. One that belongs to a sub-merchant is asked for with its number.
+/// The order to query.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "WeChat's own names")]
 pub struct OrderQuery {
+    /// The `appid` of the order.
     pub appid: AppId,
+    /// The number to query by.
     pub out_trade_no: OutTradeNo,
+    /// The sub-merchant of the order, for service providers.
     pub sub_mch_id: Option<MchId>,
+    /// The sub-merchant's app, if the order has one.
     pub sub_appid: Option<AppId>,
 }
 
-/// The state of the money (reference 4.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TradeState {
-    /// Paid.
-    Success(Box<Payment>),
-    /// Paid, and at least one refund was begun.
-    Refund(Box<Payment>),
-    /// Created, not paid (yet).
-    NotPay,
-    /// Closed: no further payment can arrive.
-    Closed,
-    /// Reversed (micropay only): no further payment can arrive.
-    Revoked,
-    /// The payer is typing the password.
-    UserPaying,
-    /// Accepted, waiting for the debit.
-    Accept,
-    /// The payment failed; not final.
-    PayError,
-    /// The set is open. Proves nothing.
-    Other(String),
-}
-
-/// An authentic answer.
+/// What WeChat knows of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderStatus {
-    /// The state.
+    /// The state of the money.
     pub trade_state: TradeState,
-    /// WeChat's text for people.
+    /// WeChat's description of the state, cut to 256 characters. Its wording is not stable.
     pub trade_state_desc: String,
 }
 
-/// Signs the question.
+/// The state of the money. Only `Success` and `Refund` prove a payment; only `Closed` and `Revoked`
+/// prove that none can arrive any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TradeState {
+    /// `SUCCESS`: the order is paid.
+    Success(Box<Payment>),
+    /// `REFUND`: the order was paid, and at least one refund was started.
+    Refund(Box<Payment>),
+    /// `NOTPAY`: not paid yet, also after the payer cancelled.
+    NotPay,
+    /// `CLOSED`: no further payment can arrive.
+    Closed,
+    /// `REVOKED` (micropay only): no further payment can arrive.
+    Revoked,
+    /// `USERPAYING`: the payer is entering the password.
+    UserPaying,
+    /// `ACCEPT`: accepted, waiting for the debit.
+    Accept,
+    /// `PAYERROR`: the payment failed, but the payer may try again.
+    PayError,
+    /// A state that this crate does not know, cut to 32 characters. It proves nothing.
+    Other(String),
+}
+
+/// Builds and signs the request.
 #[must_use]
-pub fn request(query: &OrderQuery, by: &Credentials, nonce: &Nonce) -> Fields {
+pub fn request(query: &OrderQuery, credentials: &Credentials, nonce: &Nonce) -> Fields {
     let mut fields = Fields::new();
     fields.insert("appid", query.appid.as_str());
     fields.insert("out_trade_no", query.out_trade_no.as_str());
     fields.insert_some("sub_mch_id", query.sub_mch_id.as_ref());
     fields.insert_some("sub_appid", query.sub_appid.as_ref());
-    by.sign_request(fields, nonce)
+    credentials.sign_request(fields, nonce)
 }
 
-/// Reads the answer. One about another number is *unknown*; every other difference from the order
-/// is for the caller to judge, who knows the order.
-pub fn read(body: &[u8], by: &Credentials, query: &OrderQuery) -> CallOutcome<OrderStatus> {
-    read_answer(body, by, advice, |fields| {
+/// Reads the answer. An answer about another number is unknown. The caller, who knows the order,
+/// compares the payment with it.
+pub fn read(
+    body: &[u8],
+    credentials: &Credentials,
+    query: &OrderQuery,
+) -> CallOutcome<OrderStatus> {
+    read_answer(body, credentials, advice, |fields| {
         if fields.get("out_trade_no") != Some(query.out_trade_no.as_str()) {
             return Err(Unknown::Mismatch("out_trade_no"));
         }
+        let description = fields.get("trade_state_desc").unwrap_or_default();
         Ok(OrderStatus {
             trade_state: trade_state(fields)?,
-            trade_state_desc: fields
-                .get("trade_state_desc")
-                .unwrap_or_default()
-                .chars()
-                .take(256)
-                .collect(),
+            trade_state_desc: description.chars().take(256).collect(),
         })
     })
 }
@@ -95,9 +101,9 @@ fn trade_state(fields: &Fields) -> Result<TradeState, FieldError> {
     })
 }
 
-/// `ORDERNOTEXIST` is no state but an answer: it means that no unifiedorder of this number
-/// succeeded *so far*, so a call still under way may change it. A code that is not in the table of
-/// reference 2.3 proves nothing, and a question is safe to repeat.
+// PROTOCOL.md, "Error codes". An unlisted code proves nothing, and a query is safe to repeat. That
+// includes `ORDERNOTEXIST`: no unifiedorder call of this number has succeeded so far, but one that
+// is still in flight can.
 fn advice(err_code: &str) -> Advice {
     match err_code {
         "INVALID_TRANSACTIONID" => Advice::FixRequest,

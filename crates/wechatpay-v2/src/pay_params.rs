@@ -1,4 +1,5 @@
-//! The second signing: what the front end hands to WeChat to open the payment (reference 1.4).
+//! The signed parameters with which the front end opens the payment
+//! ([protocol](crate::protocol#pay-parameters)). `NATIVE` and `MWEB` need none.
 
 use std::fmt;
 
@@ -6,36 +7,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ApiKey, AppId, Fields, MchId, Nonce, PrepayId, SignType, sign};
 
-/// For `wx.requestPayment` and JSAPI. The signed `appId` is not passed to `wx.requestPayment`.
-/// `Debug` leaves the signature out.
+/// The parameters of `wx.requestPayment` and of JSAPI. `Debug` omits the signature.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "WeChat's own names; their meaning is reference 1.4")]
 pub struct JsapiPay {
+    /// The app that runs. It is signed, but not passed to `wx.requestPayment`.
     pub app_id: String,
-    /// Seconds since 1970, as the very text that was signed.
+    /// Seconds since 1970, as the text that was signed.
     pub time_stamp: String,
+    /// The merchant's own nonce, not the one of WeChat's answer.
     pub nonce_str: String,
+    /// `prepay_id=` and the prepay number.
     pub package: String,
+    /// The algorithm of `paySign`, which is the order's.
     pub sign_type: SignType,
+    /// The signature over the other five.
     pub pay_sign: String,
 }
 
-/// For the app SDK: all names in lower case, no `signType`. `Debug` leaves the signature out.
+/// The parameters of the app SDK. `Debug` omits the signature.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "WeChat's own names; their meaning is reference 1.4")]
 pub struct AppPay {
+    /// The native app that runs.
     pub appid: String,
+    /// The merchant, as `mch_id` elsewhere.
     pub partnerid: String,
+    /// The number of the prepared payment.
     pub prepayid: String,
+    /// Always the text `Sign=WXPay`.
     pub package: String,
+    /// The merchant's own nonce, not the one of WeChat's answer.
     pub noncestr: String,
+    /// Seconds since 1970, as the text that was signed.
     pub timestamp: String,
+    /// The signature over the other six.
     pub sign: String,
 }
 
-/// Signs for mini program and JSAPI. `appid` is the app that runs: `sub_appid` when the order used
-/// it. `timestamp_s` is in seconds since 1970.
+/// Signs for mini programs and official accounts. `appid` is the app that runs: `sub_appid` if the
+/// order used it. `timestamp_s` is in seconds since 1970.
 #[must_use]
 pub fn jsapi(
     appid: &AppId,
@@ -67,7 +77,7 @@ pub fn jsapi(
     }
 }
 
-/// Signs for the app SDK. `timestamp_s` is in seconds since 1970.
+/// Signs for the app SDK. `partner` is the merchant; `timestamp_s` is in seconds since 1970.
 #[must_use]
 pub fn app(
     appid: &AppId,

@@ -1,38 +1,40 @@
-//! "The customer has paid", as WeChat posts it (reference 3).
+//! The notification that an order is paid ([protocol](crate::protocol#payment-notifications)).
 //!
-//! A notification proves nothing until it is verified, so the types go one way:
+//! A notification proves nothing until it is verified. The types enforce the order:
 //! [`Received`] → [`Verified`] → [`Payment`].
 
-use crate::{ApiKey, FieldError, Fields, Limits, Payment, SignType, SignatureError, XmlError};
-use crate::{parse_xml, signature::verify_as_signed};
+use crate::signature::verify_as_signed;
+use crate::{
+    ApiKey, FieldError, Fields, Limits, Payment, SignType, SignatureError, XmlError, parse_xml,
+};
 
-/// Parsed, not verified: good for finding the merchant whose key verifies it, and nothing else.
+/// A notification that is parsed but not verified. It only serves to find the merchant's keys.
 #[derive(Clone, Debug)]
 pub struct Received(Fields);
 
-/// Signed by someone who knows the merchant's key.
+/// A notification that was signed with the merchant's key.
 #[derive(Clone, Debug)]
 pub struct Verified {
     fields: Fields,
     sign_type: SignType,
 }
 
-/// Why a notification can never settle an order.
+/// Why a notification proves no payment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotificationError {
-    /// Not a message at all.
+    /// The body is not a flat XML message.
     #[error(transparent)]
     Xml(#[from] XmlError),
-    /// `return_code` is missing or not `SUCCESS`; such a message is not even signed.
+    /// `return_code` is missing or not `SUCCESS`. Such a message is not signed.
     #[error("return_code is not SUCCESS")]
     ReturnCode,
-    /// Not authentic under any of the keys.
+    /// None of the keys verifies the signature.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// Authentic, but not about a payment that succeeded.
+    /// It is authentic, but reports no successful payment.
     #[error("result_code is not SUCCESS")]
     ResultCode,
-    /// Authentic, but a field of the payment is missing or malformed.
+    /// It is authentic, but a field of the payment is missing or malformed.
     #[error(transparent)]
     Field(#[from] FieldError),
 }
@@ -50,22 +52,23 @@ impl Received {
         }
     }
 
-    /// The merchant it claims to be for.
+    /// The merchant that the unverified message names. Look up the keys by it.
     #[must_use]
     pub fn mch_id(&self) -> Option<&str> {
         self.0.get("mch_id")
     }
 
-    /// The order it claims to be about: good for asking WeChat, and nothing else.
+    /// The order that the unverified message names. Use it only to query WeChat.
     #[must_use]
     pub fn out_trade_no(&self) -> Option<&str> {
         self.0.get("out_trade_no")
     }
 
-    /// Verifies it under the merchant's keys: the current one, then those that still count.
+    /// Verifies the signature with the merchant's keys: the current one, then older ones that are
+    /// still valid.
     ///
     /// # Errors
-    /// When it is authentic under none of them; the error is that of the first key.
+    /// When no key verifies it. The error is that of the first key.
     pub fn verify<'a>(
         self,
         keys: impl IntoIterator<Item = &'a ApiKey>,
@@ -84,20 +87,21 @@ impl Received {
 }
 
 impl Verified {
-    /// The algorithm of its signature. It must be the one of the order: the message itself does
-    /// not say (reference 1.1).
+    /// The algorithm of the signature. Compare it with the order's, because the message need not
+    /// contain a `sign_type`.
     #[must_use]
     pub fn sign_type(&self) -> SignType {
         self.sign_type
     }
 
-    /// The order it is about, as it stands there: it need not be a number that we would give.
+    /// The order that the message names, unchecked: it can break the rules of
+    /// [`OutTradeNo`](crate::OutTradeNo).
     #[must_use]
     pub fn out_trade_no(&self) -> Option<&str> {
         self.fields.get("out_trade_no")
     }
 
-    /// The payment.
+    /// Reads the payment that the message reports.
     ///
     /// # Errors
     /// When `result_code` is not `SUCCESS`, or a field of the payment is missing or malformed.

@@ -1,7 +1,8 @@
-//! The refund notification: not signed but encrypted (reference 3.6).
+//! The refund notification, which is encrypted instead of signed
+//! ([protocol](crate::protocol#refund-notifications)).
 //!
-//! Only someone who knows the key can make a text that decrypts, yet ECB has no integrity: blocks
-//! can be cut and pasted between messages. Whoever acts on one confirms it with `refundquery`.
+//! Only the owner of the key can produce a text that decrypts. But ECB protects no integrity: blocks
+//! can be moved between messages. Confirm a refund with `refundquery` before acting on it.
 
 use aes::Aes256;
 use aes::cipher::{Block, BlockCipherDecrypt, KeyInit};
@@ -10,23 +11,24 @@ use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
-use crate::{ApiKey, Fields, Limits, XmlError, hex, parse_xml, xml::parse_rooted};
+use crate::xml::parse_rooted;
+use crate::{ApiKey, Fields, Limits, XmlError, hex, parse_xml};
 
-/// Parsed, not decrypted.
+/// A notification that is parsed but not decrypted.
 #[derive(Clone, Debug)]
 pub struct Received(Fields);
 
 /// Why a refund notification is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefundError {
-    /// The outer or the inner document is no message. A wrong key ends here too, when its garbage
-    /// happens to look padded (one in some 250).
+    /// The outer or the inner document is not flat XML. A wrong key leads here too if the garbage
+    /// happens to end like padding (in one of about 250 cases).
     #[error(transparent)]
     Xml(#[from] XmlError),
     /// `return_code` is missing or not `SUCCESS`.
     #[error("return_code is not SUCCESS")]
     ReturnCode,
-    /// `req_info` is missing, is no Base64, or does not decrypt under the key.
+    /// `req_info` is missing, is not Base64, or does not decrypt with the key.
     #[error("req_info does not decrypt")]
     Undecryptable,
 }
@@ -44,23 +46,23 @@ impl Received {
         }
     }
 
-    /// The merchant it claims to be for.
+    /// The merchant that the message names. Look up the keys by it.
     #[must_use]
     pub fn mch_id(&self) -> Option<&str> {
         self.0.get("mch_id")
     }
 
-    /// The inner document, decrypted and parsed.
+    /// Decrypts and parses the inner document.
     ///
     /// # Errors
-    /// When it does not decrypt to a flat document with the root `<root>`.
+    /// When `req_info` does not decrypt to a flat document with the root `<root>`.
     pub fn decrypt(&self, key: &ApiKey) -> Result<Fields, RefundError> {
         parse_rooted(&self.plaintext(key)?, Limits::MESSAGE, "root").map_err(RefundError::from)
     }
 
-    /// AES-256-ECB with PKCS#7 padding; the AES key is the *text* of the API key's MD5, 32
-    /// lower-case hex digits.
-    pub(crate) fn plaintext(&self, key: &ApiKey) -> Result<Vec<u8>, RefundError> {
+    // AES-256-ECB with PKCS#7 padding. The AES key is the text of the API key's MD5: 32 lower-case
+    // hex digits, 32 bytes.
+    fn plaintext(&self, key: &ApiKey) -> Result<Vec<u8>, RefundError> {
         let req_info = self.0.get("req_info").ok_or(RefundError::Undecryptable)?;
         let req_info: String = req_info.split_ascii_whitespace().collect();
         let mut bytes = STANDARD.decode(req_info).map_err(|_| RefundError::Undecryptable)?;
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn samples_decrypt_to_the_very_bytes() {
+    fn sample_decrypts_to_its_plaintext_byte_for_byte() {
         let key = ApiKey::parse("OrderWorkerDemoKeyV2Only00000002").unwrap();
         for (refund, plain) in [
             (
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_one_to_sixteen_equal_bytes() {
+    fn padding_other_than_1_to_16_equal_bytes_is_refused() {
         let padded = |rest: &[u8]| unpad([&b"0123456789abcdef"[..], rest].concat());
         assert_eq!(padded(&[1]).unwrap(), b"0123456789abcdef");
         assert_eq!(padded(&[2, 2]).unwrap(), b"0123456789abcdef");

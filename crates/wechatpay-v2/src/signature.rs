@@ -1,4 +1,4 @@
-//! Signing and verification (reference 1.1).
+//! Signing and verification ([protocol](crate::protocol#signing)).
 
 use std::borrow::Cow;
 
@@ -10,15 +10,17 @@ use subtle::ConstantTimeEq;
 
 use crate::{ApiKey, FieldError, Fields, hex};
 
-/// The algorithm of a signature. An order keeps the one that it was created with: its replies and
-/// its notification are signed with the same.
+/// The algorithm of a signature.
+///
+/// An order keeps the algorithm of its `unifiedorder` call: the answer and the notification are
+/// signed with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum SignType {
-    /// 32 hex digits; what WeChat assumes when `sign_type` is absent.
+    /// 32 hex digits. WeChat assumes it if `sign_type` is absent.
     #[default]
     #[serde(rename = "MD5")]
     Md5,
-    /// 64 hex digits.
+    /// 64 hex digits, keyed with the API key.
     #[serde(rename = "HMAC-SHA256")]
     HmacSha256,
 }
@@ -45,11 +47,13 @@ impl SignType {
         }
     }
 
-    fn of_form(signature: &str) -> Option<Self> {
-        let hex = signature.bytes().all(|byte| byte.is_ascii_hexdigit());
+    fn from_length(signature: &str) -> Option<Self> {
+        if !signature.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
         match signature.len() {
-            32 if hex => Some(Self::Md5),
-            64 if hex => Some(Self::HmacSha256),
+            32 => Some(Self::Md5),
+            64 => Some(Self::HmacSha256),
             _ => None,
         }
     }
@@ -58,18 +62,20 @@ impl SignType {
 /// Why a message is not authentic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// There is no `sign`, or it is blank.
+    /// `sign` is absent or blank.
     #[error("there is no sign")]
     Missing,
     /// `sign` is neither 32 nor 64 hex digits, or disagrees with the message's own `sign_type`.
     #[error("sign has the form of no known algorithm")]
     Form,
-    /// The signature is another one.
+    /// `sign` is not the signature of this message under this key.
     #[error("sign does not verify")]
     Wrong,
 }
 
-/// The signature of a message: every element but `sign` whose text is not empty, in upper-case hex.
+/// Computes the signature of a message, in upper-case hex.
+///
+/// It covers every element except `sign` and except elements with an empty text.
 #[must_use]
 pub fn sign(fields: &Fields, key: &ApiKey, sign_type: SignType) -> String {
     match sign_type {
@@ -87,23 +93,23 @@ pub fn sign(fields: &Fields, key: &ApiKey, sign_type: SignType) -> String {
     }
 }
 
-/// Verifies a received message over **all** its elements, known or not, in constant time, and says
-/// which algorithm it was signed with. Lower-case hex is accepted.
+/// Verifies a received message over **all** its elements, known or not, and returns the algorithm
+/// it was signed with. The comparison takes constant time. Lower-case hex is accepted.
 ///
-/// The raw texts are tried first and, where one begins or ends with white space, the trimmed ones:
-/// WeChat's own SDK trims what it hashes (reference 1.1, "Whitespace").
+/// The received texts are tried first. If that fails and some have outer white space, the trimmed
+/// texts are tried, because WeChat's own SDK trims what it hashes.
 ///
-/// The string to sign escapes nothing, so it does not say where one text ends and the next element
-/// begins; [`crate::Payment::from_fields`] guards the elements that are money.
+/// The string to sign escapes nothing, so a signature does not tell where one text ends and the next
+/// element begins. [`Payment::from_fields`](crate::Payment::from_fields) refuses messages that use
+/// this.
 ///
 /// # Errors
-/// When the message is not authentic under this key.
+/// When the key does not verify the message.
 pub fn verify(fields: &Fields, key: &ApiKey) -> Result<SignType, SignatureError> {
     verify_as_signed(fields, key).map(|(sign_type, _)| sign_type)
 }
 
-/// [`verify`], with the texts that the signature is over: the received ones, or the trimmed ones.
-/// White space that was not signed is not read either.
+// Also returns the texts that were signed, received or trimmed: unsigned white space is not read.
 pub(crate) fn verify_as_signed<'a>(
     fields: &'a Fields,
     key: &ApiKey,
@@ -114,24 +120,25 @@ pub(crate) fn verify_as_signed<'a>(
         .filter(|sign| !sign.is_empty())
         .ok_or(SignatureError::Missing)?
         .to_ascii_uppercase();
-    let sign_type = SignType::of_form(&received).ok_or(SignatureError::Form)?;
+    let sign_type = SignType::from_length(&received).ok_or(SignatureError::Form)?;
     if fields.get("sign_type").is_some_and(|named| named.trim_ascii() != sign_type.as_str()) {
         return Err(SignatureError::Form);
     }
-    let signs = |view: &Fields| {
-        let computed = sign(view, key, sign_type);
+    let matches = |candidate: &Fields| {
+        let computed = sign(candidate, key, sign_type);
         bool::from(computed.as_bytes().ct_eq(received.as_bytes()))
     };
-    if signs(fields) {
+    if matches(fields) {
         return Ok((sign_type, Cow::Borrowed(fields)));
     }
     match fields.trimmed() {
-        Some(trimmed) if signs(&trimmed) => Ok((sign_type, Cow::Owned(trimmed))),
+        Some(trimmed) if matches(&trimmed) => Ok((sign_type, Cow::Owned(trimmed))),
         _ => Err(SignatureError::Wrong),
     }
 }
 
-/// Feeds `name=value&…&key=…` piece by piece, so that the string to sign never stands in memory.
+// Feeds `name=value&…&key=…` piece by piece, so that the string to sign, which contains the key, is
+// never in memory.
 fn feed(fields: &Fields, key: &ApiKey, mut update: impl FnMut(&[u8])) {
     for (name, text) in fields.iter() {
         if name == "sign" || text.is_empty() {

@@ -1,30 +1,33 @@
-//! `POST /pay/unifiedorder`: creates, or re-enters, the prepay order of a number (reference 2.2).
+//! `POST /pay/unifiedorder`: creates the prepay order of a number, or returns it again
+//! ([protocol](crate::protocol#unifiedorder)).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::call_outcome::{needs_a_fix, read_answer};
-use crate::{Advice, AppId, BeijingTime, Credentials, Fen, FieldError, Fields, MchId, Nonce};
-use crate::{CallOutcome, OpenId, OutTradeNo, PrepayId, Unknown};
+use crate::{
+    Advice, AppId, BeijingTime, CallOutcome, Credentials, Fen, FieldError, Fields, MchId, Nonce,
+    OpenId, OutTradeNo, PrepayId, Unknown,
+};
 
-/// The path below the host.
+/// The path of the call's URL.
 pub const PATH: &str = "/pay/unifiedorder";
 
-/// Where the payer is.
+/// Where the payer opens the payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum TradeType {
-    /// Official account **and mini program**.
+    /// In an official account **or a mini program**, both within WeChat.
     #[default]
     #[serde(rename = "JSAPI")]
     Jsapi,
-    /// A QR code on a screen.
+    /// By scanning a QR code that the merchant shows.
     #[serde(rename = "NATIVE")]
     Native,
-    /// A native app.
+    /// In a native app with WeChat's SDK.
     #[serde(rename = "APP")]
     App,
-    /// A mobile browser outside WeChat (H5).
+    /// In a mobile browser outside WeChat (H5).
     #[serde(rename = "MWEB")]
     Mweb,
 }
@@ -44,7 +47,7 @@ impl TradeType {
         }
     }
 
-    /// WeChat's name.
+    /// WeChat's name of the trade type.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -56,41 +59,59 @@ impl TradeType {
     }
 }
 
-/// The business parameters of the call. `mch_id`, `nonce_str`, `sign_type` and `sign` are added
-/// when it is signed. The texts are sent as they stand: whoever takes them in checks their lengths
-/// and characters (reference 2.2, 4.7).
+/// The business parameters of the call. Signing adds `mch_id`, `nonce_str`, `sign_type` and `sign`.
 ///
-/// `Debug` shows what identifies the order and its amount; the rest can be personal.
+/// The texts are sent unchanged and unchecked: the caller checks their lengths and characters.
+/// `Debug` shows what identifies the order and its amount; the rest can be personal data.
 #[derive(Clone)]
-#[expect(missing_docs, reason = "WeChat's own names; their meaning is reference 2.2")]
 pub struct UnifiedOrder {
+    /// The app in which the payer pays; in provider mode the provider's.
     pub appid: AppId,
+    /// The merchant's number of this payment attempt.
     pub out_trade_no: OutTradeNo,
+    /// Where the payer opens the payment.
     pub trade_type: TradeType,
+    /// The product, shown to the payer. At most 127 bytes.
     pub body: String,
-    /// In fen.
+    /// The amount, at least 1 fen.
     pub total_fee: Fen,
+    /// The payer's IP address, or the caller's for `NATIVE`.
     pub spbill_create_ip: String,
+    /// Where WeChat posts the payment. A public URL without a query string.
     pub notify_url: String,
+    /// When the order was made.
     pub time_start: Option<BeijingTime>,
+    /// When the order stops being payable, at least five minutes after the call.
     pub time_expire: Option<BeijingTime>,
+    /// The payer under `appid`. Required for `JSAPI` unless there is a `sub_openid`.
     pub openid: Option<OpenId>,
+    /// The merchant's number of the product. Required for `NATIVE`.
     pub product_id: Option<String>,
+    /// JSON about the shop. Required for `MWEB`.
     pub scene_info: Option<String>,
+    /// A text that comes back in the notification and the query. At most 127 bytes.
     pub attach: Option<String>,
+    /// JSON about the single goods. At most 6,000 characters.
     pub detail: Option<String>,
+    /// Selects the coupons that apply.
     pub goods_tag: Option<String>,
+    /// `no_credit` excludes credit cards.
     pub limit_pay: Option<String>,
+    /// The number of the terminal or shop.
     pub device_info: Option<String>,
+    /// `Y` offers the payer an invoice.
     pub receipt: Option<String>,
+    /// The sub-merchant, for service providers.
     pub sub_mch_id: Option<MchId>,
+    /// The sub-merchant's app, for service providers.
     pub sub_appid: Option<AppId>,
+    /// The payer under `sub_appid`, for service providers.
     pub sub_openid: Option<OpenId>,
 }
 
 impl UnifiedOrder {
-    /// The parameters as they are stored and replayed: a repetition of the call must equal the
-    /// first one in everything but nonce and sign, or WeChat refuses it (reference 2.2, 4.3).
+    /// The parameters to store and to send again: a repeated call must equal the first one in
+    /// everything but nonce and sign, or WeChat refuses it.
     #[must_use]
     pub fn parameters(&self) -> Fields {
         let mut fields = Fields::new();
@@ -132,29 +153,29 @@ impl fmt::Debug for UnifiedOrder {
     }
 }
 
-/// What WeChat issued.
+/// What WeChat issued: the payer can pay with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepay {
-    /// Valid two hours.
+    /// Opens the payment, for two hours.
     pub prepay_id: PrepayId,
-    /// The text of the QR code (NATIVE), valid two hours.
+    /// The text of the QR code (`NATIVE`), valid for two hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code_url: Option<String>,
-    /// The page to open (MWEB), valid five minutes.
+    /// The page to open (`MWEB`), valid for five minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mweb_url: Option<String>,
 }
 
-/// Signs the stored parameters for one sending.
+/// Signs the stored parameters for one request.
 #[must_use]
-pub fn request(parameters: Fields, by: &Credentials, nonce: &Nonce) -> Fields {
-    by.sign_request(parameters, nonce)
+pub fn request(parameters: Fields, credentials: &Credentials, nonce: &Nonce) -> Fields {
+    credentials.sign_request(parameters, nonce)
 }
 
-/// Reads the answer. `parameters` are the ones sent: an answer about another app or trade type is
-/// *unknown*.
-pub fn read(body: &[u8], by: &Credentials, parameters: &Fields) -> CallOutcome<Prepay> {
-    read_answer(body, by, advice, |fields| {
+/// Reads the answer to a request with these `parameters`. An answer about another app or trade type
+/// is unknown.
+pub fn read(body: &[u8], credentials: &Credentials, parameters: &Fields) -> CallOutcome<Prepay> {
+    read_answer(body, credentials, advice, |fields| {
         for name in ["appid", "trade_type"] {
             if fields.get(name) != parameters.get(name) {
                 return Err(Unknown::Mismatch(name));
@@ -169,16 +190,16 @@ pub fn read(body: &[u8], by: &Credentials, parameters: &Fields) -> CallOutcome<P
     })
 }
 
-/// Documented with 64 characters, longer in practice (reference 9): 512.
-fn url(fields: &Fields, name: &'static str, needed: bool) -> Result<Option<String>, FieldError> {
+// Documented with 64 characters, but WeChat's own examples are longer.
+fn url(fields: &Fields, name: &'static str, required: bool) -> Result<Option<String>, FieldError> {
     match fields.get(name) {
         Some(url) if url.len() <= 512 => Ok(Some(url.to_owned())),
-        None if !needed => Ok(None),
+        None if !required => Ok(None),
         _ => Err(FieldError::new(name, "a URL of 1 to 512 bytes")),
     }
 }
 
-/// The table of reference 2.2. A code that is not in it proves nothing about the order.
+// PROTOCOL.md, "Error codes". An unlisted code proves nothing about the order.
 fn advice(err_code: &str) -> Advice {
     match err_code {
         "SYSTEMERROR" | "FREQUENCY_LIMITED" | "RATELIMIT_EXCEEDED" => Advice::Retry,

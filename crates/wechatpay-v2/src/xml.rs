@@ -1,74 +1,74 @@
-//! WeChat's flat XML, both ways (reference 4.7).
-//!
-//! Read by events, because a reader that fills a map silently keeps the last of two equal names
-//! while a verifier elsewhere keeps the first.
+//! WeChat's flat XML, reading and writing (PROTOCOL.md, "XML").
+
+mod document;
+mod write;
 
 use quick_xml::Reader;
-use quick_xml::events::{BytesRef, BytesStart, Event};
+use quick_xml::events::Event;
 
 use crate::Fields;
+use document::{Document, resolve};
+pub use write::write_xml;
 
-/// What a message may be at most.
+/// The largest message to read.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The whole document, in bytes.
+    /// The size of the whole document in bytes.
     pub bytes: usize,
-    /// Elements below the root.
+    /// The number of elements below the root.
     pub elements: usize,
 }
 
 impl Limits {
-    /// 64 KiB and 256 elements: a message is a few KB, its longest field 6000 characters, and a
-    /// payment with fifty coupons has some 180 elements.
+    /// 64 KiB and 256 elements. A message has a few KB, its longest field 6,000 characters, and a
+    /// payment with fifty coupons about 180 elements.
     pub const MESSAGE: Self = Self { bytes: 64 * 1024, elements: 256 };
 }
-
-/// Longer than any name of WeChat's (`refund_recv_accout_10`), short enough to bound an attack.
-const NAME_BYTES_MAX: usize = 64;
 
 /// Why a document is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum XmlError {
-    /// More bytes than [`Limits::bytes`].
+    /// It has more bytes than [`Limits::bytes`].
     #[error("the document is larger than {0} bytes")]
     TooLarge(usize),
-    /// More elements than [`Limits::elements`].
+    /// It has more elements than [`Limits::elements`].
     #[error("the document has more than {0} elements")]
     TooManyElements(usize),
-    /// Bytes that are no UTF-8, or a declaration of another encoding.
+    /// It is not UTF-8, or declares another encoding.
     #[error("the document is not UTF-8")]
     NotUtf8,
-    /// `<!DOCTYPE` or `<!ENTITY`, anywhere: somebody is probing.
-    #[error("the document holds a DOCTYPE or ENTITY declaration")]
+    /// `<!DOCTYPE` or `<!ENTITY` is anywhere in it. WeChat never sends them; attackers do.
+    #[error("the document contains a DOCTYPE or ENTITY declaration")]
     Doctype,
-    /// Not well-formed, cut off, or not XML at all.
+    /// It is not well-formed, cut off, or not XML at all.
     #[error("the document is not well-formed XML")]
     Malformed,
-    /// The root element has another name than the one expected.
+    /// The root element does not have the expected name.
     #[error("the root element is not <{0}>")]
     Root(&'static str),
-    /// An element below the first level.
+    /// An element is inside another element.
     #[error("the document is nested")]
     Nested,
-    /// A name that appears twice: which one was signed is ambiguous.
+    /// A name appears twice. Which of the two was signed would be ambiguous.
     #[error("an element appears twice")]
     Repeated,
-    /// Attributes, processing instructions, text between elements, names out of the ordinary.
-    #[error("the document holds what WeChat never sends: {0}")]
+    /// It contains an attribute, a processing instruction, text between elements, or an element name
+    /// with unusual characters.
+    #[error("the document contains what WeChat never sends: {0}")]
     Unexpected(&'static str),
-    /// Something after the root element's end.
+    /// Something follows the end of the root element.
     #[error("something follows the document")]
     Trailing,
-    /// A character that XML does not allow, raw or as a reference, or an entity that is none of
-    /// the five predefined ones.
-    #[error("the document holds a character or reference that XML does not allow")]
+    /// It contains a character that XML does not allow, raw or as a reference, or an entity other
+    /// than the five predefined ones.
+    #[error("the document contains a character or reference that XML does not allow")]
     Reference,
 }
 
-/// Reads a message whose root element is `<xml>`.
+/// Reads a message with the root element `<xml>`.
 ///
-/// A byte order mark, a declaration, CDATA, the five predefined entities, bare numbers and empty
-/// elements are accepted.
+/// It accepts a byte order mark, an XML declaration, CDATA, the five predefined entities, character
+/// references and empty elements.
 ///
 /// # Errors
 /// The first rule that the document breaks.
@@ -86,14 +86,16 @@ pub(crate) fn parse_rooted(
     }
     let text = std::str::from_utf8(bytes).map_err(|_| XmlError::NotUtf8)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if holds_doctype(text) {
+    if contains_doctype(text) {
         return Err(XmlError::Doctype);
     }
-    // The reader would swallow a second byte order mark, which is text.
+    // A second byte order mark is text, but the reader would skip it.
     if text.starts_with('\u{feff}') {
         return Err(XmlError::Malformed);
     }
-    let mut document = Document { root, limits, fields: Fields::new(), place: Place::Prolog };
+    // Events instead of a deserializer: that one silently keeps the last of two equal names, while
+    // the signer may have kept the first.
+    let mut document = Document::new(root, limits);
     let mut reader = Reader::from_str(text);
     let mut first = true;
     loop {
@@ -119,169 +121,20 @@ pub(crate) fn parse_rooted(
             Event::PI(_) | Event::Decl(_) => {
                 return Err(XmlError::Unexpected("a processing instruction"));
             }
-            Event::Eof => return document.end(),
+            Event::Eof => return document.finish(),
         }
         first = false;
     }
 }
 
-/// Anywhere: a text that holds one is refused as the document would be.
-pub(crate) fn holds_doctype(text: &str) -> bool {
-    text.as_bytes().windows(3).enumerate().any(|(at, start)| {
-        start[0] == b'<' && start[1] == b'!' && {
-            let rest = &text.as_bytes()[at + 2..];
-            [&b"DOCTYPE"[..], b"ENTITY"].iter().any(|word| {
-                rest.len() >= word.len() && rest[..word.len()].eq_ignore_ascii_case(word)
-            })
-        }
+// Also inside texts and comments, where it would be harmless: nothing legitimate contains it.
+pub(crate) fn contains_doctype(text: &str) -> bool {
+    text.match_indices("<!").any(|(at, _)| {
+        let rest = &text.as_bytes()[at + 2..];
+        starts_with_ignoring_case(rest, b"DOCTYPE") || starts_with_ignoring_case(rest, b"ENTITY")
     })
 }
 
-fn resolve(reference: &BytesRef<'_>) -> Result<char, XmlError> {
-    if let Some(character) = reference.resolve_char_ref().map_err(|_| XmlError::Reference)? {
-        return Ok(character);
-    }
-    match reference.as_ref() {
-        "amp" => Ok('&'),
-        "lt" => Ok('<'),
-        "gt" => Ok('>'),
-        "quot" => Ok('"'),
-        "apos" => Ok('\''),
-        _ => Err(XmlError::Reference),
-    }
-}
-
-/// Where in the document the reader stands.
-enum Place {
-    Prolog,
-    Root,
-    Element { name: String, text: String },
-    Epilog,
-}
-
-struct Document {
-    root: &'static str,
-    limits: Limits,
-    fields: Fields,
-    place: Place,
-}
-
-impl Document {
-    fn open(&mut self, tag: &BytesStart<'_>) -> Result<(), XmlError> {
-        if !is_layout(tag.attributes_raw()) {
-            return Err(XmlError::Unexpected("an attribute"));
-        }
-        let name = tag.name();
-        self.place = match self.place {
-            Place::Prolog if name.as_ref() == self.root => Place::Root,
-            Place::Prolog => return Err(XmlError::Root(self.root)),
-            Place::Root => Place::Element { name: plain_name(name.as_ref())?, text: String::new() },
-            Place::Element { .. } => return Err(XmlError::Nested),
-            Place::Epilog => return Err(XmlError::Trailing),
-        };
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<(), XmlError> {
-        match std::mem::replace(&mut self.place, Place::Root) {
-            Place::Element { name, text } => {
-                if !text.chars().all(allowed) {
-                    return Err(XmlError::Reference);
-                }
-                if self.fields.insert(name, text).is_some() {
-                    return Err(XmlError::Repeated);
-                }
-                if self.fields.len() > self.limits.elements {
-                    return Err(XmlError::TooManyElements(self.limits.elements));
-                }
-            }
-            Place::Root => self.place = Place::Epilog,
-            Place::Prolog | Place::Epilog => return Err(XmlError::Malformed),
-        }
-        Ok(())
-    }
-
-    /// Text between elements is layout when it is white space, and a fault otherwise.
-    fn text(&mut self, piece: &str) -> Result<(), XmlError> {
-        if let Place::Element { text, .. } = &mut self.place {
-            text.push_str(piece);
-            return Ok(());
-        }
-        if is_layout(piece) {
-            return Ok(());
-        }
-        Err(match self.place {
-            Place::Epilog => XmlError::Trailing,
-            Place::Prolog => XmlError::Malformed,
-            _ => XmlError::Unexpected("text between elements"),
-        })
-    }
-
-    fn cdata(&mut self, piece: &str) -> Result<(), XmlError> {
-        match &mut self.place {
-            Place::Element { text, .. } => text.push_str(piece),
-            Place::Epilog => return Err(XmlError::Trailing),
-            _ => return Err(XmlError::Unexpected("text between elements")),
-        }
-        Ok(())
-    }
-
-    fn character(&mut self, character: char) -> Result<(), XmlError> {
-        self.cdata(character.encode_utf8(&mut [0; 4]))
-    }
-
-    fn end(self) -> Result<Fields, XmlError> {
-        match self.place {
-            Place::Epilog => Ok(self.fields),
-            _ => Err(XmlError::Malformed),
-        }
-    }
-}
-
-fn is_layout(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
-}
-
-/// Names are hashed as they stand, so only the plain ones that WeChat uses are taken.
-fn plain_name(name: &str) -> Result<String, XmlError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let begins = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    if !begins || name.len() > NAME_BYTES_MAX || !name.bytes().all(plain) {
-        return Err(XmlError::Unexpected("an element name"));
-    }
-    Ok(name.to_owned())
-}
-
-/// The characters of XML 1.0.
-fn allowed(character: char) -> bool {
-    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
-}
-
-/// Writes a message. Texts are escaped and no CDATA is used, so nothing inside can end it
-/// (reference 4.7). White space other than spaces is written as references, which survive a
-/// reader's normalisation of line ends. Names, and characters that XML does not allow, are written
-/// as they stand: names are the program's own, and texts are checked where they come in.
-#[must_use]
-pub fn write_xml(fields: &Fields) -> String {
-    let mut xml = String::with_capacity(
-        64 + fields.iter().map(|(n, t)| 2 * n.len() + t.len() + 8).sum::<usize>(),
-    );
-    xml.push_str("<xml>");
-    for (name, text) in fields.iter() {
-        xml.extend(["<", name, ">"]);
-        for character in text.chars() {
-            match character {
-                '&' => xml.push_str("&amp;"),
-                '<' => xml.push_str("&lt;"),
-                '>' => xml.push_str("&gt;"),
-                '\t' => xml.push_str("&#9;"),
-                '\n' => xml.push_str("&#10;"),
-                '\r' => xml.push_str("&#13;"),
-                other => xml.push(other),
-            }
-        }
-        xml.extend(["</", name, ">"]);
-    }
-    xml.push_str("</xml>");
-    xml
+fn starts_with_ignoring_case(bytes: &[u8], prefix: &[u8]) -> bool {
+    bytes.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }

@@ -1,10 +1,11 @@
-//! The XML reader against everything that is not WeChat's flat XML, and the properties that the
-//! reader, the writer and the signature must have together.
+//! The XML reader on legal and malformed documents, and the common properties of reader, writer and
+//! signature.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use wechatpay_v2::{Fields, Limits, SignType, SignatureError, XmlError, parse_xml, sign};
-use wechatpay_v2::{verify, write_xml};
+use wechatpay_v2::{
+    Fields, Limits, SignType, SignatureError, XmlError, parse_xml, sign, verify, write_xml,
+};
 
 mod samples;
 
@@ -20,7 +21,7 @@ fn text_of(document: &str) -> Result<String, XmlError> {
 }
 
 #[test]
-fn texts_are_read_in_every_form() {
+fn text_is_read_in_every_form() {
     for (inside, text) in [
         ("1", "1"),
         ("<![CDATA[1]]>", "1"),
@@ -44,7 +45,7 @@ fn texts_are_read_in_every_form() {
 }
 
 #[test]
-fn empty_elements_are_there_and_empty_in_every_form() {
+fn empty_element_is_present_and_empty_in_every_form() {
     for element in [
         "<a></a>",
         "<a/>",
@@ -63,7 +64,7 @@ fn empty_elements_are_there_and_empty_in_every_form() {
 }
 
 #[test]
-fn what_surrounds_the_elements_is_layout() {
+fn declaration_comments_and_white_space_are_skipped() {
     for (before, after) in [
         ("", ""),
         ("\u{feff}", ""),
@@ -97,7 +98,7 @@ fn other_encodings_are_refused() {
 }
 
 #[test]
-fn a_doctype_is_refused_in_any_case_and_place() {
+fn doctype_is_refused_anywhere_in_any_case() {
     for hostile in [
         "<!DOCTYPE xml [<!ENTITY x SYSTEM \"file:///etc/hostname\">]><xml><a>&x;</a></xml>",
         "<!DOCTYPE xml><xml><a>1</a></xml>",
@@ -118,7 +119,7 @@ fn a_doctype_is_refused_in_any_case_and_place() {
 }
 
 #[test]
-fn every_other_departure_has_its_reason() {
+fn each_malformed_document_has_its_reason() {
     use XmlError::{Malformed, Nested, Reference, Repeated, Root, Trailing};
     let unexpected = XmlError::Unexpected;
     let pi = unexpected("a processing instruction");
@@ -126,7 +127,7 @@ fn every_other_departure_has_its_reason() {
     let between = unexpected("text between elements");
     let name = unexpected("an element name");
     for (document, reason) in [
-        // Processing instructions, and declarations where none may stand.
+        // Processing instructions, and declarations that are not at the start.
         ("<xml><?php x?></xml>", &pi),
         ("<?xml-stylesheet href='x'?><xml/>", &pi),
         ("<xml/><?x?>", &pi),
@@ -163,7 +164,7 @@ fn every_other_departure_has_its_reason() {
         ("<xml/>\0", &Trailing),
         ("<xml/>&amp;", &Trailing),
         ("<xml/><![CDATA[x]]>", &Trailing),
-        // Text where only layout may stand.
+        // Text where only white space is allowed.
         ("<xml>x<a>1</a></xml>", &between),
         ("<xml><a>1</a>&#32;</xml>", &between),
         ("<xml><a>1</a><![CDATA[]]></xml>", &between),
@@ -199,7 +200,7 @@ fn every_other_departure_has_its_reason() {
         ("<xml><a><![cdata[1]]></a></xml>", &Malformed),
         ("<xml><!-- </xml>", &Malformed),
         ("<xml><! ></xml>", &Malformed),
-        // References that mean nothing.
+        // Undefined references and characters that XML does not allow.
         ("<xml><a>&x;</a></xml>", &Reference),
         ("<xml><a>&AMP;</a></xml>", &Reference),
         ("<xml><a>&nbsp;</a></xml>", &Reference),
@@ -237,7 +238,7 @@ fn control_characters_are_refused_raw_and_as_references() {
 }
 
 #[test]
-fn a_sample_that_is_cut_off_is_never_read() {
+fn truncated_sample_is_refused() {
     for id in ["N1", "N4", "N13", "E5", "RN1", "U1"] {
         let whole = samples::body(id);
         assert!(parse_xml(&whole, Limits::MESSAGE).is_ok(), "{id}");
@@ -252,7 +253,7 @@ fn a_sample_that_is_cut_off_is_never_read() {
 }
 
 #[test]
-fn a_message_is_bounded() {
+fn message_over_a_limit_is_refused() {
     let of_size = |bytes: usize| {
         let frame = "<xml><a></a></xml>".len();
         format!("<xml><a>{}</a></xml>", "x".repeat(bytes - frame))
@@ -283,9 +284,9 @@ fn a_message_is_bounded() {
     assert_eq!(small("<xml><a>1234567890123</a></xml>"), Err(XmlError::TooLarge(30)));
 }
 
-/// Documents that a careless reader takes quadratic time for, each as large as is allowed.
+/// Documents that can take a reader quadratic time, each as large as the limit allows.
 #[test]
-fn the_worst_documents_within_the_bounds_are_read_or_refused() {
+fn largest_costly_documents_are_read_or_refused() {
     let fill = |unit: &str| unit.repeat((64 * 1024 - 32) / unit.len());
     let inside = |unit: &str| format!("<xml><a>{}</a></xml>", fill(unit));
     for (unit, text) in [
@@ -305,9 +306,9 @@ fn the_worst_documents_within_the_bounds_are_read_or_refused() {
     }
 }
 
-/// Line ends are references, because another reader than ours would turn CR LF into LF.
+/// Line ends are references, because other readers turn a raw CR LF into LF.
 #[test]
-fn what_is_written_needs_no_cdata() {
+fn written_texts_are_escaped_without_cdata() {
     let fields: Fields =
         [("b", ""), ("a", "<&>\"' ]]>\t\r\n测😀"), ("sign", "X")].into_iter().collect();
     assert_eq!(
@@ -317,7 +318,7 @@ fn what_is_written_needs_no_cdata() {
     assert_eq!(write_xml(&Fields::new()), "<xml></xml>");
 }
 
-/// Texts as XML allows them, rich in what breaks naïve writers.
+/// Texts that XML allows, rich in what needs escaping.
 fn text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         4 => proptest::char::range(' ', '~'),
@@ -365,7 +366,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_is_read_again(fields in fields()) {
+    fn written_message_is_read_unchanged(fields in fields()) {
         let read = parse(&write_xml(&fields)).unwrap();
         let pairs = |fields: &Fields| -> Vec<(String, String)> {
             fields.iter().map(|(n, t)| (n.to_owned(), t.to_owned())).collect()
@@ -374,12 +375,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in vec(any::<u8>(), 0..512)) {
+    fn reader_does_not_panic_on_any_bytes(bytes in vec(any::<u8>(), 0..512)) {
         let _ = parse_xml(&bytes, Limits::MESSAGE);
     }
 
     #[test]
-    fn no_markup_makes_the_reader_panic(
+    fn reader_does_not_panic_on_any_markup(
         pieces in vec(prop::sample::select(vec![
             "<", ">", "</", "/>", "<xml>", "</xml>", "<a>", "</a>", "<a/>", "<![CDATA[", "]]>",
             "<!--", "-->", "<?", "?>", "<?xml ", "encoding=", "\"", "'", "&", ";", "&#", "&#x",
@@ -390,7 +391,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_never_verifies_as_something_else(
+    fn flipped_bit_never_verifies_as_another_message(
         at in any::<prop::sample::Index>(),
         bit in 0..8u8,
     ) {
@@ -411,7 +412,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_insertion_does_not_matter(
+    fn signature_ignores_the_order_of_insertion(
         pairs in btree_map("[a-zA-Z_0-9]{1,8}", text(), 0..12)
             .prop_map(|map| map.into_iter().collect::<Vec<_>>())
             .prop_shuffle(),
@@ -429,7 +430,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_text_never_verifies(
+    fn message_with_a_changed_text_does_not_verify(
         fields in fields(),
         name in "[a-z]{1,8}",
         before in text(),
@@ -447,13 +448,13 @@ proptest! {
     }
 
     #[test]
-    fn another_key_never_verifies(fields in fields(), sign_type in sign_type()) {
+    fn message_does_not_verify_with_another_key(fields in fields(), sign_type in sign_type()) {
         let fields = signed(fields, sign_type);
         prop_assert_eq!(verify(&fields, &samples::other_key()), Err(SignatureError::Wrong));
     }
 
     #[test]
-    fn lower_case_and_outer_white_space_are_accepted(
+    fn sign_in_lower_case_or_with_white_space_verifies(
         fields in fields(),
         sign_type in sign_type(),
         around in "[ \t\r\n]{1,3}",

@@ -171,7 +171,7 @@ fn every_verb_checks_what_it_uses() {
 }
 
 #[test]
-fn each_fault_in_the_merchants_file_is_named_with_its_merchant_and_field() {
+fn merchants_file_fault_is_named_with_merchant_and_field() {
     let key = "api_key_file = \"right.key\"";
     let one = |more: &str| merchant("1900000109", more);
     let url = |url: &str| right().replace("https://shop.example", url);

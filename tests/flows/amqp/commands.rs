@@ -7,10 +7,11 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Value, json};
 
 use super::{
-    CREATE, QUERY, STORY, bytes, ends_paid, key, new_id, properties, question, wrong_order,
+    CREATE, EVENTS, QUERY, bytes, command_properties, key, new_id, pay_and_expect_paid,
+    reply_properties, wrong_order,
 };
 
-/// Waits until so many messages wait in one of our queues, and returns them.
+/// Waits until a queue of the namespace has this many messages, and returns them.
 async fn wait_for_messages(
     amqp: &Amqp,
     queue: &str,
@@ -31,13 +32,13 @@ async fn create_is_answered_on_reply_queue() {
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
-    let asked = question(&new_id(), &answers, "cart-17");
-    amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), asked).await;
+    let properties = reply_properties(&new_id(), &answers, "cart-17");
+    amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), properties).await;
 
     let answer = answers.next().await;
-    let said = &answer.properties;
-    assert_eq!(said.correlation_id(), &Some(ShortString::from("cart-17")));
-    assert_eq!(said.content_type(), &Some(ShortString::from("application/json")));
+    let answer_properties = &answer.properties;
+    assert_eq!(answer_properties.correlation_id(), &Some(ShortString::from("cart-17")));
+    assert_eq!(answer_properties.content_type(), &Some(ShortString::from("application/json")));
     let reply: Value = serde_json::from_slice(&answer.data).unwrap();
     assert_eq!(reply["status"], 200, "{reply}");
     assert_eq!(reply["order"]["state"], "payable");
@@ -47,7 +48,7 @@ async fn create_is_answered_on_reply_queue() {
         format!("prepay_id={}", reply["order"]["prepay_id"].as_str().unwrap())
     );
     assert_eq!(reply.get("problem"), None);
-    ends_paid(&world, &shop, &number).await;
+    pay_and_expect_paid(&world, &shop, &number).await;
     amqp.close().await;
     world.finish().await;
 }
@@ -59,8 +60,8 @@ async fn create_is_answered_by_direct_reply_to() {
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
-    let asked = question(&new_id(), &answers, &"c".repeat(255));
-    amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), asked).await;
+    let properties = reply_properties(&new_id(), &answers, &"c".repeat(255));
+    amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), properties).await;
 
     let answer = answers.next().await;
     let correlation_id = answer.properties.correlation_id().as_ref().unwrap();
@@ -68,7 +69,7 @@ async fn create_is_answered_by_direct_reply_to() {
     let reply: Value = serde_json::from_slice(&answer.data).unwrap();
     assert_eq!((&reply["status"], &reply["order"]["state"]), (&json!(200), &json!("payable")));
     assert_eq!(reply["order"]["pay"]["signType"], "HMAC-SHA256");
-    ends_paid(&world, &shop, &number).await;
+    pay_and_expect_paid(&world, &shop, &number).await;
     amqp.close().await;
     world.finish().await;
 }
@@ -80,10 +81,10 @@ async fn create_without_reply_to_is_reported_by_events() {
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));
-    amqp.command(CREATE, &order, properties(&new_id())).await;
+    amqp.command(CREATE, &order, command_properties(&new_id())).await;
     let payable = world.wait_for_event(&number, "order.payable").await;
     assert!(payable["order"]["pay"]["paySign"].is_string(), "{payable}");
-    ends_paid(&world, &shop, &number).await;
+    pay_and_expect_paid(&world, &shop, &number).await;
     amqp.close().await;
     world.finish().await;
 }
@@ -98,18 +99,18 @@ async fn query_is_answered_with_current_order() {
     world.create_payable(&shop.order(&number, 9900)).await;
     let rejected = Shop::number();
     let order = bytes(&wrong_order(&shop, &rejected));
-    amqp.command(CREATE, &order, properties(&new_id())).await;
+    amqp.command(CREATE, &order, command_properties(&new_id())).await;
     world.wait_for_event(&rejected, "order.rejected").await;
 
     let mut ask = async |body: &[u8]| {
         let id = new_id();
-        let asked = question(&id, &answers, &id);
-        amqp.command(QUERY, body, asked).await;
+        let properties = reply_properties(&id, &answers, &id);
+        amqp.command(QUERY, body, properties).await;
         answers.next_json().await
     };
     let reply = ask(&bytes(&key(&shop, &number))).await;
     assert_eq!((&reply["status"], &reply["order"]["state"]), (&json!(200), &json!("payable")));
-    assert_eq!(reply["order"].get("pay"), None, "only a create is given it");
+    assert_eq!(reply["order"].get("pay"), None, "only the answer to a create has pay parameters");
     let reply = ask(&bytes(&key(&shop, &Shop::number()))).await;
     assert_eq!(reply["status"], 404);
     assert_eq!(kind_of(&reply["problem"]), "not-found");
@@ -132,8 +133,8 @@ async fn query_is_answered_with_current_order() {
         assert!((400..500).contains(&status), "{reply}");
         assert!(reply["problem"].is_object(), "{reply}");
     }
-    let books = world.ledger_rows().await;
-    assert_eq!(books.len(), 3, "an order and its two moves: {books:#?}");
+    let ledger = world.ledger_rows().await;
+    assert_eq!(ledger.len(), 3, "an order and its two transitions: {ledger:#?}");
     amqp.close().await;
     world.finish().await;
 }
@@ -145,13 +146,15 @@ async fn reply_to_inside_namespace_is_refused() {
     let amqp = Amqp::connect(&world.environment).await;
     for queue in ["orders", "notifications", "orders.parked", "queries", "new"] {
         let number = Shop::number();
-        let asked = properties(&new_id()).with_reply_to(amqp.qualified_name(queue).into());
-        amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), asked).await;
+        let properties =
+            command_properties(&new_id()).with_reply_to(amqp.qualified_name(queue).into());
+        amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), properties).await;
         let event = world.wait_for_event(&number, "order.rejected").await;
         assert_eq!(wrong_fields(&event["problem"]), ["reply_to"]);
 
-        let asked = properties(&new_id()).with_reply_to(amqp.qualified_name(queue).into());
-        amqp.command(QUERY, &bytes(&key(&shop, &number)), asked).await;
+        let properties =
+            command_properties(&new_id()).with_reply_to(amqp.qualified_name(queue).into());
+        amqp.command(QUERY, &bytes(&key(&shop, &number)), properties).await;
     }
     assert!(world.ledger_rows().await.is_empty());
     amqp.close().await;
@@ -166,15 +169,15 @@ async fn routing_key_alone_decides_command_type() {
     let headers = |name: &str, value: AMQPValue| {
         let mut headers = FieldTable::default();
         headers.insert(name.into(), value);
-        properties(&new_id()).with_headers(headers)
+        command_properties(&new_id()).with_headers(headers)
     };
     let long = AMQPValue::LongString("x".repeat(20_000).into());
     for strange in [
-        properties(&new_id()).with_type("order.close".into()),
-        properties(&new_id()).with_app_id("wxpay-orders".into()),
-        properties(&new_id()).with_content_type("text/xml".into()),
-        properties(&new_id()).with_timestamp(u64::MAX),
-        properties(&new_id()).with_delivery_mode(1),
+        command_properties(&new_id()).with_type("order.close".into()),
+        command_properties(&new_id()).with_app_id("wxpay-orders".into()),
+        command_properties(&new_id()).with_content_type("text/xml".into()),
+        command_properties(&new_id()).with_timestamp(u64::MAX),
+        command_properties(&new_id()).with_delivery_mode(1),
         headers("attempt", AMQPValue::LongLongInt(i64::MAX)),
         headers("attempt", AMQPValue::LongString("first".into())),
         headers("parked_reason", AMQPValue::Boolean(true)),
@@ -184,7 +187,7 @@ async fn routing_key_alone_decides_command_type() {
         let number = Shop::number();
         let order = bytes(&shop.order(&number, 9900));
         amqp.command(CREATE, &order, strange).await;
-        world.expect_events(&number, &STORY[..2]).await;
+        world.expect_events(&number, &EVENTS[..2]).await;
     }
     amqp.close().await;
     world.finish().await;
@@ -195,14 +198,14 @@ async fn undeliverable_reply_costs_nothing() {
     let world = World::start().await;
     let shop = world.shop();
     let amqp = Amqp::connect(&world.environment).await;
-    for reply_to in ["nowhere", "amq.rabbitmq.reply-to.of-nobody", "amq.topic"] {
+    for reply_to in ["nowhere", "amq.rabbitmq.reply-to.without-consumer", "amq.topic"] {
         let number = Shop::number();
-        let asked = properties(&new_id()).with_reply_to(reply_to.into());
-        amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), asked).await;
-        ends_paid(&world, &shop, &number).await;
-        // Nor does a question that wants none.
-        let asked = properties(&new_id());
-        amqp.command(QUERY, &bytes(&key(&shop, &number)), asked).await;
+        let properties = command_properties(&new_id()).with_reply_to(reply_to.into());
+        amqp.command(CREATE, &bytes(&shop.order(&number, 9900)), properties).await;
+        pay_and_expect_paid(&world, &shop, &number).await;
+        // A query without a reply queue costs nothing either.
+        let properties = command_properties(&new_id());
+        amqp.command(QUERY, &bytes(&key(&shop, &number)), properties).await;
     }
     amqp.close().await;
     world.finish().await;
@@ -228,11 +231,11 @@ async fn undecodable_command_is_parked_and_blocks_no_other() {
     let mut ids = Vec::new();
     for body in &garbage {
         let id = new_id();
-        amqp.command(CREATE, body, properties(&id)).await;
+        amqp.command(CREATE, body, command_properties(&id)).await;
         ids.push(id);
         let number = Shop::number();
         let neighbour = bytes(&shop.order(&number, 9900));
-        amqp.command(CREATE, &neighbour, properties(&new_id())).await;
+        amqp.command(CREATE, &neighbour, command_properties(&new_id())).await;
         numbers.push(number);
     }
     for number in &numbers {
@@ -241,16 +244,16 @@ async fn undecodable_command_is_parked_and_blocks_no_other() {
 
     let parked = wait_for_messages(&amqp, "orders.parked", garbage.len()).await;
     for (body, id) in garbage.iter().zip(&ids) {
-        let is_it = |found: &&lapin::message::Delivery| {
+        let is_same = |found: &&lapin::message::Delivery| {
             let message_id = found.properties.message_id().as_ref();
             message_id.is_some_and(|found| found.as_str() == id)
         };
-        let found = parked.iter().find(is_it).expect("it is parked");
-        assert!(found.data == *body, "the body is as it came");
+        let found = parked.iter().find(is_same).expect("a parked message");
+        assert!(found.data == *body, "the body is unchanged");
         assert_eq!(found.routing_key.as_str(), CREATE);
         let reason = header(found, "parked_reason").unwrap();
         assert!(reason.len() > 10, "{reason}");
-        assert!(!reason.contains("138"), "quotes the body: {reason}");
+        assert!(!reason.contains("138"), "the reason quotes the body: {reason}");
         assert!(header(found, "parked_at").is_some());
     }
     assert_eq!(world.ledger_rows().await.len(), 3 * numbers.len());
@@ -266,15 +269,15 @@ async fn unknown_command_type_is_parked_or_unrouted() {
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));
-    // Straight into the queue, past the exchange that knows its keys.
+    // Directly into the queue, without the exchange and its bindings.
     let orders = amqp.qualified_name("orders");
-    amqp.publish("", &orders, &order, properties(&new_id())).await;
+    amqp.publish("", &orders, &order, command_properties(&new_id())).await;
     let parked = wait_for_messages(&amqp, "orders.parked", 1).await;
     assert!(header(&parked[0], "parked_reason").is_some());
     world.expect_parked(1);
 
     let id = new_id();
-    amqp.command("order.explode", &order, properties(&id)).await;
+    amqp.command("order.explode", &order, command_properties(&id)).await;
     wait_for_messages(&amqp, "unrouted", 1).await;
     let unrouted = amqp.take_all(&amqp.qualified_name("unrouted")).await;
     assert_eq!(unrouted[0].routing_key.as_str(), "order.explode");

@@ -1,4 +1,4 @@
-//! The message id: repeated, missing, or any text.
+//! Repeated, missing and unusual message ids.
 
 use harness::amqp::Amqp;
 use harness::problem::wrong_fields;
@@ -6,7 +6,7 @@ use harness::{Shop, World, eventually};
 use lapin::BasicProperties;
 use serde_json::Value;
 
-use super::{CREATE, bytes, ends_paid, new_id, question, wrong_order};
+use super::{CREATE, bytes, new_id, pay_and_expect_paid, reply_properties, wrong_order};
 
 #[tokio::test]
 async fn repeated_wrong_command_is_rejected_once_answered_twice() {
@@ -18,7 +18,7 @@ async fn repeated_wrong_command_is_rejected_once_answered_twice() {
     let id = new_id();
     let order = bytes(&wrong_order(&shop, &number));
     for _ in 0..2 {
-        amqp.command(CREATE, &order, question(&id, &answers, "twice")).await;
+        amqp.command(CREATE, &order, reply_properties(&id, &answers, "twice")).await;
     }
     let replies = [answers.next_json().await, answers.next_json().await];
     assert_eq!(replies[0], replies[1]);
@@ -26,9 +26,9 @@ async fn repeated_wrong_command_is_rejected_once_answered_twice() {
     assert_eq!(wrong_fields(&replies[0]["problem"]), ["total_fee"]);
     world.wait_for_event(&number, "order.rejected").await;
 
-    // Another command of the same content is told as one of its own.
-    let asked = question(&new_id(), &answers, "another");
-    amqp.command(CREATE, &order, asked).await;
+    // Another command with the same content is rejected again.
+    let properties = reply_properties(&new_id(), &answers, "another");
+    amqp.command(CREATE, &order, properties).await;
     answers.next_json().await;
     let events = eventually("the second rejection", async || {
         let events = world.events.distinct(&number);
@@ -41,7 +41,7 @@ async fn repeated_wrong_command_is_rejected_once_answered_twice() {
         assert_eq!(event["mch_id"], shop.mch_id.as_str());
         assert_eq!(event["problem"], replies[0]["problem"]);
         assert_eq!(event["version"], 1);
-        assert_eq!(event.get("seq"), None, "no move stands behind it");
+        assert_eq!(event.get("seq"), None, "a rejection is no transition");
     }
     assert_ne!(events[0]["id"], events[1]["id"]);
     amqp.close().await;
@@ -58,7 +58,7 @@ async fn repeated_create_is_one_order() {
     let id = new_id();
     let order = bytes(&shop.order(&number, 9900));
     for _ in 0..3 {
-        amqp.command(CREATE, &order, question(&id, &answers, &id)).await;
+        amqp.command(CREATE, &order, reply_properties(&id, &answers, &id)).await;
     }
     for _ in 0..3 {
         let reply = answers.next_json().await;
@@ -67,7 +67,7 @@ async fn repeated_create_is_one_order() {
     }
     let calls = world.simulator.calls(&shop.mch_id, &number);
     assert_eq!(calls.unifiedorder, 1);
-    ends_paid(&world, &shop, &number).await;
+    pay_and_expect_paid(&world, &shop, &number).await;
     amqp.close().await;
     world.finish().await;
 }
@@ -80,14 +80,14 @@ async fn command_without_message_id_works_and_rejects_once() {
     let wrong = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
-    let nameless = || BasicProperties::default().with_reply_to(answers.name.as_str().into());
+    let without_id = || BasicProperties::default().with_reply_to(answers.name.as_str().into());
     let bare = BasicProperties::default();
     amqp.command(CREATE, &bytes(&shop.order(&good, 9900)), bare).await;
-    ends_paid(&world, &shop, &good).await;
+    pay_and_expect_paid(&world, &shop, &good).await;
 
     let order = bytes(&wrong_order(&shop, &wrong));
-    let asked = [nameless(), nameless()];
-    for properties in asked {
+    let properties = [without_id(), without_id()];
+    for properties in properties {
         amqp.command(CREATE, &order, properties).await;
         let reply = answers.next_json().await;
         assert_eq!(reply["status"], 422, "{reply}");
@@ -111,8 +111,8 @@ async fn message_ids_of_two_merchants_may_be_equal() {
     let mut answers = amqp.private_queue().await;
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();
-        let asked = question("1", &answers, "1");
-        amqp.command(CREATE, &bytes(&wrong_order(&shop, &number)), asked).await;
+        let properties = reply_properties("1", &answers, "1");
+        amqp.command(CREATE, &bytes(&wrong_order(&shop, &number)), properties).await;
         assert_eq!(answers.next_json().await["status"], 422);
         world.wait_for_event(&number, "order.rejected").await;
         let (status, _) = world.get(&shop, &number).await;
@@ -133,12 +133,13 @@ async fn message_id_may_be_any_text() {
         let wrong = Shop::number();
         let good = Shop::number();
         for number in [&wrong, &good] {
-            let order = match number == &wrong {
-                true => wrong_order(&shop, number),
-                false => shop.order(number, 9900),
+            let order = if number == &wrong {
+                wrong_order(&shop, number)
+            } else {
+                shop.order(number, 9900)
             };
-            let asked = question(id, &answers, id);
-            amqp.command(CREATE, &bytes(&order), asked).await;
+            let properties = reply_properties(id, &answers, id);
+            amqp.command(CREATE, &bytes(&order), properties).await;
             let answer = answers.next().await;
             let correlation_id = answer.properties.correlation_id().as_ref();
             assert_eq!(correlation_id.unwrap().as_str(), id);

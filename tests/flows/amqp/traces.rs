@@ -1,4 +1,4 @@
-//! The header `traceparent` on its way from a command to its events.
+//! The header `traceparent` of a command is copied to its events.
 
 use harness::amqp::{Amqp, header};
 use harness::{Shop, World};
@@ -6,15 +6,15 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
-use super::{CREATE, bytes, new_id, properties, wrong_order};
+use super::{CREATE, bytes, command_properties, new_id, wrong_order};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// Properties with the trace of whoever asks.
+/// Properties with a trace.
 fn traced(message_id: &str, trace: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("traceparent".into(), AMQPValue::LongString(trace.into()));
-    properties(message_id).with_headers(headers)
+    command_properties(message_id).with_headers(headers)
 }
 
 #[tokio::test]

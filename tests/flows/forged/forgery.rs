@@ -1,30 +1,30 @@
-//! One forgery, and what has to become of it.
+//! One forgery and its expected result.
 
 use harness::{Shop, StoredNotification, World};
 use reqwest::StatusCode;
 use simulator::PayOptions;
 use wechatpay_v2::notification_answer;
 
-pub(super) const TAKEN: u16 = 200;
+pub(super) const ACCEPTED: u16 = 200;
 
-/// One forgery about an order of its own.
+/// One forgery for an order of its own.
 pub(super) struct Forgery {
     name: String,
     shop: Shop,
     number: String,
-    /// Whose path it is posted to.
+    /// The merchant number in the path that it is posted to.
     path: String,
     body: Vec<u8>,
     status: u16,
-    /// What is kept of it, if anything.
+    /// The stored verdict, if the forgery is stored.
     verdict: Option<&'static str>,
-    /// Signed, so that what differs is an exception.
+    /// The exception that it opens, when it is signed.
     exception: Option<&'static str>,
 }
 
 impl Forgery {
-    /// About a new order that can be paid; `forge` writes the bytes for it.
-    pub(super) async fn about_an_order(
+    /// Creates a payable order; `forge` composes the body for its number.
+    pub(super) async fn for_new_order(
         world: &World,
         shop: &Shop,
         name: impl Into<String>,
@@ -38,7 +38,7 @@ impl Forgery {
             body: forge(&number),
             shop: shop.clone(),
             number,
-            status: TAKEN,
+            status: ACCEPTED,
             verdict: None,
             exception: None,
         }
@@ -53,26 +53,31 @@ impl Forgery {
         Self { status, ..self }
     }
 
-    pub(super) fn kept_as(self, verdict: impl Into<Option<&'static str>>) -> Self {
+    pub(super) fn stored_as(self, verdict: impl Into<Option<&'static str>>) -> Self {
         let verdict = verdict.into();
         Self { verdict, ..self }
     }
 
-    pub(super) fn opens(self, exception: &'static str) -> Self {
+    pub(super) fn opening_exception(self, exception: &'static str) -> Self {
         let exception = Some(exception);
         Self { exception, ..self }
     }
 }
 
-/// A message that the simulator writes about a payment that nobody made.
-pub(super) fn untrue(world: &World, shop: &Shop, number: &str, options: &PayOptions) -> Vec<u8> {
+/// A notification that the simulator composes for a payment that does not exist.
+pub(super) fn unpaid_notification(
+    world: &World,
+    shop: &Shop,
+    number: &str,
+    options: &PayOptions,
+) -> Vec<u8> {
     let options = PayOptions { notify_only: true, ..options.clone() };
     world.unsent_notification(shop, number, options)
 }
 
-/// Posts them all, then looks at what they did, then lets everybody pay.
-pub(super) async fn change_nothing(mut world: World, forgeries: Vec<Forgery>) {
-    let books = world.ledger_rows().await;
+/// Posts every forgery, expects no change, then pays every order.
+pub(super) async fn expect_no_change(mut world: World, forgeries: Vec<Forgery>) {
+    let ledger = world.ledger_rows().await;
     for forgery in &forgeries {
         let (status, answer) = world.notify(&forgery.path, forgery.body.clone()).await;
         assert_eq!(status.as_u16(), forgery.status, "{}", forgery.name);
@@ -85,21 +90,21 @@ pub(super) async fn change_nothing(mut world: World, forgeries: Vec<Forgery>) {
     }
     world.process_queues().await;
     for forgery in &forgeries {
-        let kept = world.stored_notification(&forgery.body).await;
+        let stored = world.stored_notification(&forgery.body).await;
         let expected = forgery.verdict.map(|verdict| StoredNotification::new(verdict, 0));
-        assert_eq!(kept, expected, "{}", forgery.name);
+        assert_eq!(stored, expected, "{}", forgery.name);
         let exceptions = world.exception_kinds(&forgery.number).await;
         let expected: Vec<_> = forgery.exception.into_iter().collect();
         assert_eq!(exceptions, expected, "{}", forgery.name);
     }
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
 
     for Forgery { shop, number, .. } in &forgeries {
         world.pay(shop, number, &PayOptions::default());
     }
     for Forgery { shop, number, .. } in &forgeries {
         world.wait_for_state(shop, number, "paid").await;
-        // The question that a forgery caused may be answered before the notification is read.
+        // The query that a forgery caused may find the payment before its notification.
         let history = world.transitions(number).await;
         assert_eq!(history[..2], ["created by shop", "payable by reply"]);
         assert!(["paid by notify", "paid by query"].contains(&&*history[2]), "{history:?}");

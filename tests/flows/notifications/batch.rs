@@ -1,4 +1,4 @@
-//! Sixty notifications of every kind in one go: one transaction, one verdict for each.
+//! Sixty notifications of every kind in one batch: one transaction, one verdict for each.
 
 use futures_util::future::join_all;
 use harness::{Shop, StoredNotification, World, eventually};
@@ -7,9 +7,9 @@ use wechatpay_v2::Fen;
 
 use super::HISTORY;
 
-/// What is wrong about each kind, what is kept of it, and how many there are.
+/// Each kind of wrong notification, the stored verdict, and their number.
 fn wrong_kinds(other: &Shop) -> Vec<(PayOptions, Option<&'static str>, usize)> {
-    let untrue = |options: PayOptions| PayOptions { notify_only: true, ..options };
+    let unpaid = |options: PayOptions| PayOptions { notify_only: true, ..options };
     let forged = PayOptions { sign: Signing::Wrong, ..PayOptions::default() };
     let unreadable = PayOptions { malform: Some(Malformation::Truncated), ..PayOptions::default() };
     let of_another_merchant =
@@ -17,11 +17,11 @@ fn wrong_kinds(other: &Shop) -> Vec<(PayOptions, Option<&'static str>, usize)> {
     let failed = PayOptions { malform: Some(Malformation::ResultFail), ..PayOptions::default() };
     let of_another_amount = PayOptions { total_fee: Fen::new(1).ok(), ..PayOptions::default() };
     vec![
-        (untrue(forged), Some("bad_signature"), 8),
-        (untrue(unreadable), Some("unreadable"), 5),
-        (untrue(of_another_merchant), None, 5),
-        (untrue(failed), Some("not_success"), 4),
-        (untrue(of_another_amount), Some("exception"), 4),
+        (unpaid(forged), Some("bad_signature"), 8),
+        (unpaid(unreadable), Some("unreadable"), 5),
+        (unpaid(of_another_merchant), None, 5),
+        (unpaid(failed), Some("not_success"), 4),
+        (unpaid(of_another_amount), Some("exception"), 4),
     ]
 }
 
@@ -35,31 +35,31 @@ async fn each_of_sixty_in_one_batch_gets_its_own_status() {
     join_all(orders.iter().map(|order| world.create_payable(order))).await;
     world.stop_workers().await;
 
-    // Each with what is kept of it; nothing is said of a repeat, which stands with the first.
-    let mut told: Vec<(Vec<u8>, Option<StoredNotification>)> = Vec::new();
-    let kept = |verdict| Some(StoredNotification::new(verdict, 0));
+    // Each body with what is stored of it. A repeat is counted with the first one.
+    let mut notifications: Vec<(Vec<u8>, Option<StoredNotification>)> = Vec::new();
+    let stored = |verdict| Some(StoredNotification::new(verdict, 0));
     let mut orders = numbers.iter().cycle();
     for (options, verdict, count) in wrong_kinds(&other) {
         for number in orders.by_ref().take(count) {
             let body = world.unsent_notification(&shop, number, options.clone());
-            told.push((body, verdict.and_then(kept)));
+            notifications.push((body, verdict.and_then(stored)));
         }
     }
     for _ in 0..6 {
-        let untrue = PayOptions { notify_only: true, ..PayOptions::default() };
-        let body = world.unsent_notification(&shop, &Shop::number(), untrue);
-        told.push((body, kept("exception")));
+        let unpaid = PayOptions { notify_only: true, ..PayOptions::default() };
+        let body = world.unsent_notification(&shop, &Shop::number(), unpaid);
+        notifications.push((body, stored("exception")));
     }
     for (n, number) in numbers.iter().enumerate() {
         let body = world.unsent_notification(&shop, number, PayOptions::default());
         let repeats = i32::from(n < 8);
         if repeats == 1 {
-            told.insert(n, (body.clone(), None));
+            notifications.insert(n, (body.clone(), None));
         }
-        told.push((body, Some(StoredNotification::new("applied", repeats))));
+        notifications.push((body, Some(StoredNotification::new("applied", repeats))));
     }
-    assert_eq!(told.len(), 60);
-    for (body, _) in &told {
+    assert_eq!(notifications.len(), 60);
+    for (body, _) in &notifications {
         world.notify_ok(&shop.mch_id, body).await;
     }
     assert_eq!(world.count_notifications("applied").await, 0);
@@ -68,7 +68,7 @@ async fn each_of_sixty_in_one_batch_gets_its_own_status() {
     for number in &numbers {
         world.wait_for_state(&shop, number, "paid").await;
     }
-    for (body, expected) in &told {
+    for (body, expected) in &notifications {
         if expected.is_some() {
             eventually(&format!("{expected:?}"), async || {
                 (&world.stored_notification(body).await == expected).then_some(())
@@ -76,7 +76,7 @@ async fn each_of_sixty_in_one_batch_gets_its_own_status() {
             .await;
         }
     }
-    // Eight more repeat one of these, and five are about another merchant: counted, not kept.
+    // Eight more are repeats and five name another merchant: these are counted, not stored.
     let counts = [
         ("applied", 20),
         ("exception", 10),

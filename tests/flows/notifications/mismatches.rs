@@ -1,5 +1,5 @@
-//! Signed, and yet it does not fit: money is kept whole, an exception says what differs, and the
-//! order stays where it is.
+//! Signed notifications that do not match their order: an exception names the difference, and the
+//! order does not move.
 
 use broker::Queue;
 use harness::{Shop, StoredNotification, World, eventually};
@@ -9,20 +9,20 @@ use wechatpay_v2::{Fen, TransactionId};
 
 use super::HISTORY;
 
-/// A signed message about a payment that nobody made.
-fn untrue() -> PayOptions {
+/// The options of a signed notification without a payment.
+fn unpaid_notification() -> PayOptions {
     PayOptions { notify_only: true, ..PayOptions::default() }
 }
 
-/// Sends it, and waits until it is kept.
+/// Sends a notification and waits until it is stored.
 async fn notify_and_wait(world: &World, shop: &Shop, body: &[u8]) -> StoredNotification {
     world.notify_ok(&shop.mch_id, body).await;
-    eventually("its verdict", async || world.stored_notification(body).await).await
+    eventually("the stored notification", async || world.stored_notification(body).await).await
 }
 
-/// The customer pays after all, and the order is paid: by the notification, unless the question
-/// that the odd one caused is answered first.
-async fn is_settled_by_the_truth(world: &World, shop: &Shop, number: &str) {
+/// Pays the order and expects it to be paid: by the notification, or by the query that the mismatch
+/// caused.
+async fn pay_and_expect_paid(world: &World, shop: &Shop, number: &str) {
     let now = world.order_state(shop, number).await;
     assert_eq!(now.as_deref(), Some("payable"));
     let paid = world.pay(shop, number, &PayOptions::default());
@@ -41,13 +41,13 @@ async fn other_amount_is_exception_and_true_amount_settles() {
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let options = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
+    let options = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     let body = world.unsent_notification(&shop, &number, options);
     assert_eq!(
         notify_and_wait(&world, &shop, &body).await,
         StoredNotification::new("exception", 0)
     );
-    // Not final: every repeat is judged anew, and finds the exception open.
+    // A repeat is evaluated again and finds the open exception.
     world.notify_ok(&shop.mch_id, &body).await;
     world.expect_stored_notifications(&number, &[StoredNotification::new("exception", 1)]).await;
 
@@ -59,7 +59,7 @@ async fn other_amount_is_exception_and_true_amount_settles() {
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!(view["exceptions"][0]["kind"], "amount_mismatch");
 
-    is_settled_by_the_truth(&world, &shop, &number).await;
+    pay_and_expect_paid(&world, &shop, &number).await;
     assert_eq!(world.exception_kinds(&number).await, ["amount_mismatch"]);
     world.finish().await;
 }
@@ -68,20 +68,22 @@ async fn other_amount_is_exception_and_true_amount_settles() {
 async fn other_currency_or_app_is_exception() {
     let world = World::start().await;
     let shop = world.hmac_shop();
-    let currency =
-        PayOptions { extra_fields: [("fee_type".to_owned(), "USD".to_owned())].into(), ..untrue() };
-    let app = PayOptions { appid: Some("wx1111111111111111".to_owned()), ..untrue() };
+    let currency = PayOptions {
+        extra_fields: [("fee_type".to_owned(), "USD".to_owned())].into(),
+        ..unpaid_notification()
+    };
+    let app = PayOptions { appid: Some("wx1111111111111111".to_owned()), ..unpaid_notification() };
     let cases = [(currency, "amount_mismatch", "fee_type"), (app, "identity_mismatch", "appid")];
     for (options, kind, field) in cases {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         let body = world.unsent_notification(&shop, &number, options);
-        let kept = notify_and_wait(&world, &shop, &body).await;
-        assert_eq!(kept, StoredNotification::new("exception", 0));
+        let stored = notify_and_wait(&world, &shop, &body).await;
+        assert_eq!(stored, StoredNotification::new("exception", 0));
         let events = world.exception_events(&number, 1).await;
         assert_eq!(events[0]["exception"]["kind"], kind);
         assert_eq!(events[0]["exception"]["differs"][0]["field"], field);
-        is_settled_by_the_truth(&world, &shop, &number).await;
+        pay_and_expect_paid(&world, &shop, &number).await;
     }
     world.finish().await;
 }
@@ -128,7 +130,8 @@ async fn payment_settles_one_order_only() {
     let paid = world.pay(&shop, &paid_number, &PayOptions::default());
     world.wait_for_state(&shop, &paid_number, "paid").await;
 
-    let options = PayOptions { transaction_id: Some(paid.transaction_id.clone()), ..untrue() };
+    let options =
+        PayOptions { transaction_id: Some(paid.transaction_id.clone()), ..unpaid_notification() };
     let body = world.unsent_notification(&shop, &number, options);
     assert_eq!(
         notify_and_wait(&world, &shop, &body).await,
@@ -140,7 +143,7 @@ async fn payment_settles_one_order_only() {
     assert_eq!(differs["field"], "transaction_id");
     assert_eq!(differs["theirs"], paid.transaction_id.as_str());
     assert!(differs["ours"].as_str().unwrap().contains(&paid_number), "{differs}");
-    is_settled_by_the_truth(&world, &shop, &number).await;
+    pay_and_expect_paid(&world, &shop, &number).await;
     assert_eq!(world.exception_kinds(&paid_number).await, [""; 0]);
     world.finish().await;
 }
@@ -161,7 +164,7 @@ async fn payment_of_failed_order_is_booked_as_late() {
     assert_eq!(status, 422, "{problem}");
     world.wait_for_state(&shop, &number, "failed").await;
 
-    let body = out_of_nowhere(&world, &shop, &number, &transaction_id());
+    let body = notification_of_unknown_order(&world, &shop, &number, &transaction_id());
     assert_eq!(notify_and_wait(&world, &shop, &body).await, StoredNotification::new("applied", 0));
     let history = ["created by shop", "failed by reply", "paid by notify"];
     assert_eq!(world.transitions(&number).await, history);
@@ -173,12 +176,17 @@ async fn payment_of_failed_order_is_booked_as_late() {
     world.finish().await;
 }
 
-/// A notification about a number that is not there, written as if there were an order of 99 yuan.
-fn out_of_nowhere(world: &World, shop: &Shop, number: &str, id: &TransactionId) -> Vec<u8> {
+/// A notification of an unknown order of 99 yuan.
+fn notification_of_unknown_order(
+    world: &World,
+    shop: &Shop,
+    number: &str,
+    id: &TransactionId,
+) -> Vec<u8> {
     let options = PayOptions {
         total_fee: Some(Fen::new(9900).unwrap()),
         transaction_id: Some(id.clone()),
-        ..untrue()
+        ..unpaid_notification()
     };
     world.unsent_notification(shop, number, options)
 }
@@ -189,8 +197,8 @@ async fn unknown_order_notified_often_is_one_exception() {
     let shop = world.shop();
     let number = Shop::number();
     let id = transaction_id();
-    let first = out_of_nowhere(&world, &shop, &number, &id);
-    let fresh = out_of_nowhere(&world, &shop, &number, &id);
+    let first = notification_of_unknown_order(&world, &shop, &number, &id);
+    let fresh = notification_of_unknown_order(&world, &shop, &number, &id);
     assert_ne!(first, fresh);
     for body in [&first, &first, &first, &fresh] {
         world.notify_ok(&shop.mch_id, body).await;
@@ -216,21 +224,21 @@ async fn repeated_notification_is_evaluated_again() {
     let shop = world.shop();
     let number = Shop::number();
     let id = transaction_id();
-    let early = out_of_nowhere(&world, &shop, &number, &id);
+    let early = notification_of_unknown_order(&world, &shop, &number, &id);
     assert_eq!(
         notify_and_wait(&world, &shop, &early).await,
         StoredNotification::new("exception", 0)
     );
-    // The query that the unknown number causes is over before there is a payment to find.
-    eventually("the query about the number", async || {
+    // The query for the unknown number ends before there is a payment to find.
+    eventually("the query for the number", async || {
         (world.calls(&shop, &number).orderquery >= 1).then_some(())
     })
     .await;
 
     world.create_payable(&shop.order(&number, 9900)).await;
-    let unpublished =
+    let without_notification =
         PayOptions { transaction_id: Some(id), state_only: true, ..PayOptions::default() };
-    world.pay(&shop, &number, &unpublished);
+    world.pay(&shop, &number, &without_notification);
     world.notify_ok(&shop.mch_id, &early).await;
     world.wait_for_state(&shop, &number, "paid").await;
     assert_eq!(
@@ -246,47 +254,47 @@ async fn signed_unreadable_notification_is_parked_with_reason() {
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let options = PayOptions {
         extra_fields: [("time_end".to_owned(), "yesterday".to_owned())].into(),
-        ..untrue()
+        ..unpaid_notification()
     };
     let body = world.unsent_notification(&shop, &number, options);
     assert_eq!(
         notify_and_wait(&world, &shop, &body).await,
         StoredNotification::new("unreadable", 0)
     );
-    let reasons = eventually("it to be parked", async || {
+    let reasons = eventually("the parked message", async || {
         let reasons = world.parked_reasons(Queue::Notifications).await;
         (!reasons.is_empty()).then_some(reasons)
     })
     .await;
     assert_eq!(reasons.len(), 1);
     assert!(reasons[0].contains("time_end"), "{reasons:?}");
-    assert!(!reasons[0].contains("yesterday"), "a reason quotes nothing");
-    assert_eq!(world.ledger_rows().await, books);
+    assert!(!reasons[0].contains("yesterday"), "a reason must not quote the message");
+    assert_eq!(world.ledger_rows().await, ledger);
 
-    is_settled_by_the_truth(&world, &shop, &number).await;
+    pay_and_expect_paid(&world, &shop, &number).await;
     world.expect_parked(1);
     world.finish().await;
 }
 
-/// An operator who asks for the whole story of an order finds there what WeChat signed about it.
+/// The history of an order includes every notification that WeChat signed for it.
 #[tokio::test]
 async fn signed_notifications_are_stored_with_their_order() {
     let mut world = World::start().await;
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let failed = PayOptions { malform: Some(Malformation::ResultFail), ..untrue() };
+    let failed = PayOptions { malform: Some(Malformation::ResultFail), ..unpaid_notification() };
     let unreadable = PayOptions {
         extra_fields: [("time_end".to_owned(), "yesterday".to_owned())].into(),
-        ..untrue()
+        ..unpaid_notification()
     };
     for (options, verdict) in [(failed, "not_success"), (unreadable, "unreadable")] {
         let body = world.unsent_notification(&shop, &number, options);
-        let kept = notify_and_wait(&world, &shop, &body).await;
-        assert_eq!(kept, StoredNotification::new(verdict, 0));
+        let stored = notify_and_wait(&world, &shop, &body).await;
+        assert_eq!(stored, StoredNotification::new(verdict, 0));
     }
     world.expect_parked(1);
     let both =
@@ -295,7 +303,7 @@ async fn signed_notifications_are_stored_with_their_order() {
     world.finish().await;
 }
 
-/// One that no test used before.
+/// A new transaction id.
 fn transaction_id() -> TransactionId {
     let bytes = Shop::number().into_bytes();
     let digits: String = bytes.iter().map(|byte| char::from(b'0' + byte % 10)).collect();

@@ -1,4 +1,4 @@
-//! Refund notifications, which are encrypted and not signed: kept, and nothing moves.
+//! Refund notifications are encrypted and not signed: they are stored, and no order moves.
 
 use aes::Aes256;
 use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
@@ -12,7 +12,8 @@ use wechatpay_v2::notification_answer;
 
 const BLOCK: usize = 16;
 
-/// As WeChat does it (reference 3.6): AES-256-ECB under the lower-case hex of the key's MD5, PKCS#7.
+/// Encrypts as WeChat does: AES-256-ECB with PKCS#7 padding, under the lower-case hex of the key's
+/// MD5 (see `crates/wechatpay-v2/PROTOCOL.md`).
 fn encrypted(text: &str, key: &str) -> String {
     let digest = Md5::digest(key.as_bytes());
     let aes_key: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -53,12 +54,12 @@ fn refund(shop: &Shop, number: &str, transaction_id: &str, key: &str) -> Vec<u8>
     .into_bytes()
 }
 
-/// Sends it to the refund path, which takes it, and waits until it is kept.
+/// Posts a body to the refund path and waits until it is stored.
 async fn notify_and_wait(world: &World, shop: &Shop, body: &[u8]) -> StoredNotification {
     let answer = world.notify_refund(&shop.mch_id, body.to_vec()).await;
     let success = notification_answer::SUCCESS.to_owned();
     assert_eq!(answer, (StatusCode::OK, success));
-    eventually("its verdict", async || world.stored_notification(body).await).await
+    eventually("the stored notification", async || world.stored_notification(body).await).await
 }
 
 #[tokio::test]
@@ -69,28 +70,28 @@ async fn refund_notification_is_deferred_and_moves_nothing() {
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
 
     let key = &world.merchants[1].key;
     let body = refund(&shop, &number, paid.transaction_id.as_str(), key);
-    let kept = notify_and_wait(&world, &shop, &body).await;
-    assert_eq!(kept, StoredNotification::new("deferred", 0));
+    let stored = notify_and_wait(&world, &shop, &body).await;
+    assert_eq!(stored, StoredNotification::new("deferred", 0));
     let both = [StoredNotification::new("applied", 0), StoredNotification::new("deferred", 0)];
     assert_eq!(world.stored_notifications(&number).await, both);
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
 
-/// Encrypted is not signed: blocks can be pasted together, so an inner text can be of any length.
+/// Blocks of encrypted messages can be combined, so the decrypted text can have any length.
 #[tokio::test]
 async fn refund_notification_with_overlong_number_is_stored() {
     let world = World::start().await;
     let shop = world.shop();
-    let absurd: String = (0..200).map(|_| Shop::number()).collect();
-    let body = refund(&shop, &absurd, &absurd, &world.merchants[0].key);
-    let kept = notify_and_wait(&world, &shop, &body).await;
-    assert_eq!(kept, StoredNotification::new("deferred", 0));
+    let overlong: String = (0..200).map(|_| Shop::number()).collect();
+    let body = refund(&shop, &overlong, &overlong, &world.merchants[0].key);
+    let stored = notify_and_wait(&world, &shop, &body).await;
+    assert_eq!(stored, StoredNotification::new("deferred", 0));
     world.finish().await;
 }
 
@@ -102,23 +103,23 @@ async fn undecryptable_refund_notification_is_sampled() {
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
 
-    // Under another merchant's key; cut in the middle of a block; no Base64; nothing at all.
-    let right = refund(&shop, &number, paid.transaction_id.as_str(), &world.merchants[0].key);
-    let right = String::from_utf8(right).unwrap();
-    let elsewhere = refund(&shop, &number, paid.transaction_id.as_str(), &world.merchants[1].key);
-    let start = right.find("<req_info><![CDATA[").unwrap() + "<req_info><![CDATA[".len();
+    // Another merchant's key, a truncated block, invalid Base64, and an empty text.
+    let valid = refund(&shop, &number, paid.transaction_id.as_str(), &world.merchants[0].key);
+    let valid = String::from_utf8(valid).unwrap();
+    let other_key = refund(&shop, &number, paid.transaction_id.as_str(), &world.merchants[1].key);
+    let start = valid.find("<req_info><![CDATA[").unwrap() + "<req_info><![CDATA[".len();
     let with = |req_info: &str| {
-        let end = right.find("]]></req_info>").unwrap();
-        [&right[..start], req_info, &right[end..]].concat().into_bytes()
+        let end = valid.find("]]></req_info>").unwrap();
+        [&valid[..start], req_info, &valid[end..]].concat().into_bytes()
     };
-    let cut = &right[start..start + 20];
-    for body in [elsewhere, with(cut), with("no Base64!"), with("")] {
-        let kept = notify_and_wait(&world, &shop, &body).await;
-        assert_eq!(kept, StoredNotification::new("bad_signature", 0));
+    let cut = &valid[start..start + 20];
+    for body in [other_key, with(cut), with("no Base64!"), with("")] {
+        let stored = notify_and_wait(&world, &shop, &body).await;
+        assert_eq!(stored, StoredNotification::new("bad_signature", 0));
     }
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     assert_eq!(world.stored_notifications(&number).await, [StoredNotification::new("applied", 0)]);
     world.finish().await;
 }
@@ -129,20 +130,20 @@ async fn payment_notification_on_refund_path_moves_nothing() {
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let body = world.unsent_notification(&shop, &number, PayOptions::default());
-    let kept = notify_and_wait(&world, &shop, &body).await;
-    assert_eq!(kept, StoredNotification::new("bad_signature", 0));
-    assert_eq!(world.ledger_rows().await, books);
+    let stored = notify_and_wait(&world, &shop, &body).await;
+    assert_eq!(stored, StoredNotification::new("bad_signature", 0));
+    assert_eq!(world.ledger_rows().await, ledger);
 
-    // The very same bytes where they belong: the digest decides storage, never effect.
+    // The same bytes on the right path are applied: the digest deduplicates rows, not effects.
     world.notify_ok(&shop.mch_id, &body).await;
     world.wait_for_state(&shop, &number, "paid").await;
     assert_eq!(world.stored_notification(&body).await, Some(StoredNotification::new("applied", 1)));
     world.finish().await;
 }
 
-/// As when a key is put right: at first it did not verify, and nobody could say what it was about.
+/// The first notification did not verify, so it was stored without its order.
 #[tokio::test]
 async fn repeat_that_settles_is_stored_with_order() {
     let world = World::start().await;

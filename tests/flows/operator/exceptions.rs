@@ -6,15 +6,15 @@ use serde_json::json;
 use simulator::PayOptions;
 use wechatpay_v2::Fen;
 
-use super::{is_audited, lines, payable, untrue};
+use super::{create_payable_order, expect_audited, lines, unpaid_notification};
 
 #[tokio::test]
 async fn exception_is_listed_shown_and_resolved_once() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
-    let number = payable(&world, &shop).await;
-    let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
+    let number = create_payable_order(&world, &shop).await;
+    let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     for _ in 0..2 {
         let body = world.unsent_notification(&shop, &number, wrong.clone());
         world.notify_ok(&shop.mch_id, &body).await;
@@ -37,14 +37,14 @@ async fn exception_is_listed_shown_and_resolved_once() {
     assert!(shown.contains("total_fee: the order says 9900, WeChat says 1"), "{shown}");
 
     let resolve = ["exceptions", "resolve", &shop.mch_id, &number, "amount_mismatch"];
-    let reason = ["--reason", "a test of the cash desk"];
+    let reason = ["--reason", "a test at the checkout"];
     let several = program.run_expecting_failure(&world, &[&resolve[..], &reason].concat()).await;
     assert!(ids.iter().all(|id| several.contains(id)), "{several}");
     let one = [&resolve[..], &reason, &["--transaction-id", ids[0]]].concat();
     let done = program.run_ok(&world, &one).await;
     assert!(done.contains("is queried about the order again"), "{done}");
     let twice = program.run_expecting_failure(&world, &one).await;
-    assert!(twice.contains("a test of the cash desk"), "{twice}");
+    assert!(twice.contains("a test at the checkout"), "{twice}");
     let no_reason = program.run(&world, &[&resolve[..], &["--reason", ""]].concat()).await;
     assert_eq!(no_reason.code, 2, "{no_reason:?}");
 
@@ -56,9 +56,9 @@ async fn exception_is_listed_shown_and_resolved_once() {
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!(view["exceptions"].as_array().unwrap().len(), 1, "{view}");
     let subject = format!("{}/{number} amount_mismatch {}", shop.mch_id, ids[0]);
-    is_audited(&world, "exceptions resolve", &subject, Some("a test of the cash desk")).await;
-    let story = ["order", "explain", &shop.mch_id, &number, "--json"];
-    let story = program.run_json(&world, &story).await;
-    assert_eq!(lines(&story, "exception_resolved", ids[0]).len(), 1, "{story:#}");
+    expect_audited(&world, "exceptions resolve", &subject, Some("a test at the checkout")).await;
+    let history = ["order", "explain", &shop.mch_id, &number, "--json"];
+    let history = program.run_json(&world, &history).await;
+    assert_eq!(lines(&history, "exception_resolved", ids[0]).len(), 1, "{history:#}");
     world.finish().await;
 }

@@ -13,11 +13,11 @@ use uuid::Uuid;
 use wechatpay_v2::Fen;
 use worker::CheckSchedule;
 
-use super::{command, is_audited, lines, payable, untrue};
+use super::{command, create_payable_order, expect_audited, lines, unpaid_notification};
 
 #[tokio::test]
 async fn explain_lists_everything_in_order_of_time() {
-    // The late payment is told by its notification, not found by the check after the close.
+    // The late payment is found by its notification, not by the check after the close.
     let never = Duration::from_secs(3600);
     let schedule = Some(CheckSchedule { closed_check_delay: never, ..fast_schedule() });
     let world = World::start_with(Options { schedule, ..Options::default() }).await;
@@ -30,13 +30,13 @@ async fn explain_lists_everything_in_order_of_time() {
     world.create(&shop.order(&number, 9900), Some(20)).await;
     world.wait_for_state(&shop, &number, "payable").await;
 
-    let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
+    let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     let wrong = world.unsent_notification(&shop, &number, wrong);
     world.notify_ok(&shop.mch_id, &wrong).await;
     world.notify_ok(&shop.mch_id, &wrong).await;
-    eventually("its repeat", async || {
-        let kept = world.stored_notification(&wrong).await?;
-        (kept.repeats == 1).then_some(())
+    eventually("the counted repeat", async || {
+        let stored = world.stored_notification(&wrong).await?;
+        (stored.repeats == 1).then_some(())
     })
     .await;
     let close = ["order", "close", &shop.mch_id, &number, "--reason", "sold out"];
@@ -51,7 +51,7 @@ async fn explain_lists_everything_in_order_of_time() {
     world.wait_until_idle().await;
 
     let explain = ["order", "explain", &shop.mch_id, &number];
-    let story = program.run_json(&world, &[&explain[..], &["--json"]].concat()).await;
+    let history = program.run_json(&world, &[&explain[..], &["--json"]].concat()).await;
     let late = late.transaction_id.as_str();
     let second = second.transaction_id.as_str();
     for (kind, text, count) in [
@@ -73,12 +73,12 @@ async fn explain_lists_everything_in_order_of_time() {
         ("action", "sold out", 1),
         ("action", "order requery", 1),
     ] {
-        let found = lines(&story, kind, text).len();
-        assert_eq!(found, count, "{kind} {text}: {story:#}");
+        let found = lines(&history, kind, text).len();
+        assert_eq!(found, count, "{kind} {text}: {history:#}");
     }
     let at = |entry: &Value| OffsetDateTime::parse(entry["at"].as_str().unwrap(), &Rfc3339);
-    let times: Vec<_> = story.as_array().unwrap().iter().map(|it| at(it).unwrap()).collect();
-    assert!(times.is_sorted(), "{story:#}");
+    let times: Vec<_> = history.as_array().unwrap().iter().map(|it| at(it).unwrap()).collect();
+    assert!(times.is_sorted(), "{history:#}");
 
     let text = program.run_ok(&world, &explain).await;
     for words in [
@@ -103,31 +103,31 @@ async fn explain_lists_everything_in_order_of_time() {
     assert_eq!(shown["order"]["state"], "paid");
     assert_eq!(shown["order"]["openid"], "…");
     assert_eq!(shown["transitions"].as_array().unwrap().len(), 5, "{shown:#}");
-    is_audited(&world, "order close", &format!("{}/{number}", shop.mch_id), Some("sold out")).await;
+    expect_audited(&world, "order close", &format!("{}/{number}", shop.mch_id), Some("sold out"))
+        .await;
     world.finish().await;
 }
 
-/// It can come from anybody, but the story of the order that it names shows who tried what, and the
-/// question that it caused.
+/// The history of the order that a forgery names shows the forgery and the query that it caused.
 #[tokio::test]
 async fn explain_shows_forgery_and_its_query() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
-    let number = payable(&world, &shop).await;
+    let number = create_payable_order(&world, &shop).await;
     let explain = ["order", "explain", &shop.mch_id, &number, "--json"];
     let before = program.run_json(&world, &explain).await;
     assert_eq!(lines(&before, "call", "orderquery").len(), 0);
-    let forged = PayOptions { sign: Signing::Wrong, ..untrue() };
+    let forged = PayOptions { sign: Signing::Wrong, ..unpaid_notification() };
     let body = world.unsent_notification(&shop, &number, forged);
     world.notify_ok(&shop.mch_id, &body).await;
-    eventually("the question in the story", async || {
-        let story = program.run_json(&world, &explain).await;
-        (lines(&story, "call", "NOTPAY").len() == 1).then_some(())
+    eventually("the query in the history", async || {
+        let history = program.run_json(&world, &explain).await;
+        (lines(&history, "call", "NOTPAY").len() == 1).then_some(())
     })
     .await;
-    let story = program.run_json(&world, &explain).await;
-    assert_eq!(lines(&story, "notification", "bad_signature").len(), 1, "{story:#}");
+    let history = program.run_json(&world, &explain).await;
+    assert_eq!(lines(&history, "notification", "bad_signature").len(), 1, "{history:#}");
     let listed = program.run_ok(&world, &["notification", "list", &shop.mch_id, &number]).await;
     assert!(listed.contains("bad_signature"), "{listed}");
     let digest = listed.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap();
@@ -144,7 +144,7 @@ async fn explain_shows_forgery_and_its_query() {
     assert!(output.ends_with("is resolved\n"), "{output}");
     program.run_expecting_failure(&world, &resolve).await;
     let subject = format!("{}/- bad_signature", shop.mch_id);
-    is_audited(&world, "exceptions resolve", &subject, Some("a scanner")).await;
+    expect_audited(&world, "exceptions resolve", &subject, Some("a scanner")).await;
     world.finish().await;
 }
 
@@ -167,8 +167,10 @@ async fn show_without_order_shows_rejection() {
     }
     let again = ["events", "replay", "--order", &format!("{}/{number}", shop.mch_id)];
     program.run_ok(&world, &again).await;
-    eventually("it again", async || (world.events.for_order(&number).len() >= 2).then_some(()))
-        .await;
+    eventually("the repeated event", async || {
+        (world.events.for_order(&number).len() >= 2).then_some(())
+    })
+    .await;
     assert_eq!(world.events.distinct(&number).len(), 1);
     amqp.close().await;
     world.finish().await;

@@ -4,7 +4,7 @@ use harness::program::Program;
 use harness::{Shop, World};
 use simulator::PayOptions;
 
-use super::{actions, in_a_hurry, is_audited, paid, payable};
+use super::{actions, create_paid_order, create_payable_order, expect_audited, fast_options};
 
 #[tokio::test]
 async fn requery_closed_finds_late_payments() {
@@ -56,21 +56,21 @@ async fn requery_finds_unnotified_payment() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
-    let number = payable(&world, &shop).await;
+    let number = create_payable_order(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions { state_only: true, ..PayOptions::default() });
     program.run_ok(&world, &["order", "requery", &shop.mch_id, &number]).await;
     world.wait_for_state(&shop, &number, "paid").await;
-    is_audited(&world, "order requery", &format!("{}/{number}", shop.mch_id), None).await;
+    expect_audited(&world, "order requery", &format!("{}/{number}", shop.mch_id), None).await;
     world.finish().await;
 }
 
 #[tokio::test]
 async fn close_verb_closes_unpaid_orders_only() {
-    let world = World::start_with(in_a_hurry()).await;
+    let world = World::start_with(fast_options()).await;
     let shop = world.shop();
     let program = Program::of(&world);
-    let open = payable(&world, &shop).await;
-    let settled = paid(&world, &shop).await;
+    let open = create_payable_order(&world, &shop).await;
+    let settled = create_paid_order(&world, &shop).await;
     let close = async |number: &str| {
         let close = ["order", "close", &shop.mch_id, number, "--reason", "sold out"];
         program.run(&world, &close).await
@@ -89,6 +89,7 @@ async fn close_verb_closes_unpaid_orders_only() {
     world
         .expect_events(&open, &["order.created", "order.payable", "order.closing", "order.closed"])
         .await;
-    is_audited(&world, "order close", &format!("{}/{open}", shop.mch_id), Some("sold out")).await;
+    expect_audited(&world, "order close", &format!("{}/{open}", shop.mch_id), Some("sold out"))
+        .await;
     world.finish().await;
 }

@@ -9,9 +9,9 @@ use serde_json::json;
 use simulator::PayOptions;
 use uuid::Uuid;
 
-use super::{actions, command, payable};
+use super::{actions, command, create_payable_order};
 
-async fn waits(amqp: &Amqp, queue: &str, count: usize) {
+async fn wait_for_messages(amqp: &Amqp, queue: &str, count: usize) {
     let name = amqp.qualified_name(queue);
     eventually(&format!("{count} messages in {queue}"), async || {
         (amqp.peek_all(&name).await.len() == count).then_some(())
@@ -27,10 +27,10 @@ async fn parked_message_is_listed_shown_replayed_discarded() {
     let program = Program::of(&world);
     let amqp = Amqp::connect(&world.environment).await;
     let broken = Uuid::now_v7().to_string();
-    // It names no merchant, so that nobody can be told.
+    // The command names no merchant, so the worker cannot publish a rejection.
     let body = json!({"openid": shop.openid, "out_trade_no": number}).to_string();
     amqp.command("order.create", body.as_bytes(), command(&broken)).await;
-    waits(&amqp, "orders.parked", 1).await;
+    wait_for_messages(&amqp, "orders.parked", 1).await;
 
     let listed = program.run_ok(&world, &["parked", "list"]).await;
     for words in ["orders", "#1", &broken, "order.create", &number, "no command can be read"] {
@@ -38,28 +38,28 @@ async fn parked_message_is_listed_shown_replayed_discarded() {
     }
     let shown = program.run_ok(&world, &["parked", "show", "orders", &broken]).await;
     assert!(shown.contains("replayable   yes"), "{shown}");
-    waits(&amqp, "orders.parked", 1).await;
+    wait_for_messages(&amqp, "orders.parked", 1).await;
 
-    // Nothing was mended: it comes back.
+    // The cause is not fixed, so the message is parked again.
     let first = amqp.peek_all(&amqp.qualified_name("orders.parked")).await;
     let output = program.run_ok(&world, &["parked", "replay", "orders", &broken]).await;
     assert_eq!(output, "1 message sent again\n");
     let parked_at =
         |found: &[lapin::message::Delivery]| harness::amqp::header(&found[0], "parked_at").unwrap();
-    eventually("it to be parked again", async || {
+    eventually("the message parked again", async || {
         let found = amqp.peek_all(&amqp.qualified_name("orders.parked")).await;
         (found.len() == 1 && parked_at(&found) != parked_at(&first)).then_some(())
     })
     .await;
     let mch = format!("?/{number}");
-    let discard = ["parked", "discard", "orders", "#1", "--reason", "the shop has mended it"];
+    let discard = ["parked", "discard", "orders", "#1", "--reason", "fixed by the shop"];
     let output = program.run_ok(&world, &discard).await;
     assert!(output.starts_with("discarded:") && output.contains(&mch), "{output}");
-    waits(&amqp, "orders.parked", 0).await;
+    wait_for_messages(&amqp, "orders.parked", 0).await;
     let done = actions(&world, "parked discard").await;
     assert_eq!(done.len(), 1, "{done:?}");
     assert!(done[0].1.contains(&broken), "{done:?}");
-    assert_eq!(done[0].2.as_deref(), Some("the shop has mended it"));
+    assert_eq!(done[0].2.as_deref(), Some("fixed by the shop"));
     assert_eq!(actions(&world, "parked replay").await.len(), 1);
     amqp.close().await;
     world.finish().await;
@@ -78,14 +78,14 @@ async fn replayed_parked_order_is_processed() {
         let id = Uuid::now_v7().to_string();
         amqp.publish(&parking, "order.create", body.as_bytes(), command(&id)).await;
     }
-    waits(&amqp, "orders.parked", 3).await;
+    wait_for_messages(&amqp, "orders.parked", 3).await;
     assert_eq!(world.ledger_rows().await, [""; 0]);
     let output = program.run_ok(&world, &["parked", "replay", "orders", "--all"]).await;
     assert_eq!(output, "3 messages sent again\n");
     for number in &numbers {
         world.wait_for_state(&shop, number, "payable").await;
     }
-    waits(&amqp, "orders.parked", 0).await;
+    wait_for_messages(&amqp, "orders.parked", 0).await;
     let done = actions(&world, "parked replay").await;
     assert_eq!(done.len(), 3, "{done:?}");
     amqp.close().await;
@@ -98,7 +98,7 @@ async fn unrouted_messages_are_processed_after_rebinding() {
     let shop = world.shop();
     let number = Shop::number();
     let program = Program::of(&world);
-    let paid_number = payable(&world, &shop).await;
+    let paid_number = create_payable_order(&world, &shop).await;
     world.stop_workers().await;
     let amqp = Amqp::connect(&world.environment).await;
     let lost = [
@@ -112,17 +112,17 @@ async fn unrouted_messages_are_processed_after_rebinding() {
     assert_eq!(status, 202);
     let body = world.unsent_notification(&shop, &paid_number, PayOptions::default());
     world.notify_ok(&shop.mch_id, &body).await;
-    waits(&amqp, "unrouted", 2).await;
+    wait_for_messages(&amqp, "unrouted", 2).await;
     let listed = program.run_ok(&world, &["parked", "list", "unrouted"]).await;
     assert!(listed.contains("order.create") && listed.contains("payment"), "{listed}");
-    // Where the binding is still missing nothing goes away.
+    // A message whose binding is still missing stays there.
     program.run(&world, &["parked", "replay", "unrouted", "--all"]).await;
-    waits(&amqp, "unrouted", 2).await;
+    wait_for_messages(&amqp, "unrouted", 2).await;
 
     world.add_worker().await;
     world.wait_for_state(&shop, &number, "payable").await;
     world.wait_for_state(&shop, &paid_number, "paid").await;
-    waits(&amqp, "unrouted", 0).await;
+    wait_for_messages(&amqp, "unrouted", 0).await;
     world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
     amqp.close().await;

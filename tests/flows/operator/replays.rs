@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use wechatpay_v2::Fen;
 
-use super::{actions, paid, payable, untrue};
+use super::{actions, create_paid_order, create_payable_order, unpaid_notification};
 
 #[tokio::test]
 async fn replayed_notification_settles_after_key_correction() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
-    let number = payable(&world, &shop).await;
+    let number = create_payable_order(&world, &shop).await;
     let wrong: Vec<_> = world
         .merchants
         .iter()
@@ -28,23 +28,23 @@ async fn replayed_notification_settles_after_key_correction() {
     world.keys.replace(&merchants::keys(&wrong, world.public));
     let body = world.unsent_notification(&shop, &number, PayOptions::default());
     world.notify_ok(&shop.mch_id, &body).await;
-    eventually("it to be kept", async || world.stored_notification(&body).await).await;
-    eventually("the question to be over", async || {
+    eventually("the stored notification", async || world.stored_notification(&body).await).await;
+    eventually("the end of the query", async || {
         let over = "select call_lease_holder is null and next_check_at > now() from orders";
         let over: bool = sqlx::query_scalar(over).fetch_one(&world.environment.pool).await.unwrap();
-        let asked = world.simulator.request_counts().apis;
-        (over && asked.contains_key(&simulator::Api::Orderquery)).then_some(())
+        let queried = world.simulator.request_counts().apis;
+        (over && queried.contains_key(&simulator::Api::Orderquery)).then_some(())
     })
     .await;
     let listed = program.run_ok(&world, &["notification", "list", &shop.mch_id, &number]).await;
     let digest = listed.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap();
 
-    let books = world.ledger_rows().await;
+    let ledger = world.ledger_rows().await;
     let replay = ["notification", "replay", digest];
     let output = program.run_ok(&world, &[&replay[..], &["--dry-run"]].concat()).await;
     assert!(output.contains("payable (seq 2) would become paid (seq 3)"), "{output}");
     assert!(output.contains("nothing: a dry run"), "{output}");
-    assert_eq!(world.ledger_rows().await, books);
+    assert_eq!(world.ledger_rows().await, ledger);
     assert_eq!(world.count_notifications("bad_signature").await, 1);
     assert_eq!(actions(&world, "notification replay").await, []);
 
@@ -57,7 +57,7 @@ async fn replayed_notification_settles_after_key_correction() {
     let listed = program.run_ok(&world, &["notification", "list", &shop.mch_id, &number]).await;
     assert!(listed.contains(digest) && listed.contains("applied"), "{listed}");
 
-    // A second time it finds what stands.
+    // A second replay changes nothing.
     let output = program.run_ok(&world, &replay).await;
     assert!(output.contains("paid (seq 3) as before"), "{output}");
     assert_eq!(actions(&world, "notification replay").await.len(), 2);
@@ -71,40 +71,42 @@ async fn replayed_events_keep_ids_and_bytes() {
     let shop = world.shop();
     let program = Program::of(&world);
     let since = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
-    let one = paid(&world, &shop).await;
-    let other = paid(&world, &shop).await;
-    let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
+    let one = create_paid_order(&world, &shop).await;
+    let other = create_paid_order(&world, &shop).await;
+    let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     let body = world.unsent_notification(&shop, &one, wrong);
     world.notify_ok(&shop.mch_id, &body).await;
     world.exception_events(&one, 1).await;
     world.wait_until_idle().await;
     let counted = |number: &str| {
         let bodies = world.events.bodies();
-        let mut of: Vec<_> = bodies
+        let mut of_order: Vec<_> = bodies
             .into_iter()
             .filter(|body| serde_json::from_slice::<Value>(body).unwrap()["out_trade_no"] == number)
             .collect();
-        of.sort();
-        of
+        of_order.sort();
+        of_order
     };
-    // A relay that waits too long for a confirm sends an event twice: only what is new counts.
+    // A relay that misses a confirm publishes an event twice, so only the increase is compared.
     let first = counted(&one);
     let output = ["events", "replay", "--order", &format!("{}/{one}", shop.mch_id)];
     let output = program.run_ok(&world, &output).await;
     assert_eq!(output, "4 of 4 stored events are sent again\n");
-    eventually("them again", async || (counted(&one).len() >= first.len() + 4).then_some(())).await;
+    eventually("four more events", async || (counted(&one).len() >= first.len() + 4).then_some(()))
+        .await;
     world.wait_until_idle().await;
 
     let output = program.run_ok(&world, &["events", "replay", "--since", &since]).await;
     assert_eq!(output, "7 of 7 stored events are sent again\n");
-    eventually("all again", async || {
-        let now = (counted(&one).len(), counted(&other).len());
-        (now.0 >= first.len() + 8 && now.1 >= 6).then_some(())
+    eventually("every event again", async || {
+        let of_one = counted(&one).len();
+        let of_other = counted(&other).len();
+        (of_one >= first.len() + 8 && of_other >= 6).then_some(())
     })
     .await;
     let mut distinct = counted(&one);
     distinct.dedup();
-    assert_eq!(distinct.len(), 4, "the bytes are those that were stored");
+    assert_eq!(distinct.len(), 4, "a replay must publish the stored bytes");
     assert_eq!(
         world.events.transition_types(&one),
         ["order.created", "order.payable", "order.paid"]

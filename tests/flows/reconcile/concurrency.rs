@@ -1,4 +1,4 @@
-//! Leases and permits of checks under way.
+//! Leases and permits of concurrent checks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use simulator::{Api, Fault, PayOptions, Release};
 use wechatpay_v2::client::Timeouts;
 use worker::GatewayLimits;
 
-use super::{PAYABLE, STORY, is_untroubled, payable, unpublished};
+use super::{EVENTS, PAYABLE, create_payable_orders, expect_no_exceptions, without_notification};
 
-/// Calls may take longer than a test needs while they are held, and less than their lease.
+/// A call timeout longer than a test holds a call, and shorter than the lease.
 fn long_calls() -> Option<GatewayLimits> {
     let timeouts = Timeouts { call: Duration::from_secs(20), ..Timeouts::default() };
     Some(GatewayLimits { timeouts, failures_max: u32::MAX, ..GatewayLimits::default() })
 }
 
-/// The numbers of the calls that are held.
+/// The order numbers of the held calls.
 fn held_numbers(world: &World) -> Vec<String> {
     world.simulator.held_calls().into_iter().filter_map(|call| call.out_trade_no).collect()
 }
 
-async fn all_are_due(world: &World) {
+async fn make_all_due(world: &World) {
     let due = "update orders set next_check_at = now()";
     sqlx::query(due).execute(&world.environment.pool).await.unwrap();
 }
@@ -41,18 +41,18 @@ async fn order_is_checked_by_one_worker_at_a_time() {
     let options = Options { workers: Some(3), gateway_limits: long_calls(), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.shop();
-    let mut numbers = payable(&world, &shop, 45).await;
+    let mut numbers = create_payable_orders(&world, &shop, 45).await;
     for number in &numbers {
         world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
     }
-    all_are_due(&world).await;
+    make_all_due(&world).await;
     world.wait_for_held_calls(45).await;
     assert_eq!(BTreeSet::from_iter(held_numbers(&world)).len(), 45);
 
-    // They are due again, and one more is; whoever looks finds only that one.
-    numbers.extend(payable(&world, &shop, 1).await);
+    // All orders are due again, and one more. The workers claim only the new one.
+    numbers.extend(create_payable_orders(&world, &shop, 1).await);
     world.inject_fault(Api::Orderquery, &numbers[45], Fault::HoldAfterCommit, 1);
-    all_are_due(&world).await;
+    make_all_due(&world).await;
     world.wait_for_held_calls(46).await;
     assert_eq!(queries(&world), 46);
     for number in &numbers {
@@ -60,15 +60,15 @@ async fn order_is_checked_by_one_worker_at_a_time() {
         world.update_order_row(number, "next_check_at = now() + interval '1 hour'").await;
     }
     world.simulator.release(&Release::default());
-    eventually("every lease to be given back", async || (leases(&world).await == 0).then_some(()))
+    eventually("the release of every lease", async || (leases(&world).await == 0).then_some(()))
         .await;
     for number in &numbers {
         assert_eq!(world.transitions(number).await, PAYABLE);
-        world.pay(&shop, number, &unpublished());
+        world.pay(&shop, number, &without_notification());
     }
-    all_are_due(&world).await;
+    make_all_due(&world).await;
     for number in &numbers {
-        world.expect_events(number, &STORY).await;
+        world.expect_events(number, &EVENTS).await;
         assert_eq!(world.calls(&shop, number).orderquery, 2, "{number}");
     }
     world.finish().await;
@@ -81,21 +81,21 @@ async fn worker_checks_at_most_its_merchants_permits() {
     let options = Options { gateway_limits: long_calls(), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.shop();
-    let numbers = payable(&world, &shop, PERMITS + 8).await;
+    let numbers = create_payable_orders(&world, &shop, PERMITS + 8).await;
     for number in &numbers {
         world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
     }
-    all_are_due(&world).await;
+    make_all_due(&world).await;
     world.wait_for_held_calls(PERMITS).await;
-    assert_eq!(leases(&world).await, 16, "it claims no more than it can look at");
+    assert_eq!(leases(&world).await, 16, "a worker claims no more orders than it can check");
 
-    // One is done and another one begun: it has looked again meanwhile, and found no other place.
+    // One check ends and another starts; there is no permit for more.
     let done = held_numbers(&world).remove(0);
     world.simulator.release(&Release { out_trade_no: Some(done), ..Release::default() });
     eventually("the next query", async || (queries(&world) == 17).then_some(())).await;
     world.wait_for_held_calls(PERMITS).await;
     assert_eq!((leases(&world).await, queries(&world)), (16, 17));
-    eventually("the others", async || {
+    eventually("the other checks", async || {
         world.simulator.release(&Release::default());
         (queries(&world) >= 24 && leases(&world).await == 0).then_some(())
     })
@@ -106,32 +106,32 @@ async fn worker_checks_at_most_its_merchants_permits() {
     world.finish().await;
 }
 
-/// The answer that never came was about an order that is settled meanwhile.
+/// The order is paid while a call for it gets no answer.
 #[tokio::test]
 async fn check_without_outcome_changes_no_paid_order() {
     let world = World::start().await;
     let shop = world.shop();
-    let [looked_at, called_about] = [Shop::number(), Shop::number()];
-    world.create_payable(&shop.order(&looked_at, 9900)).await;
-    world.inject_fault(Api::Orderquery, &looked_at, Fault::HoldAfterCommit, 1);
-    world.inject_fault(Api::Unifiedorder, &called_about, Fault::HoldAfterCommit, 1);
-    world.create(&shop.order(&called_about, 9900), None).await;
-    world.update_order_row(&looked_at, "next_check_at = now()").await;
+    let [queried, created] = [Shop::number(), Shop::number()];
+    world.create_payable(&shop.order(&queried, 9900)).await;
+    world.inject_fault(Api::Orderquery, &queried, Fault::HoldAfterCommit, 1);
+    world.inject_fault(Api::Unifiedorder, &created, Fault::HoldAfterCommit, 1);
+    world.create(&shop.order(&created, 9900), None).await;
+    world.update_order_row(&queried, "next_check_at = now()").await;
     world.wait_for_held_calls(2).await;
-    for number in [&looked_at, &called_about] {
+    for number in [&queried, &created] {
         world.pay(&shop, number, &PayOptions::default());
         world.wait_for_state(&shop, number, "paid").await;
     }
-    // They are never released: the calls are given up.
-    eventually("the calls to be over", async || (leases(&world).await == 0).then_some(())).await;
-    for number in [&looked_at, &called_about] {
+    // The held calls are never released; the worker gives them up.
+    eventually("the end of the calls", async || (leases(&world).await == 0).then_some(())).await;
+    for number in [&queried, &created] {
         let (_, view) = world.get(&shop, number).await;
         assert_eq!((&view["state"], view.get("gateway_message")), (&json!("paid"), None));
         assert!(
             world.select_order::<bool>(number, "next_check_at is null").await,
-            "nothing to look for"
+            "a paid order is not checked"
         );
-        is_untroubled(&world, number).await;
+        expect_no_exceptions(&world, number).await;
     }
     world.finish().await;
 }

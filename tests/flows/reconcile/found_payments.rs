@@ -1,23 +1,26 @@
-//! What a query finds, and what it proves.
+//! Payments and trade states that a query finds.
 
 use harness::{Shop, World, eventually};
 use simulator::{Api, Fault};
 
-use super::{FOUND, PAYABLE, STORY, is_untroubled, payable, unpublished, world_with_fast_schedule};
+use super::{
+    EVENTS, FOUND, PAYABLE, create_payable_orders, expect_no_exceptions, without_notification,
+    world_with_fast_schedule,
+};
 
 #[tokio::test]
 async fn unnotified_payments_are_found() {
     let world = world_with_fast_schedule().await;
     let shop = world.shop();
-    let numbers = payable(&world, &shop, 50).await;
+    let numbers = create_payable_orders(&world, &shop, 50).await;
     for number in &numbers {
-        world.pay(&shop, number, &unpublished());
+        world.pay(&shop, number, &without_notification());
     }
     for number in &numbers {
         world.wait_for_state(&shop, number, "paid").await;
         assert_eq!(world.transitions(number).await, FOUND);
-        world.expect_events(number, &STORY).await;
-        is_untroubled(&world, number).await;
+        world.expect_events(number, &EVENTS).await;
+        expect_no_exceptions(&world, number).await;
     }
     world.finish().await;
 }
@@ -28,14 +31,14 @@ async fn trade_state_refund_means_paid() {
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
-        let paid = world.pay(&shop, &number, &unpublished());
+        let paid = world.pay(&shop, &number, &without_notification());
         world.simulator.set_state(&shop.mch_id, &number, "REFUND").unwrap();
         world.check_order_now(&shop, &number).await;
         assert_eq!(world.transitions(&number).await, FOUND);
         let (_, view) = world.get(&shop, &number).await;
         assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
-        is_untroubled(&world, &number).await;
-        // Nothing more is to be learned of it.
+        expect_no_exceptions(&world, &number).await;
+        // A paid order is not checked again.
         assert!(world.select_order::<bool>(&number, "next_check_at is null").await);
     }
     world.finish().await;
@@ -49,16 +52,16 @@ async fn undecided_trade_state_moves_nothing() {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         world.simulator.set_state(&shop.mch_id, &number, trade_state).unwrap();
-        let books = world.ledger_rows().await;
+        let ledger = world.ledger_rows().await;
         world.check_order_now(&shop, &number).await;
-        assert_eq!(world.ledger_rows().await, books, "{trade_state}");
+        assert_eq!(world.ledger_rows().await, ledger, "{trade_state}");
         assert!(
             world.select_order::<bool>(&number, "next_check_at > now()").await,
             "{trade_state}"
         );
-        is_untroubled(&world, &number).await;
+        expect_no_exceptions(&world, &number).await;
 
-        world.pay(&shop, &number, &unpublished());
+        world.pay(&shop, &number, &without_notification());
         world.check_order_now(&shop, &number).await;
         assert_eq!(world.transitions(&number).await, FOUND, "{trade_state}");
     }
@@ -83,7 +86,11 @@ async fn trade_state_closed_closes_order() {
         world.simulator.set_state(&shop.mch_id, &unknown, trade_state).unwrap();
         world.check_order_now(&shop, &unknown).await;
         world.expect_events(&unknown, &["order.created", "order.closed"]).await;
-        assert_eq!(world.calls(&shop, &unknown).unifiedorder, 1, "a dead number is not replayed");
+        assert_eq!(
+            world.calls(&shop, &unknown).unifiedorder,
+            1,
+            "an unusable number is not called again"
+        );
         assert_eq!(world.calls(&shop, &unknown).closeorder, 0);
     }
     world.finish().await;
@@ -97,29 +104,29 @@ async fn confirmed_other_amount_stops_checks() {
     world.inject_fault(Api::Orderquery, &number, Fault::SystemError, 1000);
     world.create_payable(&shop.order(&number, 9900)).await;
     world.update_order_row(&number, "request = jsonb_set(request, '{total_fee}', '9901')").await;
-    world.pay(&shop, &number, &unpublished());
+    world.pay(&shop, &number, &without_notification());
     world.simulator.set_faults(simulator::FaultPlan::default()).unwrap();
 
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["exception"]["kind"], "amount_mismatch");
     let differs = events[0]["exception"]["differs"].to_string();
     assert!(differs.contains("9901") && differs.contains("9900"), "{differs}");
-    eventually("the looking to stop", async || {
+    eventually("the end of the checks", async || {
         let stopped = "next_check_at is null and call_lease_until is null";
         world.select_order::<bool>(&number, stopped).await.then_some(())
     })
     .await;
     assert_eq!(world.transitions(&number).await, PAYABLE);
-    let asked = world.calls(&shop, &number).orderquery;
+    let before = world.calls(&shop, &number).orderquery;
 
-    // Another order is looked at many times, this one never.
+    // Another order is checked many times, this one never.
     let other = Shop::number();
     world.create_payable(&shop.order(&other, 9900)).await;
-    eventually("looks at another order", async || {
+    eventually("checks of another order", async || {
         (world.calls(&shop, &other).orderquery >= 3).then_some(())
     })
     .await;
-    assert_eq!(world.calls(&shop, &number).orderquery, asked);
+    assert_eq!(world.calls(&shop, &number).orderquery, before);
     assert_eq!(world.exception_kinds(&number).await, ["amount_mismatch"]);
     world.finish().await;
 }

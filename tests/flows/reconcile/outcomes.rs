@@ -6,10 +6,10 @@ use harness::{Options, Shop, World, fast_schedule};
 use serde_json::json;
 use simulator::{Api, Fault, PayOptions};
 
-use super::{FOUND, PAYABLE, STORY, is_untroubled, refusal, unpublished};
+use super::{EVENTS, FOUND, PAYABLE, expect_no_exceptions, refusal, without_notification};
 
-/// WeChat refuses a repetition that differs from what it has seen, with this code.
-fn never_differed(world: &World) {
+/// WeChat refuses a repeat with other parameters with `INVALID_REQUEST`.
+fn expect_no_differing_request(world: &World) {
     let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
 }
@@ -37,14 +37,14 @@ async fn unknown_outcome_is_settled_by_one_check() {
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(view["prepay_id"], gateway.prepay_ids.last().unwrap().as_str(), "{case}");
         assert_eq!(world.calls(shop, &number).unifiedorder, 2, "{case}");
-        world.expect_events(&number, &STORY[..2]).await;
+        world.expect_events(&number, &EVENTS[..2]).await;
         let payable = world.wait_for_event(&number, "order.payable").await;
         assert!(payable["order"]["pay"]["paySign"].is_string(), "{case}: {payable}");
         world.pay(shop, &number, &PayOptions::default());
-        world.expect_events(&number, &STORY).await;
+        world.expect_events(&number, &EVENTS).await;
     };
     join_all(cases.map(settle)).await;
-    never_differed(&world);
+    expect_no_differing_request(&world);
     world.finish().await;
 }
 
@@ -56,7 +56,7 @@ async fn unknown_outcomes_settle_automatically() {
     let shops = [world.shop(), world.hmac_shop()];
     let cases =
         shops.iter().flat_map(|shop| unknown_outcomes().into_iter().map(move |it| (shop, it)));
-    let heal = async |(shop, fault): (&Shop, Fault)| {
+    let settle = async |(shop, fault): (&Shop, Fault)| {
         let case = format!("{fault:?} at {}", shop.mch_id);
         let number = Shop::number();
         world.inject_fault(Api::Unifiedorder, &number, fault, 2);
@@ -64,13 +64,13 @@ async fn unknown_outcomes_settle_automatically() {
         assert_eq!(status.as_u16(), 202, "{case}");
         world.wait_for_state(shop, &number, "payable").await;
         assert_eq!(world.calls(shop, &number).unifiedorder, 3, "{case}");
-        world.pay(shop, &number, &unpublished());
-        world.expect_events(&number, &STORY).await;
+        world.pay(shop, &number, &without_notification());
+        world.expect_events(&number, &EVENTS).await;
         assert_eq!(world.transitions(&number).await, FOUND, "{case}");
-        is_untroubled(&world, &number).await;
+        expect_no_exceptions(&world, &number).await;
     };
-    join_all(cases.map(heal)).await;
-    never_differed(&world);
+    join_all(cases.map(settle)).await;
+    expect_no_differing_request(&world);
     world.finish().await;
 }
 
@@ -84,7 +84,7 @@ async fn order_paid_before_replay_is_found_paid() {
         world.inject_fault(Api::Unifiedorder, &number, Fault::DropAfterCommit, 1);
         let (status, _) = world.create(&order, Some(20)).await;
         assert_eq!(status.as_u16(), 202);
-        world.pay(&shop, &number, &unpublished());
+        world.pay(&shop, &number, &without_notification());
         if repeated {
             let (status, view) = world.create(&order, Some(20)).await;
             assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")));
@@ -98,7 +98,7 @@ async fn order_paid_before_replay_is_found_paid() {
         let (status, view) = world.create(&order, Some(20)).await;
         assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
         assert_eq!(view.get("gateway_message"), None);
-        is_untroubled(&world, &number).await;
+        expect_no_exceptions(&world, &number).await;
     }
     world.finish().await;
 }
@@ -125,7 +125,7 @@ async fn number_reported_used_is_queried_not_failed() {
         world.check_order_now(&shop, &number).await;
         assert_eq!(world.transitions(&number).await, PAYABLE, "{err_code}");
         world.pay(&shop, &number, &PayOptions::default());
-        world.expect_events(&number, &STORY).await;
+        world.expect_events(&number, &EVENTS).await;
     }
     world.finish().await;
 }
@@ -143,7 +143,7 @@ async fn number_closed_at_wechat_fails_order() {
     let (status, problem) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &problem["err_code"]), (422, &json!("ORDERCLOSED")));
     world.expect_events(&number, &["order.created", "order.failed"]).await;
-    // Whatever happens, money that arrives is not lost.
+    // A later payment is still booked.
     world.pay(&shop, &number, &PayOptions { force: true, ..PayOptions::default() });
     world.expect_events(&number, &["order.created", "order.failed", "order.paid"]).await;
     assert_eq!(world.exception_kinds(&number).await, ["late_payment"]);
@@ -159,18 +159,18 @@ async fn failed_query_moves_nothing_and_is_repeated() {
         .extend(["NOAUTH", "ORDERNOTEXIST", "A_CODE_OF_TOMORROW"].map(|it| refusal(it, "不知道")));
     let faults = &faults;
     let cases = shops.iter().flat_map(|shop| faults.iter().map(move |it| (shop, it)));
-    let ask = async |(shop, fault): (&Shop, &Fault)| {
+    let query = async |(shop, fault): (&Shop, &Fault)| {
         let case = format!("{fault:?} at {}", shop.mch_id);
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
-        world.pay(shop, &number, &unpublished());
+        world.pay(shop, &number, &without_notification());
         for _ in 0..2 {
             world.inject_fault(Api::Orderquery, &number, fault.clone(), 1);
             world.check_order_now(shop, &number).await;
             assert_eq!(world.transitions(&number).await, PAYABLE, "{case}");
             assert!(world.select_order::<bool>(&number, "next_check_at > now()").await, "{case}");
         }
-        is_untroubled(&world, &number).await;
+        expect_no_exceptions(&world, &number).await;
         assert_eq!(world.calls(shop, &number).closeorder, 0, "{case}");
         assert_eq!(world.calls(shop, &number).unifiedorder, 1, "{case}");
         world.check_order_now(shop, &number).await;
@@ -178,7 +178,7 @@ async fn failed_query_moves_nothing_and_is_repeated() {
         let (_, view) = world.get(shop, &number).await;
         assert_eq!(view.get("gateway_message"), None, "{case}");
     };
-    join_all(cases.map(ask)).await;
+    join_all(cases.map(query)).await;
     world.finish().await;
 }
 
@@ -193,11 +193,11 @@ async fn failed_queries_are_repeated_automatically() {
         let number = Shop::number();
         world.inject_fault(Api::Orderquery, &number, fault, 3);
         world.create_payable(&shop.order(&number, 9900)).await;
-        world.pay(&shop, &number, &unpublished());
-        world.expect_events(&number, &STORY).await;
+        world.pay(&shop, &number, &without_notification());
+        world.expect_events(&number, &EVENTS).await;
         assert_eq!(world.transitions(&number).await, FOUND, "{case}");
         assert_eq!(world.calls(&shop, &number).orderquery, 4, "{case}");
-        is_untroubled(&world, &number).await;
+        expect_no_exceptions(&world, &number).await;
     };
     join_all(unknown_outcomes().into_iter().map(find)).await;
     world.finish().await;

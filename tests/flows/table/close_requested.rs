@@ -1,4 +1,4 @@
-//! A shop asks to close, over HTTP and over AMQP.
+//! A shop requests a close, over HTTP and over AMQP.
 
 use harness::amqp::Amqp;
 use harness::eventually;
@@ -6,13 +6,15 @@ use harness::problem::kind_of;
 use lapin::BasicProperties;
 use serde_json::json;
 
-use super::table_case::{Answer, CLOSED, CLOSING, FAILED, PAID, TableCase, answered, shows};
+use super::table_case::{
+    Answer, CLOSED, CLOSING, FAILED, PAID, TableCase, expect_answer, expect_exceptions,
+};
 
-/// Asks over AMQP, and returns the status and what is answered.
-async fn close_by_message(cell: &TableCase) -> Answer {
-    let amqp = Amqp::connect(&cell.world.environment).await;
+/// Requests a close over AMQP; returns the status and the order or problem of the reply.
+async fn close_by_message(case: &TableCase) -> Answer {
+    let amqp = Amqp::connect(&case.world.environment).await;
     let mut answers = amqp.private_queue().await;
-    let key = json!({"mch_id": cell.shop.mch_id, "out_trade_no": cell.number});
+    let key = json!({"mch_id": case.shop.mch_id, "out_trade_no": case.number});
     let question = BasicProperties::default()
         .with_content_type("application/json".into())
         .with_message_id(uuid::Uuid::now_v7().to_string().into())
@@ -22,108 +24,109 @@ async fn close_by_message(cell: &TableCase) -> Answer {
     amqp.command("order.close", key.to_string().as_bytes(), question).await;
     let answer = answers.next_json().await;
     amqp.close().await;
-    let said = answer.get("order").or(answer.get("problem")).cloned();
-    (answer["status"].as_u64().unwrap().try_into().unwrap(), said.unwrap())
+    let status = answer["status"].as_u64().unwrap();
+    let body = answer.get("order").or(answer.get("problem")).unwrap();
+    (status.try_into().unwrap(), body.clone())
 }
 
-/// Both ways to ask are answered with this state, and nothing changes.
-async fn changes_nothing(cell: &TableCase, moves: &[&str]) {
-    let known = cell.known().await;
+/// Expects that a close over HTTP and one over AMQP answer this state and change nothing.
+async fn expect_no_change(case: &TableCase, moves: &[&str]) {
+    let before = case.snapshot().await;
     let state = moves.last().unwrap().split(' ').next().unwrap();
-    for answer in [cell.close().await, close_by_message(cell).await] {
-        answered(&answer, 200, state);
-        shows(&answer, &[]);
+    for answer in [case.close().await, close_by_message(case).await] {
+        expect_answer(&answer, 200, state);
+        expect_exceptions(&answer, &[]);
         assert_eq!(answer.1["seq"], moves.len());
     }
-    assert_eq!(cell.known().await, known, "nothing changes");
-    cell.stands(moves, &[]).await;
+    assert_eq!(case.snapshot().await, before, "nothing changes");
+    case.expect_order(moves, &[]).await;
 }
 
-fn is_paid_already((status, problem): &Answer) {
+fn expect_already_paid((status, problem): &Answer) {
     assert_eq!((*status, kind_of(problem)), (409, "already-paid"), "{problem}");
     assert_eq!(problem["state"], "paid");
 }
 
 #[tokio::test]
 async fn close_makes_created_order_closing() {
-    let cell = TableCase::new().await;
-    cell.unknown().await;
-    let answer = cell.close().await;
-    answered(&answer, 200, "closing");
+    let case = TableCase::new().await;
+    case.make_unknown().await;
+    let answer = case.close().await;
+    expect_answer(&answer, 200, "closing");
     assert_eq!(answer.1["seq"], 2);
-    cell.stands(&["created by shop", "closing by shop"], &[]).await;
-    cell.world.finish().await;
+    case.expect_order(&["created by shop", "closing by shop"], &[]).await;
+    case.world.finish().await;
 }
 
 #[tokio::test]
 async fn close_makes_payable_order_closing() {
-    let cell = TableCase::new().await;
-    cell.payable().await;
-    let answer = close_by_message(&cell).await;
-    answered(&answer, 200, "closing");
+    let case = TableCase::new().await;
+    case.make_payable().await;
+    let answer = close_by_message(&case).await;
+    expect_answer(&answer, 200, "closing");
     assert_eq!(answer.1["seq"], 3);
-    assert_eq!(answer.1.get("prepay_id"), None, "nobody shall begin to pay");
-    cell.stands(&CLOSING, &[]).await;
-    cell.world.finish().await;
+    assert_eq!(answer.1.get("prepay_id"), None, "a payment must not be possible");
+    case.expect_order(&CLOSING, &[]).await;
+    case.world.finish().await;
 }
 
 #[tokio::test]
 async fn close_without_wait_answers_202() {
-    let cell = TableCase::new().await;
-    cell.payable().await;
-    let (status, _) = cell.world.close(&cell.shop.mch_id, &cell.number, None).await;
+    let case = TableCase::new().await;
+    case.make_payable().await;
+    let (status, _) = case.world.close(&case.shop.mch_id, &case.number, None).await;
     assert_eq!(status.as_u16(), 202);
-    cell.world.wait_for_state(&cell.shop, &cell.number, "closing").await;
-    cell.stands(&CLOSING, &[]).await;
-    cell.world.finish().await;
+    case.world.wait_for_state(&case.shop, &case.number, "closing").await;
+    case.expect_order(&CLOSING, &[]).await;
+    case.world.finish().await;
 }
 
 #[tokio::test]
 async fn close_leaves_closing_order_closing() {
-    let cell = TableCase::new().await;
-    cell.payable().await;
-    cell.closing().await;
-    changes_nothing(&cell, &CLOSING).await;
-    cell.world.finish().await;
+    let case = TableCase::new().await;
+    case.make_payable().await;
+    case.make_closing().await;
+    expect_no_change(&case, &CLOSING).await;
+    case.world.finish().await;
 }
 
 #[tokio::test]
 async fn close_leaves_closed_order_closed() {
-    let cell = TableCase::new().await;
-    cell.payable().await;
-    cell.closing().await;
-    cell.closed().await;
-    changes_nothing(&cell, &CLOSED).await;
-    cell.world.finish().await;
+    let case = TableCase::new().await;
+    case.make_payable().await;
+    case.make_closing().await;
+    case.make_closed().await;
+    expect_no_change(&case, &CLOSED).await;
+    case.world.finish().await;
 }
 
 #[tokio::test]
 async fn close_leaves_failed_order_failed() {
-    let cell = TableCase::new().await;
-    cell.failed().await;
-    changes_nothing(&cell, &FAILED).await;
-    cell.world.finish().await;
+    let case = TableCase::new().await;
+    case.make_failed().await;
+    expect_no_change(&case, &FAILED).await;
+    case.world.finish().await;
 }
 
 #[tokio::test]
 async fn close_of_paid_order_is_conflict_without_exception() {
-    let mut cell = TableCase::new().await;
-    cell.payable().await;
-    cell.paid().await;
-    let known = cell.known().await;
-    is_paid_already(&cell.close().await);
-    is_paid_already(&close_by_message(&cell).await);
-    assert_eq!(cell.known().await, known, "nothing changes");
-    cell.expect_declined(2);
-    cell.stands(&PAID, &[]).await;
-    let rejected = eventually("both to be told as rejected", async || {
-        let mut events = cell.world.events.distinct(&cell.number);
+    let mut case = TableCase::new().await;
+    case.make_payable().await;
+    case.make_paid().await;
+    let before = case.snapshot().await;
+    expect_already_paid(&case.close().await);
+    expect_already_paid(&close_by_message(&case).await);
+    assert_eq!(case.snapshot().await, before, "nothing changes");
+    case.expect_rejections(2);
+    case.expect_order(&PAID, &[]).await;
+    let rejected = eventually("two rejection events", async || {
+        let mut events = case.world.events.distinct(&case.number);
         events.retain(|event| event["type"] == "order.rejected");
         (events.len() == 2).then_some(events)
     })
     .await;
     for event in rejected {
-        is_paid_already(&(409, event["problem"].clone()));
+        expect_already_paid(&(409, event["problem"].clone()));
     }
-    cell.world.finish().await;
+    case.world.finish().await;
 }

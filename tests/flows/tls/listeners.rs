@@ -1,19 +1,18 @@
 //! Servers that speak TLS with a certificate of the test's. Both are told so while they run: no
 //! file of theirs needs to be reached from here, whoever they run as.
 
-use std::net::TcpListener;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use harness::servers::Servers;
 use reqwest::Url;
+use services::ports::free_address;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::Certificate;
 
 /// Has the broker listen once more, with this certificate, and returns the port.
 pub(super) async fn amqps(servers: &Servers, certificate: &Certificate) -> u16 {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_address().port();
     let der = &certificate.der;
     let key = certificate.key.serialized_der();
     let [der, key] = [der, key].map(|bytes| BASE64_STANDARD.encode(bytes));

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use wechatpay_v2::{Fields, Limits, parse_xml};
 
-/// A gateway on the loopback that says exactly the bytes it is told to.
+/// A gateway on the loopback that sends exactly the bytes of its reply.
 pub(crate) struct Gateway {
     pub(crate) url: String,
     received: Arc<Mutex<Vec<Received>>>,
@@ -27,7 +27,7 @@ pub(crate) enum Reply {
     /// Sends the bytes, then nothing, and leaves the connection open.
     Silence(Vec<u8>),
     /// Closes the connection before it reads anything.
-    HangUp,
+    Disconnect,
 }
 
 impl Received {
@@ -67,13 +67,13 @@ pub(crate) fn closed_port() -> (TcpSocket, String) {
 }
 
 async fn serve(mut stream: TcpStream, reply: Reply, seen: Arc<Mutex<Vec<Received>>>) {
-    if matches!(reply, Reply::HangUp) {
+    if matches!(reply, Reply::Disconnect) {
         return;
     }
     while let Some(request) = read_request(&mut stream).await {
         seen.lock().unwrap().push(request);
         match &reply {
-            Reply::HangUp => return,
+            Reply::Disconnect => return,
             Reply::Close(bytes) => {
                 let _ = stream.write_all(bytes).await;
                 return;

@@ -1,6 +1,6 @@
-//! Every sample and every vector through the code that meets it in life.
+//! Every sample and every vector, processed by the code that processes such messages in use.
 
-#![allow(clippy::unwrap_used, reason = "a helper that cannot go on is a failed test")]
+#![allow(clippy::unwrap_used, reason = "a helper that panics fails the test")]
 
 mod calls;
 mod notifications;
@@ -13,7 +13,7 @@ mod signatures;
 
 use std::collections::BTreeMap;
 
-/// A sample that is lost or misnamed would otherwise be skipped in silence.
+/// Otherwise a lost or misnamed sample would be skipped silently.
 #[test]
 fn no_sample_is_missing() {
     let all = samples::all();
@@ -25,7 +25,7 @@ fn no_sample_is_missing() {
         [("hmac", 5), ("md5", 39), ("plain", 2), ("refund", 2), ("reject", 3), ("unsigned", 13)];
     assert_eq!(counts, BTreeMap::from(expected));
     assert_eq!(samples::vectors().len(), 16);
-    for (letter, last) in [
+    for (prefix, last) in [
         ("U", 6),
         ("E", 9),
         ("N", 15),
@@ -39,7 +39,7 @@ fn no_sample_is_missing() {
         ("NA", 3),
     ] {
         for number in 1..=last {
-            assert!(all.contains_key(&format!("{letter}{number}")));
+            assert!(all.contains_key(&format!("{prefix}{number}")));
         }
     }
 }

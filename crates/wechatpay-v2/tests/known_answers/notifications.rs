@@ -1,8 +1,9 @@
 use wechatpay_v2::payment::is_safe_to_echo;
 use wechatpay_v2::payment_notification::{NotificationError, Received};
-use wechatpay_v2::{AppId, BeijingTime, Fen, Fields, Limits, MchId, OpenId, OutTradeNo};
-use wechatpay_v2::{Coupon, Payment, SignType, SignatureError, TransactionId};
-use wechatpay_v2::{notification_answer, parse_xml, write_xml};
+use wechatpay_v2::{
+    AppId, BeijingTime, Coupon, Fen, Fields, Limits, MchId, OpenId, OutTradeNo, Payment, SignType,
+    SignatureError, TransactionId, notification_answer, parse_xml, write_xml,
+};
 
 use crate::samples::{self, key, other_key, signed};
 
@@ -14,9 +15,9 @@ fn fen(amount: i64) -> Fen {
 pub(crate) fn payment() -> Payment {
     Payment {
         transaction_id: TransactionId::parse("4200009876202607211234567890").unwrap(),
-        out_trade_no: OutTradeNo::parse("SO20260721A0001").unwrap(),
+        out_trade_no: samples::out_trade_no(),
         mch_id: MchId::parse("1699000001").unwrap(),
-        appid: AppId::parse("wx5f0c2e7a91d34b68").unwrap(),
+        appid: samples::appid(),
         sub_mch_id: None,
         sub_appid: None,
         total_fee: fen(9900),
@@ -63,7 +64,7 @@ fn read_fields(fields: &Fields) -> Result<Payment, NotificationError> {
 }
 
 #[test]
-fn notifications_give_the_payment_as_it_is_written() {
+fn notification_is_read_as_its_payment() {
     let md5 = SignType::Md5;
     let transaction = |text| TransactionId::parse(text).unwrap();
     let n6 = Payment {
@@ -83,7 +84,8 @@ fn notifications_give_the_payment_as_it_is_written() {
         sub_openid: Some(OpenId::parse("oDemoSubUser00000000000000002").unwrap()),
         ..payment()
     };
-    // The amount of N11 is wrong, and N12 is a second payment: that is for whoever knows the order.
+    // The amount of N11 is wrong, and N12 is a second payment. Only the caller, who knows the order,
+    // can notice.
     let n11 = Payment { total_fee: fen(1), cash_fee: Some(fen(1)), ..payment() };
     let n12 = Payment {
         transaction_id: transaction("4200009876202607219999999999"),
@@ -115,7 +117,7 @@ fn notifications_give_the_payment_as_it_is_written() {
 }
 
 #[test]
-fn a_notification_of_a_failure_settles_nothing() {
+fn notification_without_success_is_no_payment() {
     assert_eq!(read(&samples::body("N7")), Err(NotificationError::ResultCode));
     assert_eq!(read(&samples::body("N8")), Err(NotificationError::ReturnCode));
     let mut fields = samples::fields("N1");
@@ -124,7 +126,7 @@ fn a_notification_of_a_failure_settles_nothing() {
 }
 
 #[test]
-fn each_key_of_the_merchant_is_tried() {
+fn verify_tries_each_key_of_the_merchant() {
     let received = Received::parse(&samples::body("N1")).unwrap();
     assert_eq!(received.mch_id(), Some("1699000001"));
     let keys = [other_key(), key()];
@@ -144,7 +146,7 @@ fn each_key_of_the_merchant_is_tried() {
 }
 
 #[test]
-fn a_payment_needs_each_of_its_fields_whole() {
+fn payment_with_a_malformed_field_is_refused() {
     for (name, text) in [
         ("transaction_id", ""),
         ("transaction_id", "42&x=1"),
@@ -181,7 +183,7 @@ fn a_payment_needs_each_of_its_fields_whole() {
 }
 
 #[test]
-fn a_hundred_coupons_are_read_in_order() {
+fn hundred_coupons_are_read_in_order() {
     let mut fields = samples::fields("N1");
     for n in 0..100 {
         fields.insert(format!("coupon_id_{n}"), format!("{n}"));
@@ -195,12 +197,12 @@ fn a_hundred_coupons_are_read_in_order() {
     assert_eq!(ids, expected);
 }
 
-/// The text that was signed is the text that is read: white space added on the way is dropped.
+/// The text that was signed is the text that is read: white space added later is dropped.
 #[test]
-fn white_space_around_a_text_is_accepted_and_not_read() {
+fn unsigned_outer_white_space_is_not_read() {
     let mut fields = samples::fields("N1");
     for (name, text) in samples::fields("N1").iter() {
-        // `return_code` is read before there is a signature to go by.
+        // `return_code` is read before the signature is verified.
         if name != "return_code" {
             fields.insert(name, format!("\n {text}\t "));
         }
@@ -208,7 +210,7 @@ fn white_space_around_a_text_is_accepted_and_not_read() {
     fields.insert("blank", "  ");
     assert_eq!(read_fields(&fields), Ok(payment()));
 
-    // U+3000 is a character of the text, which neither WeChat's SDK nor we trim.
+    // U+3000 is a character of the text, which WeChat's SDK does not trim either.
     let mut fields = samples::fields("N1");
     fields.insert("attach", "会员\u{3000}");
     let mut fields = signed(fields, SignType::Md5);
@@ -219,10 +221,10 @@ fn white_space_around_a_text_is_accepted_and_not_read() {
     assert_eq!(read_fields(&fields), Err(NotificationError::Signature(SignatureError::Wrong)));
 }
 
-/// The string to sign escapes nothing. Someone who pays one fen with a clever `attach` and can
-/// rewrite the notification could otherwise have it read as the payment of a dear order.
+/// The string to sign escapes nothing. An attacker who pays one fen with a crafted `attach` and can
+/// rewrite the notification could otherwise turn it into the payment of an expensive order.
 #[test]
-fn elements_hidden_in_an_attach_are_not_a_payment() {
+fn elements_hidden_in_an_attach_are_refused() {
     let hidden = "a&mch_id=1699000001&out_trade_no=SO9999&result_code=SUCCESS&return_code=SUCCESS\
                   &time_end=20260721183142&total_fee=9900&tp=";
     assert!(hidden.len() <= 127, "fits into an attach");
@@ -232,7 +234,7 @@ fn elements_hidden_in_an_attach_are_not_a_payment() {
     let (_, paid) = read(write_xml(&honest).as_bytes()).unwrap();
     assert_eq!((paid.total_fee.get(), paid.attach.as_deref()), (1, Some(hidden)));
 
-    let swallowed: Vec<_> = honest
+    let hidden_elements: Vec<_> = honest
         .iter()
         .filter(|(name, _)| ("attach".."total_fez").contains(name) && *name != "sign")
         .skip(1)
@@ -246,8 +248,8 @@ fn elements_hidden_in_an_attach_are_not_a_payment() {
         let (name, text) = pair.split_once('=').unwrap_or(("attach", pair));
         forged.insert(name, text);
     }
-    forged.insert("tp", format!("&{}", swallowed.join("&")));
-    // Protocol v2 cannot tell them apart by the signature.
+    forged.insert("tp", format!("&{}", hidden_elements.join("&")));
+    // The signature does not tell them apart.
     let bytes = write_xml(&forged);
     let verified = Received::parse(bytes.as_bytes()).unwrap().verify([&key()]);
     assert_eq!(forged.get("total_fee"), Some("9900"));
@@ -259,36 +261,36 @@ fn elements_hidden_in_an_attach_are_not_a_payment() {
     }
 }
 
-/// `fee_type` may be left out, and then it is CNY: dollars could be made yuan without the key by
-/// moving it, with all that stands before it, into the `attach`.
+/// A message without `fee_type` means CNY. Without the key, dollars could become yuan by moving
+/// `fee_type` and all elements before it into the `attach`.
 #[test]
-fn a_fee_type_inside_the_attach_is_not_one_that_was_left_out() {
+fn fee_type_hidden_in_the_attach_is_refused() {
     let mut honest = samples::fields("N1");
     honest.insert("fee_type", "USD");
     let honest = signed(honest, SignType::Md5);
     assert_eq!(read_fields(&honest).unwrap().fee_type, "USD");
 
     let up_to_fee_type = |name: &str| ("attach".."fee_typf").contains(&name);
-    let swallowed: Vec<_> = honest
+    let hidden_elements: Vec<_> = honest
         .iter()
         .filter(|(name, text)| up_to_fee_type(name) && !text.is_empty())
         .map(|(name, text)| format!("{name}={text}"))
         .collect();
     let mut forged: Fields = honest.iter().filter(|(name, _)| !up_to_fee_type(name)).collect();
-    forged.insert("attach", swallowed.join("&").trim_start_matches("attach="));
+    forged.insert("attach", hidden_elements.join("&").trim_start_matches("attach="));
     let refused = |fields: &Fields| match read_fields(fields) {
         Err(NotificationError::Field(error)) => assert_eq!(error.field, "fee_type"),
         other => panic!("{other:?}"),
     };
     refused(&forged);
-    // What is empty is not signed: anybody can add it.
+    // An empty element is not signed, so anyone can add it.
     forged.insert("fee_type", "");
     refused(&forged);
 }
 
-/// A notification that is true and still refused would leave its order unpaid for ever.
+/// If a true notification were refused, its order would stay unpaid for ever.
 #[test]
-fn what_can_be_given_back_is_read() {
+fn text_is_safe_to_echo_exactly_if_its_payment_is_read() {
     for (field, text, can) in [
         ("attach", "shop=7&total_fee=1", true),
         ("attach", "<xml>]]>&lt;<!-- ", true),
@@ -316,8 +318,8 @@ fn what_can_be_given_back_is_read() {
 }
 
 #[test]
-fn the_answers_are_what_wechat_wants_to_read() {
-    // To the letter: extra characters cause repeats.
+fn notification_replies_are_byte_exact() {
+    // Extra characters would cause repeats.
     assert_eq!(
         notification_answer::SUCCESS,
         "<xml><return_code><![CDATA[SUCCESS]]></return_code>\
@@ -329,7 +331,7 @@ fn the_answers_are_what_wechat_wants_to_read() {
 }
 
 #[test]
-fn a_payment_survives_json() {
+fn payment_survives_json() {
     for payment in [payment(), coupons(payment())] {
         let json = serde_json::to_value(&payment).unwrap();
         assert_eq!(json["total_fee"], 9900);

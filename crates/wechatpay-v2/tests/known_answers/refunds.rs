@@ -1,6 +1,5 @@
-use wechatpay_v2::Fields;
 use wechatpay_v2::refund_notification::{Received, RefundError};
-use wechatpay_v2::{XmlError, write_xml};
+use wechatpay_v2::{Fields, XmlError, write_xml};
 
 use crate::samples::{self, key, other_key};
 
@@ -19,7 +18,7 @@ fn refund_samples_decrypt_to_their_fields() {
         let fields = received.decrypt(&key()).unwrap();
         let plain = &samples[&format!("{}-plain", refund.id)].body;
         let plain = String::from_utf8(plain.clone()).unwrap();
-        // Written as `<name><![CDATA[text]]></name>`, one a line.
+        // One `<name><![CDATA[text]]></name>` per line.
         let mut lines = 0;
         for line in plain.lines().filter(|line| !line.contains("root>")) {
             let (name, rest) = line[1..].split_once('>').unwrap();
@@ -37,7 +36,7 @@ fn refund_samples_decrypt_to_their_fields() {
 }
 
 #[test]
-fn line_breaks_in_the_base64_are_tolerated() {
+fn base64_with_line_breaks_is_decrypted() {
     let mut fields = samples::fields("RN1");
     let expected = decrypt(&fields).unwrap();
     let req_info = fields.get("req_info").unwrap();
@@ -48,7 +47,7 @@ fn line_breaks_in_the_base64_are_tolerated() {
 }
 
 #[test]
-fn what_does_not_decrypt_is_refused() {
+fn req_info_that_does_not_decrypt_is_refused() {
     let received = Received::parse(&samples::body("RN1")).unwrap();
     assert!(received.decrypt(&other_key()).is_err());
 
@@ -63,8 +62,8 @@ fn what_does_not_decrypt_is_refused() {
         assert_eq!(decrypt(&fields), Err(RefundError::Undecryptable), "{wrong}");
     }
 
-    // Blocks can be dropped unseen, which is why a refund is confirmed by a query; where it breaks
-    // the document it is noticed.
+    // Dropped blocks go unnoticed unless the document breaks. That is why a refund must be confirmed
+    // by a query.
     let mut fields = original.clone();
     fields.insert("req_info", &req_info[64..]);
     assert!(matches!(
@@ -74,7 +73,7 @@ fn what_does_not_decrypt_is_refused() {
 }
 
 #[test]
-fn a_refund_notification_without_success_is_refused() {
+fn refund_notification_without_success_is_refused() {
     assert_eq!(Received::parse(&samples::body("N8")).unwrap_err(), RefundError::ReturnCode);
     assert_eq!(
         Received::parse(&samples::body("N14")).unwrap_err(),

@@ -1,19 +1,10 @@
-use wechatpay_v2::closeorder::{self, CloseOrder};
-use wechatpay_v2::orderquery::{self, OrderQuery};
-use wechatpay_v2::pay_params;
-use wechatpay_v2::unifiedorder::{self, TradeType, UnifiedOrder};
-use wechatpay_v2::{ApiKey, PrepayId, SignType, parse_xml, write_xml};
-use wechatpay_v2::{AppId, BeijingTime, Fen, Fields, Limits, MchId, Nonce, OpenId, OutTradeNo};
+use wechatpay_v2::unifiedorder::{TradeType, UnifiedOrder};
+use wechatpay_v2::{
+    ApiKey, AppId, BeijingTime, Fen, Fields, Limits, MchId, Nonce, OpenId, PrepayId, SignType,
+    closeorder, orderquery, parse_xml, pay_params, unifiedorder, write_xml,
+};
 
-use crate::samples;
-
-pub(crate) fn appid() -> AppId {
-    AppId::parse("wx5f0c2e7a91d34b68").unwrap()
-}
-
-pub(crate) fn out_trade_no() -> OutTradeNo {
-    OutTradeNo::parse("SO20260721A0001").unwrap()
-}
+use crate::samples::{self, appid, close_order, order_query, out_trade_no};
 
 /// The order of U1 and U2.
 pub(crate) fn order() -> UnifiedOrder {
@@ -53,7 +44,7 @@ fn pairs(fields: &Fields) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn unifiedorder_signs_as_the_samples_do() {
+fn unifiedorder_request_equals_its_samples() {
     for (id, sign_type) in [("U1", SignType::Md5), ("U2", SignType::HmacSha256)] {
         let expected = samples::fields(id);
         let by = samples::credentials(sign_type);
@@ -65,26 +56,14 @@ fn unifiedorder_signs_as_the_samples_do() {
 }
 
 #[test]
-fn orderquery_and_closeorder_sign_as_the_samples_do() {
+fn orderquery_and_closeorder_requests_equal_samples() {
     let by = samples::credentials(SignType::Md5);
     let expected = samples::fields("Q12");
-    let query = OrderQuery {
-        appid: appid(),
-        out_trade_no: out_trade_no(),
-        sub_mch_id: None,
-        sub_appid: None,
-    };
-    let request = orderquery::request(&query, &by, &nonce_of(&expected));
+    let request = orderquery::request(&order_query(), &by, &nonce_of(&expected));
     assert_eq!(pairs(&request), pairs(&expected));
 
     let expected = samples::fields("C1");
-    let close = CloseOrder {
-        appid: appid(),
-        out_trade_no: out_trade_no(),
-        sub_mch_id: None,
-        sub_appid: None,
-    };
-    let request = closeorder::request(&close, &by, &nonce_of(&expected));
+    let request = closeorder::request(&close_order(), &by, &nonce_of(&expected));
     assert_eq!(pairs(&request), pairs(&expected));
 }
 
@@ -120,13 +99,13 @@ fn every_optional_parameter_is_sent_under_its_name() {
     }
     assert_eq!(parameters.get("sub_mch_id"), Some("1699000102"));
     assert_eq!(parameters.get("sub_appid"), Some("wx77ab01cd23ef4567"));
-    // An openid prints as an ellipsis; on the wire it stands whole.
+    // An openid is printed as an ellipsis, but sent in full.
     assert_eq!(parameters.get("openid"), Some("oDemoUser0000000000000000001"));
     assert_eq!(parameters.get("sub_openid"), Some("oDemoSubUser00000000000000002"));
 }
 
 #[test]
-fn what_the_front_end_gets_is_signed_as_the_vectors_are() {
+fn pay_params_are_signed_as_the_vectors() {
     let vectors = samples::vectors();
     let result = |name: &str| {
         let vector = vectors.iter().find(|vector| vector.name == name).unwrap();
@@ -163,7 +142,7 @@ fn what_the_front_end_gets_is_signed_as_the_vectors_are() {
 }
 
 #[test]
-fn what_the_front_end_gets_has_the_names_that_it_expects() {
+fn pay_params_have_the_names_of_the_front_end() {
     let key = ApiKey::parse(samples::KEY).unwrap();
     let prepay_id = PrepayId::parse("wx21183000118842f0c7d9a1b2c3d4e50000").unwrap();
     let nonce = Nonce::parse("CCPlVNWRlZeN9J3ryP9ks8G0mQ5GOzLH").unwrap();

@@ -29,33 +29,33 @@ fn signed_samples_verify_and_sign_the_same_again() {
 }
 
 #[test]
-fn altered_samples_do_not_verify() {
+fn changed_samples_do_not_verify() {
     for (id, _, fields) in signed_samples() {
         for (name, text) in fields.iter() {
-            let mut altered = fields.clone();
-            altered.insert(name, format!("{text}x"));
-            let error = verify(&altered, &key()).unwrap_err();
+            let mut changed = fields.clone();
+            changed.insert(name, format!("{text}x"));
+            let error = verify(&changed, &key()).unwrap_err();
             if !matches!(name, "sign" | "sign_type") {
                 assert_eq!(error, SignatureError::Wrong, "{id}: {name} changed");
             }
 
-            altered.remove(name);
-            let verdict = verify(&altered, &key());
+            changed.remove(name);
+            let outcome = verify(&changed, &key());
             match name {
-                "sign" => assert_eq!(verdict, Err(SignatureError::Missing), "{id}"),
+                "sign" => assert_eq!(outcome, Err(SignatureError::Missing), "{id}"),
                 // An empty element and an absent one mean the same.
-                _ if text.is_empty() => assert!(verdict.is_ok(), "{id}: {name} removed"),
-                _ => assert_eq!(verdict, Err(SignatureError::Wrong), "{id}: {name} removed"),
+                _ if text.is_empty() => assert!(outcome.is_ok(), "{id}: {name} removed"),
+                _ => assert_eq!(outcome, Err(SignatureError::Wrong), "{id}: {name} removed"),
             }
         }
-        let mut altered = fields.clone();
-        altered.insert("future_field_y", "1");
-        assert_eq!(verify(&altered, &key()), Err(SignatureError::Wrong), "{id}");
+        let mut changed = fields.clone();
+        changed.insert("future_field_y", "1");
+        assert_eq!(verify(&changed, &key()), Err(SignatureError::Wrong), "{id}");
     }
 }
 
 #[test]
-fn a_sign_of_another_form_is_none() {
+fn sign_of_another_form_is_refused() {
     let fields = samples::fields("N1");
     let right = fields.get("sign").unwrap().to_owned();
     let with = |sign: &str| {
@@ -83,7 +83,7 @@ fn a_sign_of_another_form_is_none() {
 }
 
 #[test]
-fn a_sign_type_that_disagrees_with_the_sign_is_refused_even_when_it_is_signed() {
+fn sign_type_that_contradicts_the_sign_is_refused() {
     for (named, actual) in [
         ("MD5", SignType::HmacSha256),
         ("HMAC-SHA256", SignType::Md5),
@@ -101,7 +101,7 @@ fn a_sign_type_that_disagrees_with_the_sign_is_refused_even_when_it_is_signed() 
 }
 
 #[test]
-fn only_the_lower_case_sign_is_left_out() {
+fn only_the_lower_case_sign_element_is_unsigned() {
     for name in ["Sign", "SIGN", "key", "KEY"] {
         let mut fields = samples::fields("N1");
         fields.insert(name, "192006250B4C09247EC02EDCE69F6A2D");
@@ -124,8 +124,8 @@ fn unsigned_samples_hold_no_sign() {
             "xml" => {
                 let fields = parsed.unwrap();
                 assert!(!fields.contains("sign"), "{}", sample.id);
-                let verdict = verify(&fields, &key());
-                assert_eq!(verdict, Err(SignatureError::Missing), "{}", sample.id);
+                let outcome = verify(&fields, &key());
+                assert_eq!(outcome, Err(SignatureError::Missing), "{}", sample.id);
             }
             "html" => assert_eq!(parsed, Err(XmlError::Root("xml")), "{}", sample.id),
             _ => assert_eq!(parsed, Err(XmlError::Malformed), "{}", sample.id),
@@ -135,7 +135,7 @@ fn unsigned_samples_hold_no_sign() {
 }
 
 #[test]
-fn hostile_samples_are_refused_for_the_right_reason() {
+fn hostile_samples_are_refused_with_their_reason() {
     let forged = Received::parse(&samples::body("N10")).unwrap();
     assert_eq!(
         forged.verify([&key()]).unwrap_err(),
@@ -149,7 +149,7 @@ fn hostile_samples_are_refused_for_the_right_reason() {
     }
 }
 
-/// Cuts a string to sign at each `&name=`. Where it is cut makes no difference to the signature.
+/// Splits a string to sign at each `&name=`. The signature is the same wherever it is split.
 fn fields_of(string: &str) -> Fields {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for piece in string.split('&') {
@@ -163,16 +163,16 @@ fn fields_of(string: &str) -> Fields {
             }
         }
     }
-    // Backwards, because the order of insertion must not matter.
+    // In reverse, because the order of insertion must not matter.
     pairs.into_iter().rev().collect()
 }
 
 #[test]
-fn vectors_give_their_result_and_no_typical_mistake() {
+fn vectors_verify_and_typical_mistakes_do_not() {
     for vector in samples::vectors() {
         let mut fields = fields_of(&vector.string);
         fields.insert("an_empty_element", "");
-        fields.insert("sign", "whatever stood here before");
+        fields.insert("sign", "an earlier signature");
         let signature = sign(&fields, &vector.key, vector.sign_type);
         assert_eq!(signature, vector.sign, "{}", vector.name);
 
@@ -180,14 +180,14 @@ fn vectors_give_their_result_and_no_typical_mistake() {
         assert_eq!(verify(&fields, &vector.key), Ok(vector.sign_type), "{}", vector.name);
         for mistake in vector.mistakes {
             fields.insert("sign", mistake);
-            let verdict = verify(&fields, &vector.key);
-            assert_eq!(verdict, Err(SignatureError::Wrong), "{}", vector.name);
+            let outcome = verify(&fields, &vector.key);
+            assert_eq!(outcome, Err(SignatureError::Wrong), "{}", vector.name);
         }
     }
 }
 
 #[test]
-fn the_qr_payload_of_native_mode_1_is_signed() {
+fn qr_payload_of_native_mode_1_verifies() {
     let text = String::from_utf8(samples::body("NA3")).unwrap();
     let (_, query) = text.split_once('?').unwrap();
     assert_eq!(verify(&fields_of(query), &key()), Ok(SignType::Md5));

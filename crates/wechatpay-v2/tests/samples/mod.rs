@@ -9,17 +9,21 @@
 //! | `refund` | `req_info` decrypts to the `plain` file of the same id |
 
 #![allow(dead_code, reason = "each test takes the part that it needs")]
-#![allow(clippy::unwrap_used, reason = "a sample that cannot be read is a failed test")]
+#![allow(clippy::unwrap_used, reason = "an unreadable sample fails the test")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use wechatpay_v2::{ApiKey, Credentials, Fields, Limits, MchId, SignType, parse_xml, sign};
+use wechatpay_v2::closeorder::CloseOrder;
+use wechatpay_v2::orderquery::OrderQuery;
+use wechatpay_v2::{
+    ApiKey, AppId, Credentials, Fields, Limits, MchId, OutTradeNo, SignType, parse_xml, sign,
+};
 
-/// The key of every sample. Its MD5 begins with a zero, which an AES key made of it must keep.
+/// The key of every sample. Its MD5 begins with a zero, which the AES key derived from it must keep.
 pub(crate) const KEY: &str = "OrderWorkerDemoKeyV2Only00000002";
-/// A key of somebody else.
+/// The key of another merchant.
 pub(crate) const OTHER_KEY: &str = "OrderWorkerDemoKeyV2Only00000003";
 
 pub(crate) struct Sample {
@@ -104,7 +108,23 @@ pub(crate) fn credentials(sign_type: SignType) -> Credentials {
     Credentials { mch_id: MchId::parse("1699000001").unwrap(), key: key(), sign_type }
 }
 
-/// Signs anew what a test has changed.
+pub(crate) fn appid() -> AppId {
+    AppId::parse("wx5f0c2e7a91d34b68").unwrap()
+}
+
+pub(crate) fn out_trade_no() -> OutTradeNo {
+    OutTradeNo::parse("SO20260721A0001").unwrap()
+}
+
+pub(crate) fn order_query() -> OrderQuery {
+    OrderQuery { appid: appid(), out_trade_no: out_trade_no(), sub_mch_id: None, sub_appid: None }
+}
+
+pub(crate) fn close_order() -> CloseOrder {
+    CloseOrder { appid: appid(), out_trade_no: out_trade_no(), sub_mch_id: None, sub_appid: None }
+}
+
+/// Signs a message again after a test has changed it.
 pub(crate) fn signed(mut fields: Fields, sign_type: SignType) -> Fields {
     let signature = sign(&fields, &key(), sign_type);
     fields.insert("sign", signature);

@@ -11,21 +11,16 @@ mod database;
 mod gateway;
 mod keys;
 mod report;
-
-use std::time::Duration;
+mod timeout;
 
 use clap::Args;
 use futures_util::join;
 use service::Settings;
-use tokio::time::timeout;
 
 use super::output::{print, print_json};
 use crate::config;
 use report::{Check, Report};
-
-/// One request to a server, a name server or a disk. Postgres cancels a statement after the same
-/// time.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+use timeout::with_timeout;
 
 #[derive(Args)]
 pub(crate) struct Doctor {
@@ -90,37 +85,4 @@ async fn read_files(read: impl FnOnce() -> Vec<Check> + Send + 'static) -> Vec<C
 fn unreadable(problem: &str) -> Check {
     let remedy = "check the disk with the files of WXPAY_MERCHANTS_FILE and WXPAY_CLIENTS_FILE";
     Check::bad("merchants.file", format!("it cannot be read: {problem}"), remedy)
-}
-
-/// The output of a request, or why there is none. The request runs in a task of its own and is
-/// never cancelled, because the futures of the store must not be dropped.
-async fn with_timeout<T: Send + 'static>(
-    request: impl Future<Output = T> + Send + 'static,
-) -> Result<T, String> {
-    spawn_with_timeout(REQUEST_TIMEOUT, request).await
-}
-
-async fn spawn_with_timeout<T: Send + 'static>(
-    limit: Duration,
-    request: impl Future<Output = T> + Send + 'static,
-) -> Result<T, String> {
-    match timeout(limit, tokio::spawn(request)).await {
-        Ok(Ok(output)) => Ok(output),
-        Ok(Err(_)) => Err("the check itself failed".to_owned()),
-        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn request_that_hangs_or_panics_is_an_error() {
-        assert_eq!(with_timeout(async { 1 }).await, Ok(1));
-        let hangs = spawn_with_timeout(Duration::ZERO, std::future::pending::<u8>()).await;
-        assert_eq!(hangs, Err("no answer within 0 s".to_owned()));
-        let panics: Result<(), _> = with_timeout(async { panic!("on purpose") }).await;
-        assert_eq!(panics, Err("the check itself failed".to_owned()));
-    }
 }

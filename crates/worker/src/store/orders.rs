@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use orders::{ExceptionView, Order, OrderKey, OrderView};
 use sqlx::PgConnection;
 use sqlx::types::Json;
-use time::OffsetDateTime;
 use uuid::Uuid;
 use wechatpay_v2::Fields;
 
@@ -16,17 +15,9 @@ use super::keys::{key_columns, parse_key};
 use super::{Store, StoreError, exceptions};
 use columns::OrderColumns;
 
+pub(super) use columns::OrderChange;
 pub(super) use row::Row;
 pub(crate) use row::StoredOrder;
-
-/// A change of a locked order.
-pub(super) struct OrderChange<'a> {
-    pub(super) before: &'a Order,
-    pub(super) after: &'a Order,
-    /// The holder whose call lease ends with this change.
-    pub(super) release_lease: Option<Uuid>,
-    pub(super) next_check_at: Option<OffsetDateTime>,
-}
 
 impl Store {
     pub(crate) async fn find(&self, key: &OrderKey) -> Result<Option<StoredOrder>, StoreError> {

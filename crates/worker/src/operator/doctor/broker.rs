@@ -6,7 +6,7 @@ use broker::{
 use broker::{queue_name, survey};
 
 use super::report::Check;
-use super::with_timeout;
+use super::timeout::with_timeout;
 use crate::operator::output::{counted, plain};
 
 const CONNECTION: &str = "broker.connection";

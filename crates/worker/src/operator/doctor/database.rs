@@ -6,8 +6,9 @@ use futures_util::join;
 use orders::{ExceptionKind, StateName};
 use time::OffsetDateTime;
 
+use super::clock;
 use super::report::{Check, CheckStatus};
-use super::{clock, with_timeout};
+use super::timeout::with_timeout;
 use crate::config::DatabaseUrl;
 use crate::migrations::{MigrationStatus, migration_status};
 use crate::operator::output::{counted, plain};

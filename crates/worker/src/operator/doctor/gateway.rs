@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 use tokio::net::{TcpStream, lookup_host};
 use wechatpay_v2::client::{Client, Probe, ProbeError, Timeouts};
 
+use super::clock;
 use super::report::{Check, CheckStatus};
-use super::{clock, with_timeout};
+use super::timeout::with_timeout;
 
 /// The same as the worker's own client.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

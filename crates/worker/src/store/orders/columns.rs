@@ -4,11 +4,19 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::OrderChange;
 use crate::store::StoreError;
 
 type Times = Vec<Option<OffsetDateTime>>;
 type Texts = Vec<Option<String>>;
+
+/// A change of a locked order.
+pub(in crate::store) struct OrderChange<'a> {
+    pub(in crate::store) before: &'a Order,
+    pub(in crate::store) after: &'a Order,
+    /// The holder whose call lease ends with this change.
+    pub(in crate::store) release_lease: Option<Uuid>,
+    pub(in crate::store) next_check_at: Option<OffsetDateTime>,
+}
 
 /// Changed orders as the arrays that `unnest` takes. The data of a state is in columns of its own;
 /// the columns of all other states are null.

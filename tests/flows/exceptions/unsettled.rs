@@ -1,0 +1,79 @@
+//! Orders that WeChat never answers for.
+
+use harness::{Shop, World, eventually};
+use serde_json::json;
+use simulator::{Fault, FaultPlan, PayOptions, PlannedFault};
+
+use super::{Row4, in_a_hurry, looked_at, resolve, rows, stands};
+
+/// The next calls for a new order fail, all in one way.
+fn fails(world: &World, times: u32) {
+    let failing = PlannedFault::new(Fault::ReturnFail("系统繁忙".to_owned()), times);
+    let plan = FaultPlan { unifiedorder: vec![failing], ..FaultPlan::default() };
+    world.simulator.set_faults(plan).unwrap();
+}
+
+#[tokio::test]
+async fn order_without_answer_is_unsettled_until_requery() {
+    let world = World::start_with(in_a_hurry()).await;
+    let shop = world.shop();
+    fails(&world, 5);
+    let number = Shop::number();
+    let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
+    assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
+    assert!(view["gateway_message"].as_str().unwrap().contains("系统繁忙"), "{view}");
+
+    eventually("unsettled", async || {
+        let open = world.exception_kinds(&number).await;
+        (open == ["unsettled"]).then_some(())
+    })
+    .await;
+    stands(&world, &shop, &number, "unsettled", "").await;
+    assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("created"));
+    assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 5);
+
+    resolve(&world, &shop, &number, "unsettled").await;
+    world.wait_for_state(&shop, &number, "payable").await;
+    world.pay(&shop, &number, &PayOptions::default());
+    world.wait_for_state(&shop, &number, "paid").await;
+    world.exception_events(&number, 1).await;
+    world.finish().await;
+}
+
+/// An outcome that comes after all ends what was only missing.
+#[tokio::test]
+async fn unsettled_order_that_moves_is_resolved() {
+    let world = World::start_with(in_a_hurry()).await;
+    let shop = world.shop();
+    fails(&world, 5);
+    let number = Shop::number();
+    world.create(&shop.order(&number, 9900), None).await;
+    world.exception_events(&number, 1).await;
+    // The shop asks for the same order again.
+    let view = world.create_payable(&shop.order(&number, 9900)).await;
+    assert_eq!(view["exceptions"], json!([]), "{view}");
+    let row: Row4 = ("unsettled".to_owned(), String::new(), 1, false);
+    assert_eq!(rows(&world, &shop, &number).await, [row]);
+    world.finish().await;
+}
+
+/// Its looks are rare again, so it must be seen again.
+#[tokio::test]
+async fn order_unsettled_again_reopens_exception() {
+    let world = World::start_with(in_a_hurry()).await;
+    let shop = world.shop();
+    fails(&world, 10);
+    let number = Shop::number();
+    world.create(&shop.order(&number, 9900), None).await;
+    world.exception_events(&number, 1).await;
+    resolve(&world, &shop, &number, "unsettled").await;
+    eventually("the calls to be used up", async || {
+        let calls = world.simulator.calls(&shop.mch_id, &number).unifiedorder;
+        (calls == 10).then_some(())
+    })
+    .await;
+    looked_at(&world).await;
+    // Half an hour is its pause now.
+    stands(&world, &shop, &number, "unsettled", "").await;
+    world.finish().await;
+}
