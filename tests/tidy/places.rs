@@ -120,3 +120,26 @@ fn settings(text: &str) -> Vec<String> {
     let names = names.filter(|name| name.len() > PREFIX.len() && !name.ends_with('_'));
     names.map(str::to_owned).collect()
 }
+
+/// In a JSON log line the text is the field `message`. A second field of that name makes two keys.
+#[test]
+fn log_lines_have_no_field_called_message() {
+    let mut broken = Vec::new();
+    for path in sources() {
+        let text = read(&path);
+        for (start, _) in text.match_indices("tracing::") {
+            let call = &text[start..];
+            let fields = &call[..call.find('"').unwrap_or(call.len())];
+            let is_event = ["error!(", "warn!(", "info!(", "debug!(", "trace!("]
+                .iter()
+                .any(|level| fields["tracing::".len()..].starts_with(level));
+            let arguments = fields.split_once('(').map_or("", |(_, arguments)| arguments);
+            let mut names = arguments.split(',').map(|field| field.split('=').next().unwrap());
+            if is_event && names.any(|name| name.trim().trim_start_matches(['%', '?']) == "message")
+            {
+                broken.push(format!("{}: {}", path.display(), fields.trim()));
+            }
+        }
+    }
+    none("no log line has a field called message beside its text", broken);
+}
