@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use services::process::command_tied_to_thread;
 use tokio::time::sleep;
 
 /// Longer than a worker takes to drain.
@@ -35,7 +36,7 @@ impl ServiceProcess {
 
     /// Starts the process. `failpoints` has the syntax of the crate `fail`.
     pub(crate) fn start(&self, failpoints: &str) {
-        let mut command = Command::new(&self.program);
+        let mut command = command_tied_to_thread(&self.program);
         let names = std::env::vars_os().map(|(name, _)| name);
         for name in names.filter(|name| name.to_string_lossy().starts_with("WXPAY_")) {
             command.env_remove(name);

@@ -1,5 +1,5 @@
-//! Orders that are wrong, and orders that WeChat refuses for good: each is told why, and nothing is
-//! written down that looks like an order.
+//! Invalid orders, and orders that WeChat refuses permanently: the shop gets the reason, and no invalid
+//! order is stored.
 
 use harness::amqp::Amqp;
 use harness::problem::{expect_problem, kind_of, wrong_fields};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const WAIT: (&str, &str) = ("prefer", "wait=20");
-/// As much as the door reads of a body.
+/// The ingress's limit of a body.
 const BODY_MAX: usize = 64 * 1024;
 
 /// An order in which every field is given.
@@ -41,7 +41,7 @@ fn full_order(shop: &Shop, number: &str) -> Value {
     order
 }
 
-/// What each field may not be: too long, empty, of another type, out of range, of other characters.
+/// Invalid values of each field: too long, empty, of another type, out of range, forbidden characters.
 fn wrong_values() -> Vec<(&'static str, Value)> {
     let text = |length: usize| Value::from("9".repeat(length));
     let object = |bytes: usize| Value::from(format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)));
@@ -119,7 +119,7 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
         ("sub_mch_id", vec![text(33), json!("shop")]),
         ("sub_appid", vec![text(33), json!("wx_8")]),
         ("sub_openid", vec![text(129), json!("o p")]),
-        // The address is the merchant's, and a name that nobody knows is a mistake.
+        // The notify URL comes from the merchants file, and unknown names are errors.
         ("notify_url", vec![json!("https://shop.example/notify")]),
         ("prepay_id", vec![json!("wx1")]),
     ];
@@ -134,14 +134,14 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
         .collect()
 }
 
-/// Nothing in the tables that are about orders, nothing at the gateway.
-async fn nothing_happened(world: &World) {
+/// Expects no order in the ledger or at the gateway.
+async fn expect_no_effect(world: &World) {
     let ledger = world.ledger_rows().await;
     assert!(ledger.is_empty(), "{ledger:#?}");
     assert!(world.simulator.request_counts().orders.is_empty());
 }
 
-/// The problems that were told of a number.
+/// Waits for this many rejections of a number, and returns their problems.
 async fn wait_for_rejections(world: &World, number: &str, count: usize) -> Vec<Value> {
     eventually(&format!("{count} rejections of {number:?}"), async || {
         let events = world.events.distinct(number);
@@ -175,7 +175,7 @@ async fn order_at_limit_of_every_field_is_accepted() {
     let world = World::start().await;
     let shop = world.shop();
     let number = Shop::number();
-    assert_eq!(number.len(), 32, "as long as a number may be");
+    assert_eq!(number.len(), 32, "the longest valid number");
     let mut order = full_order(&shop, &number);
     for (field, value) in [
         ("body", json!("极".repeat(42))),
@@ -214,7 +214,7 @@ async fn wrong_field_is_named_with_its_rule() {
             assert_eq!(status.as_u16(), 404, "{field}: {}", order[field]);
         }
     }
-    nothing_happened(&world).await;
+    expect_no_effect(&world).await;
     world.finish().await;
 }
 
@@ -246,7 +246,7 @@ async fn missing_field_is_named_with_its_rule() {
         assert_eq!(problem["status"], 422, "{field}: {problem}");
         assert_eq!(wrong_fields(&problem), [field]);
     }
-    nothing_happened(&world).await;
+    expect_no_effect(&world).await;
     world.finish().await;
 }
 
@@ -269,12 +269,12 @@ async fn all_wrong_fields_are_named_together() {
     ];
     assert_eq!(named, all);
 
-    // However much is wrong, the answer stays small.
+    // The answer stays small for any number of errors.
     let many: serde_json::Map<_, _> = (0..5_000).map(|n| (format!("f{n}"), json!(1))).collect();
     let problem = expect_problem(world.post(Value::from(many).to_string(), &[JSON]).await).await;
     assert_eq!(problem["status"], 422);
     assert!(problem.to_string().len() < 8 * 1024, "{problem}");
-    nothing_happened(&world).await;
+    expect_no_effect(&world).await;
     world.finish().await;
 }
 
@@ -314,7 +314,7 @@ async fn body_that_is_no_json_object_is_refused() {
     }
     let problem = expect_problem(world.post(good, &[("content-type", "text/plain")]).await).await;
     assert_eq!(problem["status"], 400);
-    nothing_happened(&world).await;
+    expect_no_effect(&world).await;
     world.finish().await;
 }
 
@@ -335,7 +335,7 @@ async fn time_expire_too_early_is_refused() {
         let (status, found) = world.get(&shop, &number).await;
         assert_eq!((status.as_u16(), found), (422, problem));
     }
-    nothing_happened(&world).await;
+    expect_no_effect(&world).await;
     world.finish().await;
 }
 
@@ -353,7 +353,7 @@ async fn rejection_can_be_queried_later() {
     assert_eq!((status.as_u16(), &found), (422, &problems[0]));
     assert_eq!(wrong_fields(&found), ["time_expire"]);
 
-    // Mended, the same number is as good as new.
+    // A corrected order with the same number is accepted.
     world.create_payable(&shop.order(&number, 9900)).await;
     let (status, view) = world.get(&shop, &number).await;
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("payable")));
@@ -374,7 +374,7 @@ async fn unconfigured_merchant_or_app_is_refused() {
         assert_eq!(wait_for_rejections(&world, &number, 1).await[0], problem);
         assert_eq!(world.events.for_order(&number)[0]["mch_id"], order["mch_id"]);
     }
-    nothing_happened(&world).await;
+    expect_no_effect(&world).await;
     world.finish().await;
 }
 
@@ -400,9 +400,9 @@ async fn wrong_order_by_amqp_is_answered_and_reported() {
         assert_eq!(reply["status"], 422, "{field}: {reply}");
         assert_eq!(wrong_fields(&reply["problem"]), [field]);
         match field {
-            // Whom it belongs to cannot be told, so a person has to look.
+            // The merchant is unknown, so the message is parked for an operator.
             "mch_id" => parked += 1,
-            // Told under the number as it was given, as far as it can be printed.
+            // The rejection names the number as given, as far as it is printable.
             "out_trade_no" => {}
             _ => {
                 let problems = wait_for_rejections(&world, &number, 1).await;
@@ -418,7 +418,7 @@ async fn wrong_order_by_amqp_is_answered_and_reported() {
     let rejected: i64 =
         sqlx::query_scalar(rejected).fetch_one(&world.environment.pool).await.unwrap();
     assert_eq!(rejected, i64::try_from(numbers).unwrap());
-    nothing_happened(&world).await;
+    expect_no_effect(&world).await;
     amqp.close().await;
     world.expect_parked(parked);
     world.finish().await;

@@ -1,5 +1,5 @@
-//! The ingress without its broker, or with half of it: nothing is promised that is not safe on a
-//! queue, and repeating the same number settles whatever stayed open.
+//! The ingress without a broker, or with a broker whose answers are delayed: it accepts nothing
+//! without a confirm, and a repeat with the same number settles every open case.
 
 use futures_util::future::join_all;
 use futures_util::join;
@@ -14,8 +14,8 @@ use simulator::{AttemptOutcome, Fault, FaultPlan, PayOptions, PlannedFault, Rele
 const JSON: (&str, &str) = ("content-type", "application/json");
 const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
-/// A world whose ingress reaches the broker through a proxy, and nobody else does.
-async fn world_behind(proxy: &Proxy) -> World {
+/// A world in which only the ingress reaches the broker through the proxy.
+async fn world_with_proxy(proxy: &Proxy) -> World {
     World::start_with(Options {
         ingress_amqp_url: Some(amqp_url_through(proxy.address)),
         ..Options::default()
@@ -29,20 +29,20 @@ async fn probe(world: &World, path: &str) -> StatusCode {
 }
 
 /// Waits until the ingress has noticed that its broker is gone.
-async fn not_ready(world: &World) {
-    eventually("the ingress to be not ready", async || {
+async fn wait_until_not_ready(world: &World) {
+    eventually("an ingress that is not ready", async || {
         (probe(world, "/readyz").await == 503).then_some(())
     })
     .await;
 }
 
-fn is_fail(body: &str) -> bool {
+fn is_fail_answer(body: &str) -> bool {
     body.contains("<return_code><![CDATA[FAIL]]></return_code>")
 }
 
-/// Asks for the same order until it is payable, as a shop should.
-async fn settles(world: &World, order: &Value) {
-    eventually("the same number to be payable", async || {
+/// Repeats the order until it is payable, as a shop should.
+async fn repeat_until_payable(world: &World, order: &Value) {
+    eventually("the payable order", async || {
         let (status, view) = world.create(order, Some(20)).await;
         match status.as_u16() {
             200 if view["state"] == "payable" => Some(()),
@@ -56,12 +56,12 @@ async fn settles(world: &World, order: &Value) {
 #[tokio::test]
 async fn ingress_without_broker_accepts_nothing_until_it_returns() {
     let proxy = Proxy::to(amqp_address(), false).await;
-    let world = world_behind(&proxy).await;
+    let world = world_with_proxy(&proxy).await;
     let shop = world.shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
 
-    assert_eq!(probe(&world, "/healthz").await, 200, "it lives");
+    assert_eq!(probe(&world, "/healthz").await, 200);
     assert_eq!(probe(&world, "/readyz").await, 503);
     for headers in [&[JSON][..], &[JSON, ("prefer", "wait=1")]] {
         let problem = expect_problem(world.post(order.to_string(), headers).await).await;
@@ -72,8 +72,8 @@ async fn ingress_without_broker_accepts_nothing_until_it_returns() {
     assert!([503, 504].contains(&status.as_u16()), "{status} {problem}");
     let (status, body) = world.notify(&shop.mch_id, b"<xml></xml>".to_vec()).await;
     assert_eq!(status, 503);
-    assert!(is_fail(&body), "{body}");
-    // What is wrong is told without a broker.
+    assert!(is_fail_answer(&body), "{body}");
+    // An invalid order is refused without a broker.
     let problem = expect_problem(world.post("[]", &[JSON]).await).await;
     assert_eq!(problem["status"], 400);
     assert!(world.ledger_rows().await.is_empty());
@@ -91,17 +91,17 @@ async fn ingress_without_broker_accepts_nothing_until_it_returns() {
 #[tokio::test]
 async fn notification_without_broker_is_repeated_until_accepted() {
     let proxy = Proxy::to(amqp_address(), true).await;
-    let world = world_behind(&proxy).await;
+    let world = world_with_proxy(&proxy).await;
     world.wait_until_ingress_ready().await;
     let shop = world.shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     proxy.close();
-    not_ready(&world).await;
+    wait_until_not_ready(&world).await;
     world.pay(&shop, &number, &PayOptions::default());
     let attempts = || {
-        let told = world.simulator.notifications(&shop.mch_id, &number);
-        told.into_iter().flat_map(|it| it.attempts)
+        let notifications = world.simulator.notifications(&shop.mch_id, &number);
+        notifications.into_iter().flat_map(|it| it.attempts)
     };
     eventually("a refused attempt", async || attempts().next()).await;
     let first = attempts().next().unwrap();
@@ -112,15 +112,15 @@ async fn notification_without_broker_is_repeated_until_accepted() {
     world.expect_events(&number, &EVENTS).await;
     let successes = || attempts().filter(|it| it.outcome == AttemptOutcome::Success);
     eventually("the SUCCESS", async || successes().next()).await;
-    assert_eq!(successes().count(), 1, "it ends the repeats");
+    assert_eq!(successes().count(), 1, "SUCCESS ends the repeats");
     world.finish().await;
 }
 
 #[tokio::test]
 async fn orders_cut_off_from_broker_are_settled_by_repeating() {
-    const UNDER_WAY: usize = 5;
+    const CALLS_IN_PROGRESS: usize = 5;
     let proxy = Proxy::to(amqp_address(), true).await;
-    let world = world_behind(&proxy).await;
+    let world = world_with_proxy(&proxy).await;
     world.wait_until_ingress_ready().await;
     let shop = world.shop();
     let plan =
@@ -133,8 +133,8 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
     let posted = before.iter().zip(waits.iter().cycle());
     let posted = join_all(posted.map(|(order, wait)| world.create(order, *wait)));
     let cut = async {
-        eventually("calls under way", async || {
-            (world.simulator.held_calls().len() == UNDER_WAY).then_some(())
+        eventually("held calls", async || {
+            (world.simulator.held_calls().len() == CALLS_IN_PROGRESS).then_some(())
         })
         .await;
         proxy.close();
@@ -145,7 +145,7 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
     };
     let (answers, late) = join!(posted, cut);
 
-    let mut declined = 0;
+    let mut rejected = 0;
     for (status, body) in answers.into_iter().chain(late) {
         match status.as_u16() {
             200 | 202 => {}
@@ -153,15 +153,15 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
             504 => assert_eq!(kind_of(&body), "unknown"),
             _ => panic!("{status} {body}"),
         }
-        declined += usize::from(status.is_server_error());
+        rejected += usize::from(status.is_server_error());
     }
-    // Of those under way the workers have the order, but the confirm may not have come through.
-    assert!(declined >= after.len(), "{declined}");
+    // The workers have some orders whose confirm did not reach the ingress.
+    assert!(rejected >= after.len(), "{rejected}");
 
     proxy.open();
     world.wait_until_ingress_ready().await;
     for order in &orders {
-        settles(&world, order).await;
+        repeat_until_payable(&world, order).await;
     }
     for order in &orders {
         let number = order["out_trade_no"].as_str().unwrap();
@@ -175,7 +175,7 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
 #[tokio::test]
 async fn lost_confirm_is_unknown_and_repeat_settles_it() {
     let proxy = Proxy::to(amqp_address(), true).await;
-    let world = world_behind(&proxy).await;
+    let world = world_with_proxy(&proxy).await;
     world.wait_until_ingress_ready().await;
     let shop = world.shop();
     let first = Shop::number();
@@ -200,9 +200,9 @@ async fn lost_confirm_is_unknown_and_repeat_settles_it() {
     }
     assert_eq!(got, 504);
     assert_eq!(notified, 503);
-    assert!(is_fail(&body), "{body}");
+    assert!(is_fail_answer(&body), "{body}");
 
-    // The broker had them all the time.
+    // The broker had accepted all of them.
     world.wait_for_event(&first, "order.paid").await;
     for order in &orders {
         let number = order["out_trade_no"].as_str().unwrap();
@@ -211,7 +211,7 @@ async fn lost_confirm_is_unknown_and_repeat_settles_it() {
     proxy.open();
     world.wait_until_ingress_ready().await;
     for order in &orders {
-        settles(&world, order).await;
+        repeat_until_payable(&world, order).await;
         let number = order["out_trade_no"].as_str().unwrap();
         world.expect_events(number, &EVENTS[..2]).await;
         let calls = world.simulator.calls(&shop.mch_id, number);

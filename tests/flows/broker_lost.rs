@@ -1,5 +1,5 @@
-//! All of RabbitMQ's data is gone: what Postgres knows goes on by itself, what only the broker knew
-//! is asked for again.
+//! RabbitMQ loses all its data. Everything in Postgres continues automatically; shops repeat orders that
+//! only the broker had, and queries find lost notifications.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use simulator::{Api, AttemptOutcome, Fault, FaultPlan, PayOptions};
 use worker::CheckSchedule;
 
 const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
-/// More than anybody asks during a test.
+/// More calls than a test makes.
 const ALWAYS: u32 = 1_000_000;
 
 fn schedule() -> CheckSchedule {
@@ -29,25 +29,24 @@ fn schedule() -> CheckSchedule {
     }
 }
 
-/// An order that waits for its payer.
-async fn payable(world: &World, shop: &Shop) -> String {
+async fn create_payable_order(world: &World, shop: &Shop) -> String {
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     number
 }
 
-/// Waits until the gateway was told `SUCCESS`.
-async fn answered(world: &World, shop: &Shop, number: &str) {
+/// Waits until a notification was answered with `SUCCESS`.
+async fn wait_for_answered_notification(world: &World, shop: &Shop, number: &str) {
     eventually("an answer to the notification", async || {
-        let told = world.simulator.notifications(&shop.mch_id, number);
-        let mut attempts = told.iter().flat_map(|told| &told.attempts);
+        let notifications = world.simulator.notifications(&shop.mch_id, number);
+        let mut attempts = notifications.iter().flat_map(|it| &it.attempts);
         attempts.any(|attempt| attempt.outcome == AttemptOutcome::Success).then_some(())
     })
     .await;
 }
 
-/// The ids of the stored events of a number.
-async fn stored(world: &World, number: &str) -> HashSet<String> {
+/// The event ids of an order's transitions.
+async fn stored_event_ids(world: &World, number: &str) -> HashSet<String> {
     let ids = "select event_id::text from order_transitions where out_trade_no = $1";
     let ids: Vec<String> =
         sqlx::query_scalar(ids).bind(number).fetch_all(&world.environment.pool).await.unwrap();
@@ -67,15 +66,15 @@ async fn broker_that_lost_its_data_costs_no_order() {
     })
     .await;
     let shop = world.shop();
-    let begun = world.database_time().await;
+    let started_at = world.database_time().await;
 
-    // One that is done, and one in each state in which something is left to do.
-    let done = payable(&world, &shop).await;
+    // A paid order, and one in each state that is not final.
+    let done = create_payable_order(&world, &shop).await;
     world.pay(&shop, &done, &PayOptions::default());
     world.expect_events(&done, &EVENTS).await;
-    let notified = payable(&world, &shop).await;
-    let found = payable(&world, &shop).await;
-    let closing = payable(&world, &shop).await;
+    let notified = create_payable_order(&world, &shop).await;
+    let found = create_payable_order(&world, &shop).await;
+    let closing = create_payable_order(&world, &shop).await;
     world.inject_fault(Api::Closeorder, &closing, Fault::SystemError, ALWAYS);
     let (status, view) = world.close(&shop.mch_id, &closing, Some(20)).await;
     assert_eq!((status, &view["state"]), (StatusCode::OK, &Value::from("closing")));
@@ -84,17 +83,17 @@ async fn broker_that_lost_its_data_costs_no_order() {
     let (status, view) = world.create(&shop.order(&created, 9900), Some(20)).await;
     assert_eq!((status, &view["state"]), (StatusCode::ACCEPTED, &Value::from("created")));
 
-    // What only the broker knows: a notification that was answered, and an order that was accepted.
+    // Only the broker has an answered notification and an accepted order.
     world.stop_workers().await;
     world.pay(&shop, &notified, &PayOptions::default());
-    answered(&world, &shop, &notified).await;
+    wait_for_answered_notification(&world, &shop, &notified).await;
     let accepted = shop.order(&Shop::number(), 9900);
     let accepted_number = accepted["out_trade_no"].as_str().unwrap();
     assert_eq!(world.create(&accepted, None).await.0, StatusCode::ACCEPTED);
 
     servers.delete_broker_data().await;
     world.expect_lost_notifications();
-    // Workers without a broker still ask WeChat, and keep what they have to tell.
+    // Workers without a broker still query WeChat, and keep their events in the outbox.
     for _ in 0..2 {
         world.spawn_worker();
     }
@@ -107,7 +106,7 @@ async fn broker_that_lost_its_data_costs_no_order() {
             .fetch_one(&world.environment.pool)
             .await
             .unwrap();
-    assert_eq!(unpublished, 1, "nobody can be told yet");
+    assert_eq!(unpublished, 1, "the event waits for the broker");
 
     let before = world.events.connections();
     world.simulator.set_faults(FaultPlan::default()).unwrap();
@@ -117,25 +116,25 @@ async fn broker_that_lost_its_data_costs_no_order() {
     world.wait_until_ingress_ready().await;
     world.events.wait_until_reconnected(before).await;
 
-    // Everything that Postgres knows goes on by itself.
+    // Every order in Postgres continues automatically.
     world.wait_for_state(&shop, &created, "payable").await;
     world.wait_for_state(&shop, &closing, "closed").await;
     world.pay(&shop, &created, &PayOptions::default());
     world.wait_for_state(&shop, &created, "paid").await;
-    // What was accepted and not yet written is gone, and the shop can see it.
+    // The accepted order is lost, and the shop sees that.
     assert_eq!(world.get(&shop, accepted_number).await.0, StatusCode::NOT_FOUND);
     world.create_payable(&accepted).await;
 
-    // The shops' queues were in the broker, too. What they had not consumed is sent again.
+    // The shops' queues are lost, too. An operator publishes their events again.
     let amqp = Amqp::connect(&world.environment).await;
     let mut again = amqp.events(&format!("order.*.{}", shop.mch_id)).await;
     let program = Program::of(&world);
     world.wait_until_idle().await;
-    let output = program.run_ok(&world, &["events", "replay", "--since", &begun]).await;
+    let output = program.run_ok(&world, &["events", "replay", "--since", &started_at]).await;
     assert!(output.ends_with("stored events are sent again\n"), "{output}");
     let mut missing = HashSet::new();
     for number in [&done, &notified, &found, &closing, &created] {
-        missing.extend(stored(&world, number).await);
+        missing.extend(stored_event_ids(&world, number).await);
     }
     while !missing.is_empty() {
         let event = again.next_json().await;

@@ -1,5 +1,4 @@
-//! A worker dies between two lines, wherever that is: another one finds what stands and goes on
-//! from there.
+//! A worker is killed during each kind of work: another one continues from what is stored.
 
 use std::time::Duration;
 
@@ -11,23 +10,23 @@ use worker::CheckSchedule;
 
 const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 
-/// The only worker dies, and with it everything that it had in hand.
-fn dies(world: &mut World) {
+/// Kills the only worker, with everything that it was processing.
+fn kill_worker(world: &mut World) {
     world.workers.remove(0).kill();
 }
 
-/// Leases that nobody holds any more end now instead of in half a minute, and so do the waits
-/// that begin with them.
-async fn leases_end(world: &World) {
+/// Makes the leases of a killed worker expire now instead of after half a minute, and their orders
+/// due.
+async fn expire_leases(world: &World) {
     let end = "update orders set call_lease_until = now() - interval '1 second',
             next_check_at = now()
         where call_lease_until is not null";
     sqlx::query(end).execute(&world.environment.pool).await.unwrap();
 }
 
-/// Another worker comes, and what the dead one held is free.
-async fn another_comes(world: &mut World) {
-    leases_end(world).await;
+/// Starts another worker and expires the leases of the killed one.
+async fn replace_worker(world: &mut World) {
+    expire_leases(world).await;
     world.add_worker().await;
 }
 
@@ -35,8 +34,8 @@ async fn count(world: &World, what: &'static str) -> i64 {
     sqlx::query_scalar(what).fetch_one(&world.environment.pool).await.unwrap()
 }
 
-async fn waits_for_a_lock(world: &World) {
-    eventually("the worker to wait for a row", async || {
+async fn wait_for_lock(world: &World) {
+    eventually("a worker that waits for a lock", async || {
         let waiting = "select count(*) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock'";
         (count(world, waiting).await > 0).then_some(())
@@ -44,7 +43,7 @@ async fn waits_for_a_lock(world: &World) {
     .await;
 }
 
-async fn posted(world: &World, shop: &Shop, count: usize) -> Vec<String> {
+async fn post_orders(world: &World, shop: &Shop, count: usize) -> Vec<String> {
     let numbers: Vec<String> = (0..count).map(|_| Shop::number()).collect();
     let orders: Vec<Value> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
     let answers = join_all(orders.iter().map(|order| world.create(order, None))).await;
@@ -52,25 +51,25 @@ async fn posted(world: &World, shop: &Shop, count: usize) -> Vec<String> {
     numbers
 }
 
-async fn payable(world: &World, shop: &Shop, count: usize) -> Vec<String> {
-    let numbers = posted(world, shop, count).await;
+async fn create_payable_orders(world: &World, shop: &Shop, count: usize) -> Vec<String> {
+    let numbers = post_orders(world, shop, count).await;
     for number in &numbers {
         world.wait_for_event(number, "order.payable").await;
     }
     numbers
 }
 
-/// The payer pays what became payable, and everything is told once.
-async fn ends_paid(world: &World, shop: &Shop, number: &str) {
+/// Waits until the order is payable, pays it and expects one payment.
+async fn pay_and_expect_paid(world: &World, shop: &Shop, number: &str) {
     world.wait_for_state(shop, number, "payable").await;
     let gateway = world.simulator.order(&shop.mch_id, number).unwrap();
     let (_, view) = world.get(shop, number).await;
     assert_eq!(view["prepay_id"], gateway.prepay_ids.last().unwrap().as_str());
     world.pay(shop, number, &PayOptions::default());
-    is_paid_once(world, number).await;
+    expect_paid_once(world, number).await;
 }
 
-async fn is_paid_once(world: &World, number: &str) {
+async fn expect_paid_once(world: &World, number: &str) {
     world.expect_events(number, &EVENTS).await;
     let history = world.transitions(number).await;
     assert_eq!(history[..2], ["created by shop".to_owned(), "payable by reply".to_owned()]);
@@ -78,7 +77,7 @@ async fn is_paid_once(world: &World, number: &str) {
     assert_eq!(world.exception_kinds(number).await, Vec::<String>::new());
 }
 
-/// WeChat refuses a repetition that differs from what it has seen, with this code.
+/// WeChat refuses a repeat with other parameters with `INVALID_REQUEST`.
 fn expect_no_differing_request(world: &World) {
     let outcomes = &world.simulator.request_counts().apis[&Api::Unifiedorder];
     assert_eq!(outcomes.get("INVALID_REQUEST"), None, "{outcomes:?}");
@@ -95,24 +94,24 @@ async fn worker_killed_during_first_call() {
             world.create(&shop.order(number, 9900), None).await;
         }
         world.wait_for_held_calls(numbers.len()).await;
-        dies(&mut world);
-        another_comes(&mut world).await;
+        kill_worker(&mut world);
+        replace_worker(&mut world).await;
         for number in &numbers {
             world.wait_for_state(&shop, number, "payable").await;
         }
-        // What the dead one asked for may also happen now.
+        // The killed worker's calls reach the gateway late.
         world.simulator.release(&Release::default());
         for number in &numbers {
             world.wait_for_state(&shop, number, "payable").await;
             world.pay(&shop, number, &PayOptions::default());
-            is_paid_once(&world, number).await;
+            expect_paid_once(&world, number).await;
         }
         expect_no_differing_request(&world);
         world.finish().await;
     }
 }
 
-/// Without any help by hand: the lease ends by itself.
+/// The lease expires without help of the test.
 #[tokio::test]
 async fn lease_of_dead_worker_ends_after_30_s() {
     let mut world = World::start().await;
@@ -121,10 +120,14 @@ async fn lease_of_dead_worker_ends_after_30_s() {
     world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
     world.create(&shop.order(&number, 9900), None).await;
     world.wait_for_held_calls(1).await;
-    dies(&mut world);
+    kill_worker(&mut world);
     world.add_worker().await;
-    assert_eq!(world.calls(&shop, &number).unifiedorder, 1, "the lease of the dead one holds");
-    ends_paid(&world, &shop, &number).await;
+    assert_eq!(
+        world.calls(&shop, &number).unifiedorder,
+        1,
+        "the killed worker's lease is still valid"
+    );
+    pay_and_expect_paid(&world, &shop, &number).await;
     expect_no_differing_request(&world);
     world.finish().await;
 }
@@ -140,12 +143,12 @@ async fn worker_killed_before_storing_answer() {
     let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select from orders for update").execute(&mut *lock).await.unwrap();
     world.simulator.release(&Release::default());
-    waits_for_a_lock(&world).await;
-    dies(&mut world);
+    wait_for_lock(&world).await;
+    kill_worker(&mut world);
     lock.rollback().await.unwrap();
     assert_eq!(world.transitions(&number).await, ["created by shop"]);
-    another_comes(&mut world).await;
-    ends_paid(&world, &shop, &number).await;
+    replace_worker(&mut world).await;
+    pay_and_expect_paid(&world, &shop, &number).await;
     expect_no_differing_request(&world);
     world.finish().await;
 }
@@ -154,37 +157,37 @@ async fn worker_killed_before_storing_answer() {
 async fn worker_killed_before_storing_notifications() {
     let mut world = World::start().await;
     let shop = world.shop();
-    let numbers = payable(&world, &shop, 30).await;
+    let numbers = create_payable_orders(&world, &shop, 30).await;
     let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select from orders for update").execute(&mut *lock).await.unwrap();
     for number in &numbers {
         world.pay(&shop, number, &PayOptions::default());
     }
-    waits_for_a_lock(&world).await;
-    dies(&mut world);
+    wait_for_lock(&world).await;
+    kill_worker(&mut world);
     lock.rollback().await.unwrap();
     assert_eq!(count(&world, "select count(*) from notifications").await, 0);
-    another_comes(&mut world).await;
+    replace_worker(&mut world).await;
     for number in &numbers {
-        is_paid_once(&world, number).await;
+        expect_paid_once(&world, number).await;
     }
     world.finish().await;
 }
 
-/// The command, or the notification, comes again although its effect is committed.
+/// The broker redelivers a command or notification whose effect is committed.
 #[tokio::test]
 async fn worker_killed_between_commit_and_ack() {
     let mut world = World::start().await;
     let shop = world.hmac_shop();
     for _ in 0..3 {
-        let numbers = posted(&world, &shop, 40).await;
+        let numbers = post_orders(&world, &shop, 40).await;
         eventually("the first commits", async || {
             let payable = "select count(*) from orders where state = 'payable'";
             (count(&world, payable).await >= 3).then_some(())
         })
         .await;
-        dies(&mut world);
-        another_comes(&mut world).await;
+        kill_worker(&mut world);
+        replace_worker(&mut world).await;
         for number in &numbers {
             world.wait_for_state(&shop, number, "payable").await;
             world.pay(&shop, number, &PayOptions { notify: Some(2), ..PayOptions::default() });
@@ -197,10 +200,10 @@ async fn worker_killed_between_commit_and_ack() {
             (first >= 3).then_some(())
         })
         .await;
-        dies(&mut world);
-        another_comes(&mut world).await;
+        kill_worker(&mut world);
+        replace_worker(&mut world).await;
         for number in &numbers {
-            is_paid_once(&world, number).await;
+            expect_paid_once(&world, number).await;
         }
     }
     expect_no_differing_request(&world);
@@ -220,7 +223,7 @@ async fn worker_killed_while_closing() {
         (Api::Closeorder, Fault::Hold),
         (Api::Closeorder, Fault::HoldAfterCommit),
     ] {
-        let numbers = payable(&world, &shop, 5).await;
+        let numbers = create_payable_orders(&world, &shop, 5).await;
         for number in &numbers {
             world.inject_fault(api, number, fault.clone(), 1);
             let (status, _) = world.close(&shop.mch_id, number, None).await;
@@ -230,8 +233,8 @@ async fn worker_killed_while_closing() {
             world.wait_for_state(&shop, number, "closing").await;
         }
         world.wait_for_held_calls(numbers.len()).await;
-        dies(&mut world);
-        another_comes(&mut world).await;
+        kill_worker(&mut world);
+        replace_worker(&mut world).await;
         for number in &numbers {
             let closed = ["order.created", "order.payable", "order.closing", "order.closed"];
             world.expect_events(number, &closed).await;
@@ -247,39 +250,39 @@ async fn worker_killed_while_closing() {
 async fn worker_killed_during_check_that_finds_payment() {
     let mut world = World::start().await;
     let shop = world.shop();
-    let numbers = payable(&world, &shop, 5).await;
+    let numbers = create_payable_orders(&world, &shop, 5).await;
     for number in &numbers {
         world.pay(&shop, number, &PayOptions { state_only: true, ..PayOptions::default() });
         world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
         world.update_order_row(number, "next_check_at = now()").await;
     }
     world.wait_for_held_calls(numbers.len()).await;
-    dies(&mut world);
-    another_comes(&mut world).await;
+    kill_worker(&mut world);
+    replace_worker(&mut world).await;
     for number in &numbers {
-        is_paid_once(&world, number).await;
+        expect_paid_once(&world, number).await;
     }
     world.finish().await;
 }
 
 /// A commit that writes an event waits for this lock.
-const HESITATE: &str = "
-    create function hesitate() returns trigger language plpgsql as $$
+const DELAY_COMMITS: &str = "
+    create function delay_commit() returns trigger language plpgsql as $$
     begin
         perform pg_advisory_xact_lock_shared(17);
         return null;
     end $$;
-    create constraint trigger hesitate after insert on outbox deferrable initially deferred
-        for each row execute function hesitate();";
+    create constraint trigger delay_commit after insert on outbox deferrable initially deferred
+        for each row execute function delay_commit();";
 
-/// The database goes on with a commit of which nobody waits for the end any more: what happened is
-/// told by whoever sweeps.
+/// The database completes the commit after the worker was killed. The next worker's relay publishes
+/// the events.
 #[tokio::test]
 async fn worker_killed_during_its_commit() {
     let mut world = World::start().await;
     let shop = world.shop();
-    sqlx::raw_sql(HESITATE).execute(&world.environment.pool).await.unwrap();
-    let numbers = payable(&world, &shop, 20).await;
+    sqlx::raw_sql(DELAY_COMMITS).execute(&world.environment.pool).await.unwrap();
+    let numbers = create_payable_orders(&world, &shop, 20).await;
     let paid = "select count(*) from orders where state = 'paid'";
     let unpublished = "select count(*) from outbox";
 
@@ -288,71 +291,71 @@ async fn worker_killed_during_its_commit() {
     for number in &numbers {
         world.pay(&shop, number, &PayOptions::default());
     }
-    waits_for_a_lock(&world).await;
-    dies(&mut world);
+    wait_for_lock(&world).await;
+    kill_worker(&mut world);
     assert_eq!(count(&world, paid).await, 0);
     lock.rollback().await.unwrap();
     eventually("the commit", async || (count(&world, paid).await > 0).then_some(())).await;
     assert!(count(&world, unpublished).await > 0);
-    let told = numbers.iter().filter(|it| world.events.transition_types(it).len() > 2);
-    assert_eq!(told.count(), 0);
+    let published = numbers.iter().filter(|it| world.events.transition_types(it).len() > 2);
+    assert_eq!(published.count(), 0);
 
-    another_comes(&mut world).await;
+    replace_worker(&mut world).await;
     for number in &numbers {
-        is_paid_once(&world, number).await;
+        expect_paid_once(&world, number).await;
     }
     assert_eq!(count(&world, "select count(*) from order_transitions").await, 60);
     world.finish().await;
 }
 
-/// The same with an order that nobody has called about yet.
+/// The same for an order without a call yet.
 #[tokio::test]
 async fn worker_killed_during_commit_of_acceptance() {
     let mut world = World::start().await;
     let shop = world.hmac_shop();
-    sqlx::raw_sql(HESITATE).execute(&world.environment.pool).await.unwrap();
+    sqlx::raw_sql(DELAY_COMMITS).execute(&world.environment.pool).await.unwrap();
     let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select pg_advisory_xact_lock(17)").execute(&mut *lock).await.unwrap();
-    let numbers = posted(&world, &shop, 5).await;
-    waits_for_a_lock(&world).await;
-    dies(&mut world);
+    let numbers = post_orders(&world, &shop, 5).await;
+    wait_for_lock(&world).await;
+    kill_worker(&mut world);
     lock.rollback().await.unwrap();
     eventually("the commit", async || {
         (count(&world, "select count(*) from orders").await > 0).then_some(())
     })
     .await;
-    another_comes(&mut world).await;
+    replace_worker(&mut world).await;
     for number in &numbers {
-        ends_paid(&world, &shop, number).await;
+        pay_and_expect_paid(&world, &shop, number).await;
         assert_eq!(world.calls(&shop, number).unifiedorder, 1);
     }
     world.finish().await;
 }
 
-/// Whatever was on the way to the broker is told, at least once and under one id.
+/// Every event of the killed worker is published at least once, under one id.
 #[tokio::test]
 async fn worker_killed_repeatedly_while_publishing() {
     let mut world = World::start().await;
     let shop = world.shop();
     for _ in 0..4 {
-        let numbers = payable(&world, &shop, 20).await;
+        let numbers = create_payable_orders(&world, &shop, 20).await;
         for number in &numbers {
             world.pay(&shop, number, &PayOptions::default());
         }
         world.wait_for_state(&shop, &numbers[0], "paid").await;
-        dies(&mut world);
-        another_comes(&mut world).await;
+        kill_worker(&mut world);
+        replace_worker(&mut world).await;
         for number in &numbers {
-            is_paid_once(&world, number).await;
-            assert_eq!(world.events.distinct(number).len(), 3, "one id for each move");
+            expect_paid_once(&world, number).await;
+            assert_eq!(world.events.distinct(number).len(), 3, "one event id per transition");
         }
     }
     world.finish().await;
 }
 
-/// The payer pays as soon as there is something to pay, unless the gateway has closed it.
-async fn pays_if_possible(world: &World, shop: &Shop, number: &str) -> bool {
-    eventually("the payer to succeed or to be turned away", async || {
+/// Pays as soon as the gateway knows the order. `false` when the gateway has closed it.
+async fn pay_if_possible(world: &World, shop: &Shop, number: &str) -> bool {
+    eventually("a successful or refused payment", async || {
         match world.simulator.pay(&shop.mch_id, number, &PayOptions::default()) {
             Ok(_) => Some(true),
             Err(ControlError::NotFound(_)) => None,
@@ -373,7 +376,7 @@ async fn two_workers_race_create_close_and_payment() {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
         let close = async {
-            // Now with the create, now when there is something to close.
+            // Every second close waits until the order exists.
             if round % 2 == 1 {
                 eventually("the order", async || world.order_state(&shop, &number).await).await;
             }
@@ -381,16 +384,15 @@ async fn two_workers_race_create_close_and_payment() {
             assert_eq!(status.as_u16(), 202, "{problem}");
         };
         let pay = async {
-            // Every fourth payer hesitates until the close has begun.
+            // Every fourth payer waits until the close has begun.
             if round % 4 == 3 {
-                let begun = "closing or closed";
-                eventually(begun, async || {
+                eventually("a closing or closed order", async || {
                     let state = world.order_state(&shop, &number).await?;
                     (state == "closing" || state == "closed").then_some(())
                 })
                 .await;
             }
-            pays_if_possible(&world, &shop, &number).await
+            pay_if_possible(&world, &shop, &number).await
         };
         let (_, (), paid) = tokio::join!(world.create(&order, None), close, pay);
         let end = if paid { "paid" } else { "closed" };

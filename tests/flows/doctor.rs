@@ -1,5 +1,5 @@
-//! `doctor`, as the program that operators run: a healthy system, and each way in which it is not.
-//! [`Program::run`] checks that no word of it is a secret.
+//! The command `doctor`: a healthy system, and each problem that it reports.
+//! [`Program::run`] checks that the output contains no secret.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,53 +20,53 @@ use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 use wechatpay_v2::Fen;
 
-/// What the doctor said, to programs and to people.
+/// The JSON checks and the text of one doctor run.
 #[derive(Debug)]
-struct Examined {
+struct DoctorReport {
     code: i32,
     checks: Vec<Value>,
     text: String,
 }
 
-impl Examined {
+impl DoctorReport {
     fn check(&self, name: &str) -> &Value {
         let found = self.checks.iter().find(|check| check["name"] == name);
-        found.unwrap_or_else(|| panic!("there is no check {name}: {self:#?}"))
+        found.unwrap_or_else(|| panic!("no check {name}: {self:#?}"))
     }
 
-    fn verdict(&self, name: &str) -> &str {
+    fn status(&self, name: &str) -> &str {
         self.check(name)["verdict"].as_str().unwrap()
     }
 
-    /// Those with this verdict.
-    fn names(&self, verdict: &str) -> Vec<&str> {
-        let checks = self.checks.iter().filter(|check| check["verdict"] == verdict);
+    /// The checks with this status.
+    fn names(&self, status: &str) -> Vec<&str> {
+        let checks = self.checks.iter().filter(|check| check["verdict"] == status);
         checks.map(|check| check["name"].as_str().unwrap()).collect()
     }
 
-    /// It is the only one that is not well, and says why and what to do, to everybody.
-    fn blames_only(&self, name: &str, verdict: &str, finding: &str, remedy: &str) {
-        let other = if verdict == "bad" { "warn" } else { "bad" };
-        assert_eq!(self.names(verdict), [name], "{self:#?}");
+    /// Expects this problem and no other, with its finding and remedy, and the exit code.
+    fn expect_only_problem(&self, name: &str, status: &str, finding: &str, remedy: &str) {
+        let other = if status == "bad" { "warn" } else { "bad" };
+        assert_eq!(self.names(status), [name], "{self:#?}");
         assert_eq!(self.names(other), [""; 0], "{self:#?}");
-        self.blames(name, verdict, finding, remedy);
-        assert_eq!(self.code, i32::from(verdict == "bad"), "{}", self.text);
+        self.expect_problem(name, status, finding, remedy);
+        assert_eq!(self.code, i32::from(status == "bad"), "{}", self.text);
     }
 
-    fn blames(&self, name: &str, verdict: &str, finding: &str, remedy: &str) {
+    fn expect_problem(&self, name: &str, status: &str, finding: &str, remedy: &str) {
         let check = self.check(name);
-        assert_eq!(check["verdict"], verdict, "{self:#?}");
+        assert_eq!(check["verdict"], status, "{self:#?}");
         let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
         assert!(text("finding").contains(finding), "no {finding:?} in {check:#}");
         assert!(text("remedy").contains(remedy), "no {remedy:?} in {check:#}");
         let line = self.text.lines().find(|line| line.split_whitespace().nth(1) == Some(name));
         let line = line.unwrap_or_else(|| panic!("no line {name} in\n{}", self.text));
-        assert!(line.starts_with(verdict), "{line}");
+        assert!(line.starts_with(status), "{line}");
         assert!(line.contains(finding) && line.contains(remedy), "{line}");
     }
 }
 
-async fn examine(program: &Program, world: &World) -> Examined {
+async fn run_doctor(program: &Program, world: &World) -> DoctorReport {
     let json = program.run(world, &["doctor", "--json"]).await;
     let text = program.run(world, &["doctor"]).await;
     assert_eq!(json.code, text.code, "{json:?} {text:?}");
@@ -76,39 +76,39 @@ async fn examine(program: &Program, world: &World) -> Examined {
         let login = format!("{}:{}@", url.username(), url.password().unwrap_or_default());
         assert!(!text.stdout.contains(&login) && !json.stdout.contains(&login), "{}", text.stdout);
     }
-    let report: Value = serde_json::from_str(&json.stdout).unwrap();
-    let checks = report["checks"].as_array().unwrap().clone();
-    let examined = Examined { code: json.code, checks, text: text.stdout };
-    for verdict in ["ok", "warn", "bad", "skipped"] {
-        let count = examined.names(verdict).len();
-        assert_eq!(report["summary"][verdict], count, "{}", examined.text);
-        assert!(examined.text.contains(&format!("{count} {verdict}")), "{}", examined.text);
+    let output: Value = serde_json::from_str(&json.stdout).unwrap();
+    let checks = output["checks"].as_array().unwrap().clone();
+    let report = DoctorReport { code: json.code, checks, text: text.stdout };
+    for status in ["ok", "warn", "bad", "skipped"] {
+        let count = report.names(status).len();
+        assert_eq!(output["summary"][status], count, "{}", report.text);
+        assert!(report.text.contains(&format!("{count} {status}")), "{}", report.text);
     }
-    examined
+    report
 }
 
-/// Examines until the report satisfies a condition: the broker counts messages and consumers a
-/// moment after they came or went.
-async fn examine_until(
+/// Runs the doctor until its report satisfies a condition: the broker updates its counts of messages
+/// and consumers a moment later.
+async fn run_doctor_until(
     program: &Program,
     world: &World,
     what: &str,
-    condition: impl Fn(&Examined) -> bool,
-) -> Examined {
+    condition: impl Fn(&DoctorReport) -> bool,
+) -> DoctorReport {
     eventually(what, async || {
-        let examined = examine(program, world).await;
-        condition(&examined).then_some(examined)
+        let report = run_doctor(program, world).await;
+        condition(&report).then_some(report)
     })
     .await
 }
 
-async fn payable(world: &World, shop: &Shop) -> String {
+async fn create_payable_order(world: &World, shop: &Shop) -> String {
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     number
 }
 
-/// An address on which nothing listens.
+/// An address without a listener.
 fn closed_port() -> String {
     free_address().to_string()
 }
@@ -117,7 +117,7 @@ fn closed_port() -> String {
 async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
     let world = World::start().await;
     let shop = world.shop();
-    let number = payable(&world, &shop).await;
+    let number = create_payable_order(&world, &shop).await;
     world.wait_until_idle().await;
     let ledger = world.ledger_rows().await;
     let mut program = Program::of(&world);
@@ -126,11 +126,11 @@ async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
     program.set("WXPAY_CLIENTS_FILE", file);
     program.set("WXPAY_GATEWAY_BACKUP_URL", world.simulator.url());
 
-    let examined = examine(&program, &world).await;
-    assert_eq!(examined.code, 0, "{}", examined.text);
+    let report = run_doctor(&program, &world).await;
+    assert_eq!(report.code, 0, "{}", report.text);
     let skipped = ["primary.dns", "primary.tls", "backup.dns", "backup.tls"];
-    assert_eq!(examined.names("skipped"), skipped.map(|name| format!("gateway.{name}")));
-    assert_eq!(examined.names("warn"), [""; 0], "{}", examined.text);
+    assert_eq!(report.names("skipped"), skipped.map(|name| format!("gateway.{name}")));
+    assert_eq!(report.names("warn"), [""; 0], "{}", report.text);
     for name in [
         "gateway.primary.tcp",
         "gateway.primary.answer",
@@ -160,13 +160,13 @@ async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
         "orders.closing",
         "exceptions",
     ] {
-        assert_eq!(examined.verdict(name), "ok", "{name}: {}", examined.text);
+        assert_eq!(report.status(name), "ok", "{name}: {}", report.text);
     }
-    assert!(examined.text.contains(&number), "the oldest payable order: {}", examined.text);
+    assert!(report.text.contains(&number), "the oldest payable order: {}", report.text);
     assert_eq!(world.ledger_rows().await, ledger);
     let done = "select count(*) from operator_actions";
     let done: i64 = sqlx::query_scalar(done).fetch_one(&world.environment.pool).await.unwrap();
-    assert_eq!(done, 0, "looking is no deed");
+    assert_eq!(done, 0, "the doctor changes nothing");
     world.finish().await;
 }
 
@@ -180,43 +180,53 @@ async fn doctor_names_wrong_files() {
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o644)).unwrap();
     let name = "merchants.1900000109.key_files";
     let remedy = "chmod o= ";
-    examine(&program, &world).await.blames_only(name, "warn", "1900000109.key", remedy);
+    run_doctor(&program, &world).await.expect_only_problem(name, "warn", "1900000109.key", remedy);
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
 
-    // What it holds is as secret as a key that fits.
+    // The report must not contain an invalid key.
     let wrong = &key[..31];
     fs::write(&key_file, wrong).unwrap();
-    let examined = examine(&program, &world).await;
+    let report = run_doctor(&program, &world).await;
     let finding = "api_key must be 32 ASCII letters and digits";
-    examined.blames_only("merchants.1900000109", "bad", finding, "WXPAY_MERCHANTS_FILE");
-    assert!(!examined.text.contains(wrong));
-    assert_eq!(examined.verdict("merchants.1900000110"), "ok", "the other is judged, too");
+    report.expect_only_problem("merchants.1900000109", "bad", finding, "WXPAY_MERCHANTS_FILE");
+    assert!(!report.text.contains(wrong));
+    assert_eq!(report.status("merchants.1900000110"), "ok", "the other merchant is checked, too");
     fs::remove_file(&key_file).unwrap();
-    let examined = examine(&program, &world).await;
-    examined.blames_only("merchants.1900000109", "bad", "cannot be read", "WXPAY_MERCHANTS_FILE");
+    let report = run_doctor(&program, &world).await;
+    report.expect_only_problem(
+        "merchants.1900000109",
+        "bad",
+        "cannot be read",
+        "WXPAY_MERCHANTS_FILE",
+    );
     fs::write(&key_file, &key).unwrap();
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
 
-    let mut there = Program::of(&world);
-    there.set("WXPAY_MERCHANTS_FILE", "/nowhere/merchants.toml");
-    let examined = examine(&there, &world).await;
+    let mut program = Program::of(&world);
+    program.set("WXPAY_MERCHANTS_FILE", "/nowhere/merchants.toml");
+    let report = run_doctor(&program, &world).await;
     let finding = "/nowhere/merchants.toml cannot be read";
-    examined.blames_only("merchants.file", "bad", finding, "deploy/merchants.sample.toml");
-    let open = there.write(
+    report.expect_only_problem("merchants.file", "bad", finding, "deploy/merchants.sample.toml");
+    let open = program.write(
         "open.toml",
         &format!(
             "[[merchant]]\nmch_id = \"{key}\"\nappids = [\"wx8888888888888888\"]\n\
              notify_base_url = \"http://203.0.113.24\"\napi_key_file = \"1900000109.key\""
         ),
     );
-    there.set("WXPAY_MERCHANTS_FILE", &*open);
-    // The key stands where the merchant's number belongs; it is not repeated.
-    examine(&there, &world).await.blames_only("merchants.…", "bad", "mch_id must be", "");
+    program.set("WXPAY_MERCHANTS_FILE", &*open);
+    // The file has the key in place of the merchant's number; the report must not repeat it.
+    run_doctor(&program, &world).await.expect_only_problem(
+        "merchants.…",
+        "bad",
+        "mch_id must be",
+        "",
+    );
     let text = fs::read_to_string(&open).unwrap().replace(&key, "1900000111");
     fs::write(&open, text).unwrap();
     let name = "merchants.1900000111.notify_url";
     let finding = "http://203.0.113.24/notify/1900000111/payment";
-    examine(&there, &world).await.blames_only(name, "warn", finding, "https://");
+    run_doctor(&program, &world).await.expect_only_problem(name, "warn", finding, "https://");
     world.finish().await;
 }
 
@@ -225,27 +235,27 @@ async fn doctor_checks_clients_against_merchants() {
     let world = World::start().await;
     let mut program = Program::of(&world);
     program.set("WXPAY_INGRESS_USER", "ingress");
-    let examined = examine(&program, &world).await;
+    let report = run_doctor(&program, &world).await;
     let finding = "WXPAY_INGRESS_USER: needs WXPAY_CLIENTS_FILE";
-    examined.blames_only("clients.file", "bad", finding, "correct WXPAY_INGRESS_USER");
+    report.expect_only_problem("clients.file", "bad", finding, "correct WXPAY_INGRESS_USER");
 
     let file = |entry: &str| program.write("clients.toml", entry);
     let path = file("[[client]]\nname = \"shop\"\nmch_ids = [\"1900000109\", \"1900000999\"]");
     let mut program = Program::of(&world);
     program.set("WXPAY_INGRESS_USER", "ingress");
     program.set("WXPAY_CLIENTS_FILE", &*path);
-    let examined = examine(&program, &world).await;
-    examined.blames_only("clients.shop", "warn", "1900000999", "merchants file");
+    let report = run_doctor(&program, &world).await;
+    report.expect_only_problem("clients.shop", "warn", "1900000999", "merchants file");
     let token = Shop::number();
     let client =
         format!("[[client]]\nname = \"shop\"\nmch_ids = \"*\"\ntoken_sha256 = [\"{token}\"]");
     fs::write(&path, client).unwrap();
-    let examined = examine(&program, &world).await;
-    examined.blames_only("clients.shop", "bad", "64 hex digits", "WXPAY_CLIENTS_FILE");
-    assert!(!examined.text.contains(&token), "{}", examined.text);
+    let report = run_doctor(&program, &world).await;
+    report.expect_only_problem("clients.shop", "bad", "64 hex digits", "WXPAY_CLIENTS_FILE");
+    assert!(!report.text.contains(&token), "{}", report.text);
     fs::write(&path, "client = 1").unwrap();
-    let examined = examine(&program, &world).await;
-    examined.blames_only("clients.file", "bad", "not valid", "clients.sample.toml");
+    let report = run_doctor(&program, &world).await;
+    report.expect_only_problem("clients.file", "bad", "not valid", "clients.sample.toml");
     world.finish().await;
 }
 
@@ -256,26 +266,26 @@ async fn doctor_names_topology_drift_and_parked_messages() {
     let amqp = Amqp::connect(&world.environment).await;
     let missing = amqp.qualified_name("orders.delay.2m");
     amqp.delete(&missing).await;
-    // Twice: looking did not put it back.
+    // Twice, because the doctor must not declare the queue.
     for _ in 0..2 {
-        let examined = examine(&program, &world).await;
+        let report = run_doctor(&program, &world).await;
         let finding = format!("missing: queue {missing}");
-        examined.blames_only("broker.topology", "bad", &finding, "start or restart a worker");
+        report.expect_only_problem("broker.topology", "bad", &finding, "start or restart a worker");
     }
     world.stop_workers().await;
     let queues = ["orders", "notifications", "queries"];
-    let examined = examine_until(&program, &world, "no consumer to be left", |examined| {
-        queues.iter().all(|queue| examined.verdict(&format!("queue.{queue}")) == "warn")
+    let report = run_doctor_until(&program, &world, "queues without consumers", |report| {
+        queues.iter().all(|queue| report.status(&format!("queue.{queue}")) == "warn")
     })
     .await;
     for queue in queues {
         let name = format!("queue.{queue}");
         let finding = "no worker consumes";
-        examined.blames(&name, "warn", finding, "wxpay-worker run");
+        report.expect_problem(&name, "warn", finding, "wxpay-worker run");
     }
     world.add_worker().await;
-    examine_until(&program, &world, "the topology to be restored", |examined| {
-        examined.verdict("broker.topology") == "ok"
+    run_doctor_until(&program, &world, "the restored topology", |report| {
+        report.status("broker.topology") == "ok"
     })
     .await;
 
@@ -289,15 +299,15 @@ async fn doctor_names_topology_drift_and_parked_messages() {
         properties,
     )
     .await;
-    let examined = examine_until(&program, &world, "the parked message", |examined| {
-        examined.verdict("parked.orders") != "ok"
+    let report = run_doctor_until(&program, &world, "the parked message", |report| {
+        report.status("parked.orders") != "ok"
     })
     .await;
     let remedy = "wxpay-worker parked list orders";
-    examined.blames_only("parked.orders", "bad", "1 message waits for an operator", remedy);
+    report.expect_only_problem("parked.orders", "bad", "1 message waits for an operator", remedy);
     let discard = ["parked", "discard", "orders", "#1", "--reason", "seen"];
     program.run_ok(&world, &discard).await;
-    examine_until(&program, &world, "nothing to be parked", |examined| examined.code == 0).await;
+    run_doctor_until(&program, &world, "no parked message", |report| report.code == 0).await;
     amqp.close().await;
     world.finish().await;
 }
@@ -307,31 +317,31 @@ async fn doctor_names_unsettled_money_with_its_command() {
     let world = World::start().await;
     let shop = world.shop();
     let program = Program::of(&world);
-    let number = payable(&world, &shop).await;
+    let number = create_payable_order(&world, &shop).await;
     world.wait_until_idle().await;
     let run = async |statement: &'static str| {
         sqlx::query(statement).execute(&world.environment.pool).await.unwrap();
     };
 
-    // It is due later: no relay takes it.
+    // The event is due later, so no relay publishes it.
     run("insert into outbox (event_id, cause, type, mch_id, out_trade_no, seq, created_at,
              next_attempt_at)
          select event_id, 'transition', 'order.payable', mch_id, out_trade_no, seq,
              now() - interval '1 hour', now() + interval '1 hour'
          from order_transitions where seq = 2")
     .await;
-    let examined = examine(&program, &world).await;
+    let report = run_doctor(&program, &world).await;
     let finding = "events that wait for the broker: 1, the oldest for 60 min";
-    examined.blames_only("outbox", "bad", finding, "a worker runs and reaches the broker");
+    report.expect_only_problem("outbox", "bad", finding, "a worker runs and reaches the broker");
     run("update outbox set next_attempt_at = now()").await;
     world.wait_until_idle().await;
 
     run("update orders set time_expire = time_expire - interval '4 hours'").await;
-    let examined = examine(&program, &world).await;
+    let report = run_doctor(&program, &world).await;
     let explain = format!("wxpay-worker order explain {} {number}", shop.mch_id);
-    examined.blames_only("orders.payable", "bad", "expired 2 h ago", &explain);
+    report.expect_only_problem("orders.payable", "bad", "expired 2 h ago", &explain);
     run("update orders set time_expire = time_expire + interval '4 hours'").await;
-    assert_eq!(examine(&program, &world).await.code, 0);
+    assert_eq!(run_doctor(&program, &world).await.code, 0);
 
     let wrong = PayOptions {
         total_fee: Some(Fen::new(1).unwrap()),
@@ -341,9 +351,9 @@ async fn doctor_names_unsettled_money_with_its_command() {
     let body = world.unsent_notification(&shop, &number, wrong);
     world.notify_ok(&shop.mch_id, &body).await;
     world.exception_events(&number, 1).await;
-    let examined = examine(&program, &world).await;
+    let report = run_doctor(&program, &world).await;
     let remedy = "wxpay-worker exceptions list";
-    examined.blames_only("exceptions", "bad", "open: amount_mismatch 1", remedy);
+    report.expect_only_problem("exceptions", "bad", "open: amount_mismatch 1", remedy);
     world.finish().await;
 }
 
@@ -351,38 +361,38 @@ async fn doctor_names_unsettled_money_with_its_command() {
 async fn doctor_names_unreachable_servers_once_each() {
     let world = World::start().await;
     let mut program = Program::of(&world);
-    let login = "somebody:s3cret-of-the-broker";
+    let login = "broker-user:s3cret-of-the-broker";
     program.set("WXPAY_AMQP_URL", format!("amqp://{login}@{}/%2f", closed_port()));
-    let examined = examine(&program, &world).await;
-    examined.blames_only("broker.connection", "bad", "refused", "start RabbitMQ");
-    assert!(!examined.text.contains("s3cret") && !examined.text.contains("somebody"));
+    let report = run_doctor(&program, &world).await;
+    report.expect_only_problem("broker.connection", "bad", "refused", "start RabbitMQ");
+    assert!(!report.text.contains("s3cret") && !report.text.contains("broker-user"));
     for name in ["broker.topology", "parked.unrouted", "queue.notifications"] {
-        assert_eq!(examined.verdict(name), "skipped");
+        assert_eq!(report.status(name), "skipped");
     }
-    assert_eq!(examined.verdict("exceptions"), "ok", "the others are judged");
+    assert_eq!(report.status("exceptions"), "ok", "the other checks run");
 
     let mut program = Program::of(&world);
     program.set("WXPAY_DATABASE_URL", format!("postgres://{login}@{}/pay", closed_port()));
-    let examined = examine(&program, &world).await;
-    examined.blames_only("database.connection", "bad", "refused", "start Postgres");
-    assert!(!examined.text.contains("s3cret") && !examined.text.contains("somebody"));
+    let report = run_doctor(&program, &world).await;
+    report.expect_only_problem("database.connection", "bad", "refused", "start Postgres");
+    assert!(!report.text.contains("s3cret") && !report.text.contains("broker-user"));
     for name in ["database.migrations", "database.clock", "outbox", "orders.created", "exceptions"]
     {
-        assert_eq!(examined.verdict(name), "skipped");
+        assert_eq!(report.status(name), "skipped");
     }
-    assert_eq!(examined.verdict("broker.topology"), "ok", "the others are judged");
+    assert_eq!(report.status("broker.topology"), "ok", "the other checks run");
 
     let empty = TestEnvironment::create(None).await;
     program.set("WXPAY_DATABASE_URL", empty.database_url.expose());
-    let examined = examine(&program, &world).await;
+    let report = run_doctor(&program, &world).await;
     let finding = "migrations of this version not applied";
-    examined.blames_only("database.migrations", "bad", finding, "`wxpay-worker migrate`");
-    assert_eq!(examined.verdict("outbox"), "skipped");
+    report.expect_only_problem("database.migrations", "bad", finding, "`wxpay-worker migrate`");
+    assert_eq!(report.status("outbox"), "skipped");
     program.run_ok(&world, &["migrate"]).await;
-    assert_eq!(examine(&program, &world).await.code, 0);
+    assert_eq!(run_doctor(&program, &world).await.code, 0);
     empty.remove().await;
 
-    // What says where to look is a setting as everywhere.
+    // An invalid setting ends the doctor as every other command.
     program.set("WXPAY_DATABASE_URL", "mysql://nowhere");
     let output = program.run(&world, &["doctor"]).await;
     assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{output:?}");
@@ -390,7 +400,7 @@ async fn doctor_names_unreachable_servers_once_each() {
     world.finish().await;
 }
 
-/// A gateway that answers everything with 404 and this `Date`; without one, it says nothing.
+/// A gateway that answers every request with 404 and this `Date`, or never answers without a date.
 struct Gateway {
     address: String,
     _task: AbortOnDropHandle<()>,
@@ -405,16 +415,16 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let task = tokio::spawn(async move {
-            let mut silent = Vec::new();
+            let mut open_connections = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let Some(date) = &date else {
-                    silent.push(stream);
+                    open_connections.push(stream);
                     continue;
                 };
                 let mut request = [0; 1024];
                 let read = stream.read(&mut request).await.unwrap_or(0);
                 if !request[..read].starts_with(b"GET / HTTP/1.1\r\n") {
-                    continue; // no HTTP, or nothing that is harmless
+                    continue; // not the doctor's harmless request
                 }
                 let head = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close";
                 let _ =
@@ -435,31 +445,41 @@ async fn doctor_names_gateway_down_silent_or_clock_off() {
         program
     };
     let good = world.simulator.url();
-    let away = format!("http://{}", closed_port());
-    let examined = examine(&with(away.clone(), good.clone()), &world).await;
-    examined.blames_only("gateway.primary.tcp", "bad", "cannot be connected to", "firewall");
-    assert_eq!(examined.verdict("gateway.primary.clock"), "skipped");
-    assert_eq!(examined.verdict("gateway.backup.clock"), "ok");
-    let examined = examine(&with(good.clone(), away), &world).await;
-    examined.blames_only("gateway.backup.tcp", "warn", "cannot be connected to", "firewall");
+    let unreachable = format!("http://{}", closed_port());
+    let report = run_doctor(&with(unreachable.clone(), good.clone()), &world).await;
+    report.expect_only_problem("gateway.primary.tcp", "bad", "cannot be connected to", "firewall");
+    assert_eq!(report.status("gateway.primary.clock"), "skipped");
+    assert_eq!(report.status("gateway.backup.clock"), "ok");
+    let report = run_doctor(&with(good.clone(), unreachable), &world).await;
+    report.expect_only_problem("gateway.backup.tcp", "warn", "cannot be connected to", "firewall");
 
     let nowhere = "http://no-such-host.invalid".to_owned();
-    let examined = examine(&with(nowhere, good.clone()), &world).await;
+    let report = run_doctor(&with(nowhere, good.clone()), &world).await;
     let finding = "no-such-host.invalid is not found";
-    examined.blames_only("gateway.primary.dns", "bad", finding, "name servers");
+    report.expect_only_problem("gateway.primary.dns", "bad", finding, "name servers");
 
     let ago = |span| Some(OffsetDateTime::now_utc() - span);
     let hour = Gateway::start(ago(Duration::HOUR)).await;
     let at = |gateway: &Gateway| format!("http://{}", gateway.address);
-    let examined = examine(&with(at(&hour), good.clone()), &world).await;
+    let report = run_doctor(&with(at(&hour), good.clone()), &world).await;
     let clock = "gateway.primary.clock";
-    examined.blames_only(clock, "bad", "s ahead of the gateway's", "timedatectl set-ntp true");
-    assert_eq!(examined.verdict("gateway.primary.answer"), "ok", "404 is an answer");
-    let examined = examine(&with(format!("https://{}", hour.address), good.clone()), &world).await;
-    examined.blames_only("gateway.primary.tls", "bad", "TLS with", "CA certificates");
+    report.expect_only_problem(
+        clock,
+        "bad",
+        "s ahead of the gateway's",
+        "timedatectl set-ntp true",
+    );
+    assert_eq!(report.status("gateway.primary.answer"), "ok", "404 is an answer");
+    let report = run_doctor(&with(format!("https://{}", hour.address), good.clone()), &world).await;
+    report.expect_only_problem("gateway.primary.tls", "bad", "TLS with", "CA certificates");
 
     let silent = Gateway::start(None).await;
-    let examined = examine(&with(at(&silent), good), &world).await;
-    examined.blames_only("gateway.primary.answer", "bad", "no answer in time", "check the network");
+    let report = run_doctor(&with(at(&silent), good), &world).await;
+    report.expect_only_problem(
+        "gateway.primary.answer",
+        "bad",
+        "no answer in time",
+        "check the network",
+    );
     world.finish().await;
 }

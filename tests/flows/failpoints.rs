@@ -1,5 +1,5 @@
-//! The worker dies at every step that has a name, and answers vanish: another one goes on, and in
-//! the end everything stands as if nothing had happened.
+//! The worker exits at each failpoint, and answers of the gateway are lost: another worker continues,
+//! and the orders end as they would without the fault.
 
 use futures_util::{StreamExt, stream};
 use harness::program::Program;
@@ -8,51 +8,51 @@ use reqwest::StatusCode;
 use simulator::PayOptions;
 use worker::failpoint::STEPS;
 
-/// Waits of minutes last seconds.
-const HURRY: &str = "schedule=return";
-/// Each waits for the lease that its dead worker has left, and uses little else meanwhile.
-const AT_ONCE: usize = 7;
-/// Calls whose answer can get lost on the way.
+/// The failpoint that shortens waits from minutes to seconds.
+const FAST_SCHEDULE: &str = "schedule=return";
+/// Runs at the same time. Each one mostly waits for a lease to expire.
+const CONCURRENT_RUNS: usize = 7;
+/// The failpoints at which an answer can be lost.
 const ANSWERS: [&str; 3] = ["unifiedorder.answered", "orderquery.answered", "closeorder.answered"];
 
-/// A payment that is notified, one that is found, and a close: together they meet every step.
-struct Day {
+/// A payment with a notification, one found by a query, and a close: together they reach every step.
+struct Scenario {
     shop: Shop,
     notified: String,
     found: String,
     closed: String,
 }
 
-impl Day {
-    async fn begin(world: &World) -> Self {
+impl Scenario {
+    async fn start(world: &World) -> Self {
         let shop = world.shop();
         let [notified, found, closed] = [(); 3].map(|()| Shop::number());
-        let day = Self { shop, notified, found, closed };
-        for number in [&day.notified, &day.found, &day.closed] {
-            let (status, view) = world.create(&day.shop.order(number, 9900), None).await;
+        let scenario = Self { shop, notified, found, closed };
+        for number in [&scenario.notified, &scenario.found, &scenario.closed] {
+            let (status, view) = world.create(&scenario.shop.order(number, 9900), None).await;
             assert_eq!(status, StatusCode::ACCEPTED, "{view}");
         }
-        day
+        scenario
     }
 
-    /// Pays and closes as soon as WeChat knows the orders, whoever of us is dead then.
-    async fn go_on(&self, world: &World) {
+    /// Pays and closes as soon as WeChat knows the orders, even while no worker runs.
+    async fn pay_and_close(&self, world: &World) {
         let mch_id = &self.shop.mch_id;
         for number in [&self.notified, &self.found, &self.closed] {
-            harness::eventually("WeChat to know the order", async || {
+            harness::eventually("the order at WeChat", async || {
                 let known = world.simulator.order(mch_id, number)?;
                 (!known.prepay_ids.is_empty()).then_some(())
             })
             .await;
         }
         world.pay(&self.shop, &self.notified, &PayOptions::default());
-        let unpublished = PayOptions { state_only: true, ..PayOptions::default() };
-        world.pay(&self.shop, &self.found, &unpublished);
+        let without_notification = PayOptions { state_only: true, ..PayOptions::default() };
+        world.pay(&self.shop, &self.found, &without_notification);
         let (status, view) = world.close(mch_id, &self.closed, None).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{view}");
     }
 
-    async fn ends(&self, world: &World) {
+    async fn expect_settled(&self, world: &World) {
         world.wait_for_state(&self.shop, &self.notified, "paid").await;
         world.wait_for_state(&self.shop, &self.found, "paid").await;
         world.wait_for_state(&self.shop, &self.closed, "closed").await;
@@ -70,26 +70,26 @@ async fn world() -> (World, Program) {
     (world, program)
 }
 
-async fn dies_at(step: &str) {
+async fn run_with_exit_at(step: &str) {
     let (world, program) = world().await;
-    let victim = program.spawn_worker(&format!("{step}=1*return(die);{HURRY}"));
-    let day = Day::begin(&world).await;
-    // Some steps are met only after what follows, which others do not live to see.
-    let (_, heir) = tokio::join!(day.go_on(&world), async {
-        victim.wait_for_exit_by_signal().await;
-        program.spawn_worker(HURRY)
+    let exiting = program.spawn_worker(&format!("{step}=1*return(die);{FAST_SCHEDULE}"));
+    let scenario = Scenario::start(&world).await;
+    // Some steps are reached only after the payment and the close.
+    let (_, replacement) = tokio::join!(scenario.pay_and_close(&world), async {
+        exiting.wait_for_exit_by_signal().await;
+        program.spawn_worker(FAST_SCHEDULE)
     });
-    day.ends(&world).await;
-    heir.stop().await;
+    scenario.expect_settled(&world).await;
+    replacement.stop().await;
     world.finish().await;
 }
 
-async fn vanishes(step: &str) {
+async fn run_with_lost_answer(step: &str) {
     let (world, program) = world().await;
-    let worker = program.spawn_worker(&format!("{step}=2*return(vanish);{HURRY}"));
-    let day = Day::begin(&world).await;
-    day.go_on(&world).await;
-    day.ends(&world).await;
+    let worker = program.spawn_worker(&format!("{step}=2*return(vanish);{FAST_SCHEDULE}"));
+    let scenario = Scenario::start(&world).await;
+    scenario.pay_and_close(&world).await;
+    scenario.expect_settled(&world).await;
     let log = worker.stop().await;
     assert!(log.contains("the answer vanished"), "{step}: {log}");
     world.finish().await;
@@ -97,10 +97,10 @@ async fn vanishes(step: &str) {
 
 #[tokio::test]
 async fn worker_may_die_at_every_failpoint() {
-    stream::iter(STEPS).for_each_concurrent(AT_ONCE, dies_at).await;
+    stream::iter(STEPS).for_each_concurrent(CONCURRENT_RUNS, run_with_exit_at).await;
 }
 
 #[tokio::test]
 async fn every_answer_of_wechat_may_be_lost() {
-    stream::iter(ANSWERS).for_each_concurrent(AT_ONCE, vanishes).await;
+    stream::iter(ANSWERS).for_each_concurrent(CONCURRENT_RUNS, run_with_lost_answer).await;
 }

@@ -1,5 +1,5 @@
-//! One merchant's trouble is its own: its calls are bounded, pause and come back, no order of it is
-//! lost, and nobody else's waits for it.
+//! Limits of gateway calls: the failing calls of one merchant are limited and paused, lose none of its
+//! orders, and delay no other merchant.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,17 +14,17 @@ use wechatpay_v2::client::Timeouts;
 use wechatpay_v2::{ApiKey, MchId};
 use worker::{GatewayLimits, Merchant, Merchants};
 
-/// Beyond the end of any test.
+/// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
-/// Of eight places for checks and 32 for creates, two merchants have a half each.
-const CREATES_OF_ONE: usize = 16;
-const CHECKS_OF_ONE: usize = 4;
+/// Two merchants share 32 permits for creates and eight for checks, half each.
+const CREATES_PER_MERCHANT: usize = 16;
+const CHECKS_PER_MERCHANT: usize = 4;
 
-fn narrow() -> GatewayLimits {
+fn small_limits() -> GatewayLimits {
     GatewayLimits {
-        concurrent_creates: 2 * CREATES_OF_ONE,
-        concurrent_checks: 2 * CHECKS_OF_ONE,
-        // Longer than a test needs while calls are held, and still within their lease.
+        concurrent_creates: 2 * CREATES_PER_MERCHANT,
+        concurrent_checks: 2 * CHECKS_PER_MERCHANT,
+        // Longer than a test holds a call, and shorter than its lease.
         timeouts: Timeouts { call: Duration::from_secs(20), ..Timeouts::default() },
         ..GatewayLimits::default()
     }
@@ -36,7 +36,7 @@ async fn world_with(gateway_limits: GatewayLimits) -> World {
     World::start_with(Options { schedule, gateway_limits, ..Options::default() }).await
 }
 
-/// Strikes every call of this merchant until further notice.
+/// Injects a fault into every call of this merchant.
 fn fail_all_calls(world: &World, shop: &Shop, fault: Fault) {
     let mch_id = Some(MchId::parse(&*shop.mch_id).unwrap());
     let every = || {
@@ -51,13 +51,16 @@ fn fail_all_calls(world: &World, shop: &Shop, fault: Fault) {
     world.simulator.set_faults(plan).unwrap();
 }
 
-fn heal(world: &World) {
+fn remove_faults(world: &World) {
     world.simulator.set_faults(FaultPlan::default()).unwrap();
     world.simulator.release(&Release::default());
 }
 
-/// The merchants as the world has them, changed.
-fn changed(world: &World, change: impl Fn(&TestMerchant, Merchant) -> Merchant) -> Merchants {
+/// The merchants of the world with a change.
+fn changed_merchants(
+    world: &World,
+    change: impl Fn(&TestMerchant, Merchant) -> Merchant,
+) -> Merchants {
     let right = merchants::keys(&world.merchants, world.public);
     let merchants = world.merchants.iter().map(|merchant| {
         let mch_id = MchId::parse(&*merchant.mch_id).unwrap();
@@ -66,8 +69,8 @@ fn changed(world: &World, change: impl Fn(&TestMerchant, Merchant) -> Merchant) 
     Merchants::of(merchants.collect()).unwrap()
 }
 
-/// So many orders, accepted and waiting for nobody's answer.
-async fn accepted(world: &World, shop: &Shop, count: usize) -> Vec<String> {
+/// Posts this many orders without waiting for their outcome.
+async fn post_orders(world: &World, shop: &Shop, count: usize) -> Vec<String> {
     let numbers: Vec<String> = (0..count).map(|_| Shop::number()).collect();
     let orders: Vec<Value> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
     for (status, answer) in join_all(orders.iter().map(|order| world.create(order, None))).await {
@@ -76,21 +79,21 @@ async fn accepted(world: &World, shop: &Shop, count: usize) -> Vec<String> {
     numbers
 }
 
-/// So many orders, from the shop to the payment.
-async fn paid(world: &World, shop: &Shop, count: usize) {
+/// Creates and pays this many orders.
+async fn create_and_pay(world: &World, shop: &Shop, count: usize) {
     let numbers: Vec<String> = (0..count).map(|_| Shop::number()).collect();
     let orders: Vec<Value> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
-    // Fewer at a time than a merchant has places: none of them is put off.
-    for orders in orders.chunks(CREATES_OF_ONE / 2) {
+    // Fewer at a time than the merchant's permits, so that none is deferred.
+    for orders in orders.chunks(CREATES_PER_MERCHANT / 2) {
         join_all(orders.iter().map(|order| world.create_payable(order))).await;
     }
-    all_end_paid(world, shop, &numbers).await;
+    pay_and_expect_paid(world, shop, &numbers).await;
 }
 
-/// They become payable, the customers pay, and nothing about them is odd.
-async fn all_end_paid(world: &World, shop: &Shop, numbers: &[String]) {
+/// Waits until the orders are payable, pays them and expects no exception.
+async fn pay_and_expect_paid(world: &World, shop: &Shop, numbers: &[String]) {
     for number in numbers {
-        eventually(&format!("{number} to be payable"), async || {
+        eventually(&format!("{number} in state payable"), async || {
             let state = world.order_state(shop, number).await?;
             (state == "payable").then_some(())
         })
@@ -103,24 +106,24 @@ async fn all_end_paid(world: &World, shop: &Shop, numbers: &[String]) {
     }
 }
 
-/// How often the gateway was called about these orders.
+/// How often the gateway was called for these orders.
 fn calls(world: &World, shop: &Shop, numbers: &[String]) -> u64 {
     let calls = numbers.iter().map(|number| world.calls(shop, number));
     calls.map(|calls| calls.unifiedorder + calls.orderquery + calls.closeorder).sum()
 }
 
-/// How many calls the gateway could not read, or did not want to.
+/// How many calls the gateway answered with FAIL.
 fn failures(world: &World) -> u64 {
     let apis = world.simulator.request_counts().apis;
     apis.values().filter_map(|outcomes| outcomes.get("FAIL")).sum()
 }
 
-fn held_of(world: &World, shop: &Shop) -> usize {
+fn held_calls_of(world: &World, shop: &Shop) -> usize {
     let held = world.simulator.held_calls();
     held.iter().filter(|call| call.mch_id.as_ref() == Some(&shop.mch_id)).count()
 }
 
-/// How many attempts were counted against its orders.
+/// The sum of the unknown outcomes counted for a merchant's orders.
 async fn attempts(world: &World, shop: &Shop) -> i64 {
     let sum = "select sum(unknown_count)::bigint from orders where mch_id = $1";
     let sum = sqlx::query_scalar(sum).bind(&shop.mch_id);
@@ -135,90 +138,99 @@ async fn count(world: &World, shop: &Shop, which: &str) -> i64 {
 
 #[tokio::test]
 async fn hanging_calls_hold_only_their_merchants_permits() {
-    let world = world_with(narrow()).await;
+    let world = world_with(small_limits()).await;
     let broken = world.shop();
-    let sound = world.hmac_shop();
+    let healthy = world.hmac_shop();
     fail_all_calls(&world, &broken, Fault::Hold);
-    let numbers = accepted(&world, &broken, 200).await;
-    let all = CREATES_OF_ONE + CHECKS_OF_ONE;
-    eventually("every place to be held", async || (held_of(&world, &broken) == all).then_some(()))
-        .await;
-    paid(&world, &sound, 40).await;
-    assert_eq!(held_of(&world, &broken), all);
-    // Those without a place were written down all the same, and nothing was tried for them.
-    eventually("every order to be written", async || {
+    let numbers = post_orders(&world, &broken, 200).await;
+    let all = CREATES_PER_MERCHANT + CHECKS_PER_MERCHANT;
+    eventually("a held call for every permit", async || {
+        (held_calls_of(&world, &broken) == all).then_some(())
+    })
+    .await;
+    create_and_pay(&world, &healthy, 40).await;
+    assert_eq!(held_calls_of(&world, &broken), all);
+    // Orders without a permit are stored, and no attempt is counted for them.
+    eventually("every stored order", async || {
         (count(&world, &broken, "state = 'created'").await == 200).then_some(())
     })
     .await;
     assert_eq!(attempts(&world, &broken).await, 0);
-    heal(&world);
-    all_end_paid(&world, &broken, &numbers).await;
+    remove_faults(&world);
+    pay_and_expect_paid(&world, &broken, &numbers).await;
     world.finish().await;
 }
 
 #[tokio::test]
 async fn wrong_key_costs_few_calls_and_no_order() {
-    let gateway_limits = GatewayLimits { pause_first: NEVER, pause_max: NEVER, ..narrow() };
+    let gateway_limits = GatewayLimits { pause_first: NEVER, pause_max: NEVER, ..small_limits() };
     let world = world_with(gateway_limits).await;
     let broken = world.shop();
-    let sound = world.hmac_shop();
+    let healthy = world.hmac_shop();
     let lost = Shop::number();
     world.create_payable(&broken.order(&lost, 9900)).await;
-    world.keys.replace(&changed(&world, |of, merchant| match of.mch_id == broken.mch_id {
-        true => Merchant { key: ApiKey::parse(&Shop::number()).unwrap(), ..merchant },
-        false => merchant,
+    world.keys.replace(&changed_merchants(&world, |of, merchant| {
+        if of.mch_id == broken.mch_id {
+            Merchant { key: ApiKey::parse(&Shop::number()).unwrap(), ..merchant }
+        } else {
+            merchant
+        }
     }));
     let before = calls(&world, &broken, std::slice::from_ref(&lost));
     let options = PayOptions { state_only: true, ..PayOptions::default() };
     world.pay(&broken, &lost, &options);
-    let mut numbers = accepted(&world, &broken, 200).await;
-    paid(&world, &sound, 40).await;
-    eventually("every order to be written, and ten to have failed", async || {
-        let written = count(&world, &broken, "state = 'created'").await == 200;
-        (written && attempts(&world, &broken).await >= 10).then_some(())
+    let mut numbers = post_orders(&world, &broken, 200).await;
+    create_and_pay(&world, &healthy, 40).await;
+    eventually("every stored order and ten failures", async || {
+        let stored = count(&world, &broken, "state = 'created'").await == 200;
+        (stored && attempts(&world, &broken).await >= 10).then_some(())
     })
     .await;
 
-    // The breaker opens at the tenth failure; whoever had a place then had begun already.
+    // The breaker opens at the tenth failure. Calls that hold a permit then still run.
     let order = broken.order(&Shop::number(), 9900);
     let (status, view) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
-    let said = view["gateway_message"].as_str().unwrap_or_default();
-    assert!(said.starts_with("calls of this merchant fail at present: "), "{view}");
-    assert!(said.contains("签名错误"), "{view}");
+    let message = view["gateway_message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("calls of this merchant fail at present: "), "{view}");
+    assert!(message.contains("签名错误"), "{view}");
     numbers.push(order["out_trade_no"].as_str().unwrap().to_owned());
     let called = calls(&world, &broken, &numbers);
     let called_for_lost = calls(&world, &broken, std::slice::from_ref(&lost)) - before;
-    let bound = 10 + CREATES_OF_ONE + CHECKS_OF_ONE;
+    let bound = 10 + CREATES_PER_MERCHANT + CHECKS_PER_MERCHANT;
     assert!(called + called_for_lost <= bound as u64, "{called} and {called_for_lost}");
-    assert!(attempts(&world, &broken).await <= bound as i64, "what was put off was counted");
+    assert!(attempts(&world, &broken).await <= bound as i64, "deferred calls must not count");
 
     world.keys.replace(&merchants::keys(&world.merchants, world.public));
     world.wait_for_state(&broken, &lost, "paid").await;
-    all_end_paid(&world, &broken, &numbers).await;
+    pay_and_expect_paid(&world, &broken, &numbers).await;
     world.finish().await;
 }
 
 #[tokio::test]
 async fn failing_calls_pause_until_probe_succeeds() {
     let pause = Duration::from_millis(100);
-    let gateway_limits =
-        GatewayLimits { failures_max: 3, pause_first: pause, pause_max: pause * 3, ..narrow() };
+    let gateway_limits = GatewayLimits {
+        failures_max: 3,
+        pause_first: pause,
+        pause_max: pause * 3,
+        ..small_limits()
+    };
     let world = world_with(gateway_limits).await;
     let broken = world.shop();
-    let sound = world.hmac_shop();
+    let healthy = world.hmac_shop();
     fail_all_calls(&world, &broken, Fault::SystemError);
-    let mut numbers = accepted(&world, &broken, 40).await;
-    // More calls than the first wave makes: they are probes.
-    let first_wave = (3 + CREATES_OF_ONE + CHECKS_OF_ONE) as u64;
+    let mut numbers = post_orders(&world, &broken, 40).await;
+    // Calls beyond the first wave are probes.
+    let first_wave = (3 + CREATES_PER_MERCHANT + CHECKS_PER_MERCHANT) as u64;
     eventually("probes", async || {
         (calls(&world, &broken, &numbers) > first_wave + 3).then_some(())
     })
     .await;
 
-    // The next probe gets no answer, and as long as that is so no other call is made.
+    // The next probe gets no answer, and no other call is made meanwhile.
     fail_all_calls(&world, &broken, Fault::Hold);
-    eventually("a probe", async || (held_of(&world, &broken) == 1).then_some(())).await;
+    eventually("a probe", async || (held_calls_of(&world, &broken) == 1).then_some(())).await;
     let before = calls(&world, &broken, &numbers);
     for _ in 0..5 {
         let order = broken.order(&Shop::number(), 9900);
@@ -226,22 +238,23 @@ async fn failing_calls_pause_until_probe_succeeds() {
         assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
         numbers.push(order["out_trade_no"].as_str().unwrap().to_owned());
     }
-    paid(&world, &sound, 5).await;
-    assert_eq!((held_of(&world, &broken), calls(&world, &broken, &numbers)), (1, before));
+    create_and_pay(&world, &healthy, 5).await;
+    assert_eq!((held_calls_of(&world, &broken), calls(&world, &broken, &numbers)), (1, before));
 
-    heal(&world);
-    all_end_paid(&world, &broken, &numbers).await;
+    remove_faults(&world);
+    pay_and_expect_paid(&world, &broken, &numbers).await;
     world.finish().await;
 }
 
 #[tokio::test]
 async fn burst_above_rate_is_spread_and_no_order_lost() {
-    // There is a place for each of them.
+    // There is a permit for each order.
     let world = world_with(GatewayLimits::default()).await;
     let shop = world.shop();
-    world
-        .keys
-        .replace(&changed(&world, |_, merchant| Merchant { requests_per_second: 4, ..merchant }));
+    world.keys.replace(&changed_merchants(&world, |_, merchant| Merchant {
+        requests_per_second: 4,
+        ..merchant
+    }));
     let numbers: Vec<String> = (0..40).map(|_| Shop::number()).collect();
     let orders: Vec<Value> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
     let answers = join_all(orders.iter().map(|order| world.create(order, Some(20)))).await;
@@ -252,7 +265,7 @@ async fn burst_above_rate_is_spread_and_no_order_lost() {
         assert_eq!(view.get("gateway_message"), None, "{view}");
     }
     world.keys.replace(&merchants::keys(&world.merchants, world.public));
-    all_end_paid(&world, &shop, &numbers).await;
+    pay_and_expect_paid(&world, &shop, &numbers).await;
     for number in &numbers {
         assert_eq!(world.calls(&shop, number).unifiedorder, 1, "{number}");
     }
@@ -261,9 +274,9 @@ async fn burst_above_rate_is_spread_and_no_order_lost() {
 
 #[tokio::test]
 async fn due_orders_of_one_merchant_delay_no_other_merchant() {
-    let world = world_with(narrow()).await;
+    let world = world_with(small_limits()).await;
     let broken = world.shop();
-    let sound = world.hmac_shop();
+    let healthy = world.hmac_shop();
     let numbers: Vec<String> = (0..100).map(|_| Shop::number()).collect();
     let orders: Vec<Value> = numbers.iter().map(|number| broken.order(number, 9900)).collect();
     let orders = orders.iter().map(|order| world.create(order, Some(20)));
@@ -274,61 +287,63 @@ async fn due_orders_of_one_merchant_delay_no_other_merchant() {
     fail_all_calls(&world, &broken, Fault::Hold);
     let due = "update orders set next_check_at = now() - interval '1 hour' where mch_id = $1";
     sqlx::query(due).bind(&broken.mch_id).execute(&world.environment.pool).await.unwrap();
-    eventually("its checks to be held", async || {
-        (held_of(&world, &broken) == CHECKS_OF_ONE).then_some(())
+    eventually("held checks", async || {
+        (held_calls_of(&world, &broken) == CHECKS_PER_MERCHANT).then_some(())
     })
     .await;
 
     let lost = Shop::number();
-    world.create_payable(&sound.order(&lost, 9900)).await;
+    world.create_payable(&healthy.order(&lost, 9900)).await;
     let options = PayOptions { state_only: true, ..PayOptions::default() };
-    world.pay(&sound, &lost, &options);
-    world.wait_for_state(&sound, &lost, "paid").await;
-    assert_eq!(held_of(&world, &broken), CHECKS_OF_ONE);
+    world.pay(&healthy, &lost, &options);
+    world.wait_for_state(&healthy, &lost, "paid").await;
+    assert_eq!(held_calls_of(&world, &broken), CHECKS_PER_MERCHANT);
     let overdue = "next_check_at < now() - interval '10 minutes'";
-    assert!(count(&world, &broken, overdue).await >= (100 - CHECKS_OF_ONE) as i64);
-    heal(&world);
-    all_end_paid(&world, &broken, &numbers).await;
+    assert!(count(&world, &broken, overdue).await >= (100 - CHECKS_PER_MERCHANT) as i64);
+    remove_faults(&world);
+    pay_and_expect_paid(&world, &broken, &numbers).await;
     world.finish().await;
 }
 
-/// A closing order waits as any other, and is closed when calls work again.
+/// A closing order waits during a pause and is closed afterwards.
 #[tokio::test]
 async fn close_during_pause_is_done_later() {
     let gateway_limits =
-        GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
+        GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..small_limits() };
     let world = world_with(gateway_limits).await;
     let shop = world.shop();
     let closing = Shop::number();
     world.create_payable(&shop.order(&closing, 9900)).await;
     fail_all_calls(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));
-    let numbers = accepted(&world, &shop, 5).await;
+    let numbers = post_orders(&world, &shop, 5).await;
     eventually("failures", async || (failures(&world) >= 3).then_some(())).await;
     let (status, view) = world.close(&shop.mch_id, &closing, Some(20)).await;
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("closing")), "{view}");
     assert_eq!(world.calls(&shop, &closing).closeorder, 0);
-    heal(&world);
+    remove_faults(&world);
 
-    // The file with the same key is no reason to try again; one with another key is, and it is wrong.
+    // A reread with the same key causes no call. One with another, wrong key causes one.
     world.keys.replace(&merchants::keys(&world.merchants, world.public));
     let before = failures(&world);
     world.update_order_row(&closing, "next_check_at = now()").await;
-    paid(&world, &world.hmac_shop(), 5).await;
+    create_and_pay(&world, &world.hmac_shop(), 5).await;
     assert_eq!(world.order_state(&shop, &closing).await.as_deref(), Some("closing"));
     let other = || ApiKey::parse(&Shop::number()).unwrap();
-    world.keys.replace(&changed(&world, |_, merchant| Merchant { key: other(), ..merchant }));
-    eventually("another try", async || (failures(&world) > before).then_some(())).await;
+    world
+        .keys
+        .replace(&changed_merchants(&world, |_, merchant| Merchant { key: other(), ..merchant }));
+    eventually("another call", async || (failures(&world) > before).then_some(())).await;
     world.keys.replace(&merchants::keys(&world.merchants, world.public));
     world.wait_for_state(&shop, &closing, "closed").await;
-    all_end_paid(&world, &shop, &numbers).await;
+    pay_and_expect_paid(&world, &shop, &numbers).await;
     world.finish().await;
 }
 
-/// A prepay that is old and still valid is better than none.
+/// An old and still valid prepay is returned when no call is possible.
 #[tokio::test]
 async fn prepay_not_renewable_now_is_returned_unchanged() {
     let gateway_limits =
-        GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..narrow() };
+        GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..small_limits() };
     let gateway_limits = Some(gateway_limits);
     let world = World::start_with(Options { gateway_limits, ..Options::default() }).await;
     let shop = world.shop();
@@ -341,15 +356,15 @@ async fn prepay_not_renewable_now_is_returned_unchanged() {
         assert_eq!(status, 202, "{view}");
     }
     world.update_order_row(&number, "prepay_issued_at = now() - interval '110 minutes'").await;
-    let look: String = world.select_order(&number, "next_check_at::text").await;
+    let next_check: String = world.select_order(&number, "next_check_at::text").await;
     let (status, again) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &again["prepay_id"]), (200, &first["prepay_id"]), "{again}");
     assert!(again["pay"].is_object(), "{again}");
     assert_eq!(again.get("gateway_message"), None, "{again}");
     assert!(world.select_order::<bool>(&number, "call_lease_until is null").await);
-    assert_eq!(world.select_order::<String>(&number, "next_check_at::text").await, look);
+    assert_eq!(world.select_order::<String>(&number, "next_check_at::text").await, next_check);
     assert_eq!(world.calls(&shop, &number).unifiedorder, 1);
-    heal(&world);
+    remove_faults(&world);
     world.finish().await;
 }
 
@@ -363,21 +378,21 @@ async fn backup_host_takes_over_until_primary_returns() {
     let options = Options { gateway_primary: Some(primary), gateway_limits, ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.shop();
-    paid(&world, &shop, 20).await;
+    create_and_pay(&world, &shop, 20).await;
 
     let connections = Arc::new(AtomicUsize::new(0));
     let simulator = world.simulator.url().trim_start_matches("http://").to_owned();
     tokio::spawn(forward(socket.listen(64).unwrap(), simulator, Arc::clone(&connections)));
-    eventually("the primary to be used again", async || {
-        paid(&world, &shop, 1).await;
+    eventually("a connection to the primary", async || {
+        create_and_pay(&world, &shop, 1).await;
         (connections.load(Ordering::SeqCst) > 0).then_some(())
     })
     .await;
-    paid(&world, &shop, 20).await;
+    create_and_pay(&world, &shop, 20).await;
     world.finish().await;
 }
 
-/// Counts the connections.
+/// Forwards and counts connections.
 async fn forward(listener: TcpListener, to: String, connections: Arc<AtomicUsize>) {
     while let Ok((mut inside, _)) = listener.accept().await {
         connections.fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! The programs themselves, told to log everything: no line of theirs holds a secret (design 10, 6).
+//! The programs at trace level: no log line contains a secret.
 
 use harness::program::Program;
 use harness::{Shop, World, eventually};
@@ -6,12 +6,11 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::json;
 use simulator::{PayOptions, Signing};
 
-/// As much as anybody could ask for: the second half names the libraries that would quote what
-/// passes through them.
+/// The most verbose setting. It names the libraries that would log payloads.
 const EVERYTHING: &str = "trace,lapin=trace,lapin::channel=trace,amq_protocol=trace,sqlx=trace,\
     hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,tower=trace,axum=trace";
 const TOKEN: &str = "a-token-of-the-shop";
-/// Of [`TOKEN`], as `sha256sum` says.
+/// The SHA-256 of [`TOKEN`].
 const TOKEN_SHA256: &str = "21038e4af1592d2410b95884b02f13df945761974182208d6a757793a6d9e61d";
 
 fn with_a_token() -> reqwest::Client {
@@ -47,10 +46,10 @@ async fn no_secret_in_logs_at_trace_level() {
         assert_eq!(world.create(&order, Some(20)).await.0, 422);
         assert_eq!(world.post("{\"openid\": \"", &[]).await.status(), 400);
 
-        let untrue = PayOptions { notify_only: true, ..PayOptions::default() };
+        let unpaid = PayOptions { notify_only: true, ..PayOptions::default() };
         for sign in [Signing::Wrong, Signing::OtherKey, Signing::Missing] {
             let forged =
-                world.unsent_notification(&shop, &paid, PayOptions { sign, ..untrue.clone() });
+                world.unsent_notification(&shop, &paid, PayOptions { sign, ..unpaid.clone() });
             world.notify_ok(&shop.mch_id, &forged).await;
             let (status, _) =
                 world.notify(&shop.mch_id, [&b"<!DOCTYPE"[..], &forged].concat()).await;
@@ -61,15 +60,14 @@ async fn no_secret_in_logs_at_trace_level() {
         assert!(world.close(&shop.mch_id, &closed, Some(20)).await.0.is_success());
         assert_eq!(world.get(&shop, &closed).await.0, 200);
 
-        // A key that WeChat does not know: its answer to a call verifies no more, nor do its
-        // notifications.
+        // With a wrong key neither answers nor notifications of WeChat verify.
         let file = program.key_file(&shop.mch_id);
         let key = Shop::number();
         world.add_secret(&key);
         std::fs::write(&file, &key).unwrap();
         let reread = worker.log().matches("was reread").count();
         worker.signal("HUP");
-        eventually("new keys", async || {
+        eventually("the reread key", async || {
             (worker.log().matches("was reread").count() > reread).then_some(())
         })
         .await;
@@ -77,7 +75,7 @@ async fn no_secret_in_logs_at_trace_level() {
         assert_eq!(world.create(&shop.order(&unknown, 9900), Some(20)).await.0, 202);
         numbers.extend([paid, closed, unknown]);
     }
-    // What the workers of the world settle when it ends.
+    // The workers of `World::finish` settle the rest.
     let worker = worker.stop().await;
     let ingress = ingress.stop().await;
     for number in &numbers {

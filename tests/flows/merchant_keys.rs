@@ -1,4 +1,4 @@
-//! Keys change, and are wrong for a while: no payment is lost over it.
+//! Changed and wrong merchant keys lose no payment.
 
 use std::time::Duration;
 
@@ -13,32 +13,31 @@ use worker::{CheckSchedule, Merchant, Merchants};
 const PAID_BY_NOTIFY: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
 const PAID_BY_QUERY: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
 
-/// The merchants as the world has them.
-fn right(world: &World) -> Merchants {
+/// The merchants with WeChat's keys.
+fn correct_keys(world: &World) -> Merchants {
     merchants::keys(&world.merchants, world.public)
 }
 
-/// A key that nobody had before.
 fn new_key(world: &World) -> String {
     let key = Shop::number();
     world.add_secret(&key);
     key
 }
 
-/// The same with a key that WeChat does not know.
-fn wrong(world: &World) -> Merchants {
+/// The merchants with keys that WeChat does not know.
+fn wrong_keys(world: &World) -> Merchants {
     let other = |merchant: &TestMerchant| TestMerchant { key: new_key(world), ..merchant.clone() };
     let merchants: Vec<_> = world.merchants.iter().map(other).collect();
     merchants::keys(&merchants, world.public)
 }
 
-/// Keys that WeChat does not know yet, beside those that it still signs with.
-fn ahead(world: &World) -> Merchants {
+/// New keys that WeChat does not know yet, with WeChat's keys as the previous ones.
+fn new_and_current_keys(world: &World) -> Merchants {
     with_previous(world, |merchant| (new_key(world), merchant.key.clone()))
 }
 
-/// WeChat's keys, beside those that it signed with before.
-fn after(world: &World) -> Merchants {
+/// WeChat's keys, with others as the previous ones.
+fn current_and_old_keys(world: &World) -> Merchants {
     with_previous(world, |merchant| (merchant.key.clone(), new_key(world)))
 }
 
@@ -58,9 +57,9 @@ fn with_previous(world: &World, keys: impl Fn(&TestMerchant) -> (String, String)
     Merchants::of(merchants.collect()).unwrap()
 }
 
-/// Looks soon after a call without an outcome, and else practically never. The fifth failure,
-/// after which the looks become rare, is a quarter of a minute away.
-fn after_failures() -> CheckSchedule {
+/// Checks soon after an unknown outcome, and otherwise practically never. The fifth failure, after
+/// which checks become rare, comes after 15 seconds.
+fn schedule_after_failures() -> CheckSchedule {
     CheckSchedule {
         payable_check_interval: Duration::from_secs(3600),
         unknown_retry_first: Duration::from_secs(1),
@@ -77,7 +76,7 @@ async fn previous_key_still_verifies() {
         world.create_payable(&shop.order(&number, 9900)).await;
         orders.push((shop, number));
     }
-    world.keys.replace(&ahead(&world));
+    world.keys.replace(&new_and_current_keys(&world));
     for (shop, number) in &orders {
         world.pay(shop, number, &PayOptions::default());
         world.wait_for_state(shop, number, "paid").await;
@@ -89,19 +88,22 @@ async fn previous_key_still_verifies() {
 
 #[tokio::test]
 async fn order_waits_and_view_says_why_with_wrong_key() {
-    let world =
-        World::start_with(Options { schedule: Some(after_failures()), ..Options::default() }).await;
+    let world = World::start_with(Options {
+        schedule: Some(schedule_after_failures()),
+        ..Options::default()
+    })
+    .await;
     for shop in [world.shop(), world.hmac_shop()] {
-        world.keys.replace(&wrong(&world));
+        world.keys.replace(&wrong_keys(&world));
         let number = Shop::number();
         let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
         assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
-        let said = view["gateway_message"].as_str().unwrap_or_default();
-        assert!(said.contains("签名错误"), "{view}");
+        let message = view["gateway_message"].as_str().unwrap_or_default();
+        assert!(message.contains("签名错误"), "{view}");
         assert_eq!(view.get("pay"), None);
         assert_eq!(world.simulator.order(&shop.mch_id, &number), None);
 
-        world.keys.replace(&right(&world));
+        world.keys.replace(&correct_keys(&world));
         world.wait_for_state(&shop, &number, "payable").await;
         let (_, view) = world.get(&shop, &number).await;
         assert_eq!(view.get("gateway_message"), None, "{view}");
@@ -114,15 +116,18 @@ async fn order_waits_and_view_says_why_with_wrong_key() {
 
 #[tokio::test]
 async fn payment_notified_during_wrong_key_is_found_later() {
-    let world =
-        World::start_with(Options { schedule: Some(after_failures()), ..Options::default() }).await;
+    let world = World::start_with(Options {
+        schedule: Some(schedule_after_failures()),
+        ..Options::default()
+    })
+    .await;
     let mut orders = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         orders.push((shop, number));
     }
-    world.keys.replace(&wrong(&world));
+    world.keys.replace(&wrong_keys(&world));
     for (shop, number) in &orders {
         let body = world.unsent_notification(shop, number, PayOptions::default());
         world.notify_ok(&shop.mch_id, &body).await;
@@ -131,12 +136,12 @@ async fn payment_notified_during_wrong_key_is_found_later() {
         (world.count_notifications("bad_signature").await == 2).then_some(())
     })
     .await;
-    let told = world.exception_events("-", 2).await;
-    assert!(told.iter().all(|event| event["exception"]["kind"] == "bad_signature"));
+    let events = world.exception_events("-", 2).await;
+    assert!(events.iter().all(|event| event["exception"]["kind"] == "bad_signature"));
     for (shop, number) in &orders {
         assert_eq!(world.order_state(shop, number).await.as_deref(), Some("payable"));
     }
-    world.keys.replace(&right(&world));
+    world.keys.replace(&correct_keys(&world));
     for (shop, number) in &orders {
         world.wait_for_state(shop, number, "paid").await;
         assert_eq!(world.transitions(number).await, PAID_BY_QUERY);
@@ -145,7 +150,7 @@ async fn payment_notified_during_wrong_key_is_found_later() {
     world.finish().await;
 }
 
-/// A key that stays wrong is not tried for ever; whoever mends it asks again.
+/// Checks with a wrong key become rare. The operator who corrects it requests a query.
 #[tokio::test]
 async fn permanently_wrong_key_makes_orders_unsettled() {
     let world =
@@ -154,7 +159,7 @@ async fn permanently_wrong_key_makes_orders_unsettled() {
     let program = Program::of(&world);
     let paid = Shop::number();
     world.create_payable(&shop.order(&paid, 9900)).await;
-    world.keys.replace(&wrong(&world));
+    world.keys.replace(&wrong_keys(&world));
     let new = Shop::number();
     world.create(&shop.order(&new, 9900), Some(20)).await;
     let body = world.unsent_notification(&shop, &paid, PayOptions::default());
@@ -164,7 +169,7 @@ async fn permanently_wrong_key_makes_orders_unsettled() {
             async || (world.exception_kinds(number).await == ["unsettled"]).then_some(());
         eventually("unsettled", unsettled).await;
     }
-    world.keys.replace(&right(&world));
+    world.keys.replace(&correct_keys(&world));
     for number in [&paid, &new] {
         program.run_ok(&world, &["order", "requery", &shop.mch_id, number]).await;
     }
@@ -187,13 +192,13 @@ async fn key_changed_in_flight_loses_no_order() {
     let world = World::start_with(options).await;
     let shop = world.hmac_shop();
     let (early, late): (Vec<_>, Vec<_>) =
-        (0..20).map(|place| (place, Shop::number())).partition(|(place, _)| place % 2 == 0);
+        (0..20).map(|at| (at, Shop::number())).partition(|(at, _)| at % 2 == 0);
     let orders: Vec<_> = early.iter().map(|(_, number)| shop.order(number, 9900)).collect();
     join_all(orders.iter().map(|order| world.create_payable(order))).await;
 
-    // The file is changed first. Until WeChat follows, its notifications verify by the previous
-    // key, and no call of ours does.
-    world.keys.replace(&ahead(&world));
+    // The file changes first. Until WeChat changes its key, notifications verify with the previous
+    // key, and calls fail.
+    world.keys.replace(&new_and_current_keys(&world));
     let accepted = join_all(late.iter().map(async |(_, number)| {
         let (status, _) = world.create(&shop.order(number, 9900), None).await;
         assert_eq!(status, 202);
@@ -207,9 +212,9 @@ async fn key_changed_in_flight_loses_no_order() {
         world.wait_for_state(&shop, number, "paid").await;
         assert_eq!(world.transitions(number).await, PAID_BY_NOTIFY);
     }
-    world.keys.replace(&after(&world));
+    world.keys.replace(&current_and_old_keys(&world));
     for (_, number) in &late {
-        // The shop asks again, as it would: a call may still be under way.
+        // The shop repeats the order: another call may still be in progress.
         eventually("payable", async || {
             let (status, view) = world.create(&shop.order(number, 9900), Some(20)).await;
             assert!(status.is_success(), "{view}");
@@ -235,13 +240,13 @@ async fn unusable_merchants_file_leaves_keys_in_force() {
     world.stop_workers().await;
     let worker = program.start_worker(&world).await;
 
-    let says = async |text: &str, times: usize| {
-        let said = || worker.log().matches(text).count();
-        eventually(text, async || (said() >= times).then_some(())).await;
+    let wait_for_log = async |text: &str, times: usize| {
+        let count = || worker.log().matches(text).count();
+        eventually(text, async || (count() >= times).then_some(())).await;
     };
     std::fs::write(&file, "too short").unwrap();
     worker.signal("HUP");
-    says("the merchants stay as they were", 1).await;
+    wait_for_log("the merchants stay as they were", 1).await;
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &PayOptions::default());
@@ -249,14 +254,14 @@ async fn unusable_merchants_file_leaves_keys_in_force() {
 
     std::fs::write(&file, new_key(&world)).unwrap();
     worker.signal("HUP");
-    says("the merchants file was reread", 1).await;
+    wait_for_log("the merchants file was reread", 1).await;
     let number = Shop::number();
     let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
     assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
 
     std::fs::write(&file, &key).unwrap();
     worker.signal("HUP");
-    says("the merchants file was reread", 2).await;
+    wait_for_log("the merchants file was reread", 2).await;
     world.create_payable(&shop.order(&number, 9900)).await;
     let log = worker.stop().await;
     let lines = world.lines_with_secrets(log.lines()).await;

@@ -1,5 +1,4 @@
-//! What operators watch is there and true: read from a worker in a process of its own, which counts
-//! for nobody else.
+//! The metrics of a worker, which runs as its own process so that its counters are its own.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use harness::{Shop, World, eventually};
 use simulator::{PayOptions, Signing};
 use wechatpay_v2::Fen;
 
-/// The samples of a scrape, each under its name with its labels sorted.
+/// The samples of a scrape by name, with sorted labels.
 type Samples = BTreeMap<String, f64>;
 
 async fn scrape(world: &World, worker: &ProgramProcess) -> Samples {
@@ -22,7 +21,7 @@ async fn scrape(world: &World, worker: &ProgramProcess) -> Samples {
     lines.map(sample).collect()
 }
 
-/// `name{a="1",b="2"}`, whatever the order of the labels was.
+/// A sample's name with its labels in alphabetical order.
 fn sorted(name: &str) -> String {
     let Some((name, labels)) = name.split_once('{') else {
         return name.to_owned();
@@ -32,27 +31,31 @@ fn sorted(name: &str) -> String {
     format!("{name}{{{}}}", labels.join(","))
 }
 
-/// The sum over all labels.
+/// The sum of a metric over all labels.
 fn sum(samples: &Samples, name: &str) -> f64 {
     let labelled = format!("{name}{{");
     let of_name = samples.iter().filter(|(it, _)| *it == name || it.starts_with(&labelled));
     of_name.map(|(_, value)| value).sum()
 }
 
-fn is_there(samples: &Samples, name: &str) -> bool {
+fn has_metric(samples: &Samples, name: &str) -> bool {
     samples.keys().any(|it| it == name || it.starts_with(&format!("{name}{{")))
 }
 
-/// Waits until the samples have these values, since gauges are measured every few seconds.
-async fn becomes(world: &World, worker: &ProgramProcess, expected: &[(&str, f64)]) -> Samples {
+/// Waits until the samples have these values: gauges are measured every few seconds.
+async fn expect_samples(
+    world: &World,
+    worker: &ProgramProcess,
+    expected: &[(&str, f64)],
+) -> Samples {
     wait_for_samples(world, worker, &format!("{expected:?}"), |samples| {
         expected.iter().all(|(name, value)| samples.get(*name) == Some(value))
     })
     .await
 }
 
-/// Scrapes until the samples satisfy a condition: counters rise after what they count, and a gauge
-/// is there once it was measured.
+/// Scrapes until the samples satisfy a condition. Counters rise after the counted event, and a gauge
+/// exists after its first measurement.
 async fn wait_for_samples(
     world: &World,
     worker: &ProgramProcess,
@@ -116,7 +119,7 @@ async fn counts_of_five_paid_orders_and_failures_are_exact() {
         (r#"wxpay_notifications_total{result="foreign_merchant"}"#, 1.0),
         (r#"wxpay_commands_total{result="done",type="create"}"#, 7.0),
         (r#"wxpay_commands_total{result="done",type="query"}"#, 1.0),
-        // The acceptance of an order is a transition too, from none.
+        // The creation of an order counts as a transition from `none`.
         (r#"wxpay_transitions_total{from="none",to="created"}"#, 6.0),
         (r#"wxpay_transitions_total{from="created",to="payable"}"#, 6.0),
         (r#"wxpay_transitions_total{from="payable",to="paid"}"#, 5.0),
@@ -136,15 +139,15 @@ async fn counts_of_five_paid_orders_and_failures_are_exact() {
         (r#"wxpay_broker_connected{connection="wxpay-worker publish"}"#, 1.0),
     ];
     expected.extend(queues.iter().map(|name| (name.as_str(), 0.0)));
-    becomes(&world, &worker, &expected).await;
-    // The order that is still open; five orders with three events each, one with two, two
-    // exceptions and one rejection; and each query that the gateway was asked.
+    expect_samples(&world, &worker, &expected).await;
+    // One order is still open. There are at least 20 events: five orders with three each, one with
+    // two, two exceptions and one rejection. Every query is counted.
     let samples = wait_for_samples(&world, &worker, "the other samples", |samples| {
         let oldest = samples[r#"wxpay_oldest_unsettled_seconds{state="payable"}"#];
         let confirms = sum(samples, "wxpay_publish_confirm_seconds_count");
         let orderqueries = sum(samples, "wxpay_gateway_requests_total") - 6.0;
-        let asked = world.simulator.calls(&shop.mch_id, &open).orderquery;
-        oldest > 0.0 && confirms >= 20.0 && (orderqueries - asked as f64).abs() < f64::EPSILON
+        let queries = world.simulator.calls(&shop.mch_id, &open).orderquery;
+        oldest > 0.0 && confirms >= 20.0 && (orderqueries - queries as f64).abs() < f64::EPSILON
     })
     .await;
 
@@ -165,10 +168,10 @@ async fn counts_of_five_paid_orders_and_failures_are_exact() {
         "wxpay_build_info",
     ];
     for name in contract {
-        assert!(is_there(&samples, name), "{name} is missing: {:#?}", samples.keys());
+        assert!(has_metric(&samples, name), "{name} is missing: {:#?}", samples.keys());
     }
     for secret in world.secrets().await {
-        assert!(!samples.keys().any(|name| name.contains(&secret)), "a secret is a label");
+        assert!(!samples.keys().any(|name| name.contains(&secret)), "a label contains a secret");
     }
     worker.stop().await;
     world.finish().await;
@@ -201,12 +204,12 @@ async fn open_breaker_is_visible_for_its_merchant_only() {
         (r#"wxpay_gateway_host_requests_total{host="primary",outcome="unreachable"}"#.into(), 0.0),
     ];
     let expected: Vec<_> = expected.iter().map(|(name, value)| (&**name, *value)).collect();
-    becomes(&world, &worker, &expected).await;
+    expect_samples(&world, &worker, &expected).await;
     let deferred = |shop: &Shop| {
         let name = "wxpay_gateway_deferred_total";
         format!("{name}{{mch_id=\"{}\",reason=\"breaker\"}}", shop.mch_id)
     };
-    // Ten failures and a success were sent.
+    // Ten failures and one success were sent.
     let sent = r#"wxpay_gateway_host_requests_total{host="primary",outcome="sent"}"#;
     let samples = wait_for_samples(&world, &worker, "a deferred call", |samples| {
         samples.get(&deferred(&shop)).is_some_and(|count| *count >= 1.0) && samples[sent] >= 11.0
@@ -216,7 +219,7 @@ async fn open_breaker_is_visible_for_its_merchant_only() {
 
     std::fs::write(&file, &key).unwrap();
     worker.signal("HUP");
-    becomes(&world, &worker, &[(&of("breaker_state", &shop), 0.0)]).await;
+    expect_samples(&world, &worker, &[(&of("breaker_state", &shop), 0.0)]).await;
     for number in &numbers {
         world.wait_for_state(&shop, number, "payable").await;
     }
@@ -230,7 +233,7 @@ async fn gauges_exist_before_first_order() {
     let program = Program::of(&world);
     world.stop_workers().await;
     let worker = program.start_worker(&world).await;
-    let samples = becomes(
+    let samples = expect_samples(
         &world,
         &worker,
         &[
@@ -240,8 +243,8 @@ async fn gauges_exist_before_first_order() {
         ],
     )
     .await;
-    assert!(is_there(&samples, "wxpay_build_info"), "{samples:#?}");
-    becomes(&world, &worker, &[(&queue_depth(&world, "unrouted"), 0.0)]).await;
+    assert!(has_metric(&samples, "wxpay_build_info"), "{samples:#?}");
+    expect_samples(&world, &worker, &[(&queue_depth(&world, "unrouted"), 0.0)]).await;
     let log = worker.stop().await;
     assert!(log.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
     assert!(log.contains("draining"));

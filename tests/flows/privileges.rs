@@ -1,6 +1,5 @@
-//! Least privilege as it is shipped: the whole road under the broker's users of
-//! `deploy/rabbitmq/permissions.sh` and the database's roles of `deploy/postgres/roles.sql`, and
-//! what they are refused.
+//! The shipped privileges: the broker users of `deploy/rabbitmq/permissions.sh` and the database roles
+//! of `deploy/postgres/roles.sql` suffice for everything the system does, and allow nothing else.
 
 mod roles;
 mod users;
@@ -22,21 +21,20 @@ use users::Users;
 #[tokio::test]
 async fn shipped_privileges_suffice_and_refuse_the_rest() {
     let servers = Servers::start().await;
-    let (mut world, users, roles) = least(&servers).await;
+    let (mut world, users, roles) = world_with_least_privileges(&servers).await;
     let mut program = Program::of(&world);
     program.set("WXPAY_DATABASE_URL", roles.worker.expose());
 
-    roads(&world, &users).await;
-    everything_else(&mut world, &program, &roles).await;
+    use_orders_and_events(&world, &users).await;
+    use_everything_else(&mut world, &program, &roles).await;
     program.set("WXPAY_DATABASE_URL", roles.reader.expose());
-    roles.refuse_the_rest(&world, &program).await;
-    users.refuse_the_rest(&world).await;
+    roles.expect_rest_refused(&world, &program).await;
+    users.expect_rest_refused(&world).await;
     world.finish().await;
 }
 
-/// A world that was set up as the operator's manual says, and in which nobody but the test itself
-/// has more rights than that.
-async fn least(servers: &Servers) -> (World, Users, Roles) {
+/// A world with the users and roles of `deploy/README.md`. Only the test itself has more rights.
+async fn world_with_least_privileges(servers: &Servers) -> (World, Users, Roles) {
     let broker = servers.url(Server::RabbitMq);
     let users = Users::new(broker.clone());
     let clients =
@@ -59,15 +57,15 @@ async fn least(servers: &Servers) -> (World, Users, Roles) {
     (world, users, roles)
 }
 
-/// Over HTTP and over AMQP, told and unpublished, paid and closed.
-async fn roads(world: &World, users: &Users) {
+/// Creates orders over HTTP and AMQP, pays them with and without a notification, and closes one.
+async fn use_orders_and_events(world: &World, users: &Users) {
     let shop = world.shop();
-    let [told, unpublished, closed, asked] = [(); 4].map(|()| Shop::number());
-    for number in [&told, &unpublished, &closed] {
+    let [notified, unnotified, closed, asked] = [(); 4].map(|()| Shop::number());
+    for number in [&notified, &unnotified, &closed] {
         world.create_payable(&shop.order(number, 9900)).await;
     }
-    world.pay(&shop, &told, &PayOptions::default());
-    world.pay(&shop, &unpublished, &PayOptions { state_only: true, ..PayOptions::default() });
+    world.pay(&shop, &notified, &PayOptions::default());
+    world.pay(&shop, &unnotified, &PayOptions { state_only: true, ..PayOptions::default() });
     assert!(world.close(&shop.mch_id, &closed, Some(20)).await.0.is_success());
 
     let amqp = Amqp::connect_to(&world.environment, &users.text("shop-a")).await;
@@ -81,48 +79,48 @@ async fn roads(world: &World, users: &Users) {
     amqp.command("order.create", order.to_string().as_bytes(), question).await;
     assert_eq!(answers.next_json().await["status"], 200);
     world.pay(&shop, &asked, &PayOptions::default());
-    let mut heard = Vec::new();
-    while heard.last() != Some(&json!("order.paid")) {
+    let mut types = Vec::new();
+    while types.last() != Some(&json!("order.paid")) {
         let event = events.next_json().await;
         assert_eq!(event["mch_id"], shop.mch_id);
-        heard.extend((event["out_trade_no"] == asked).then(|| event["type"].clone()));
+        types.extend((event["out_trade_no"] == asked).then(|| event["type"].clone()));
     }
-    assert_eq!(heard, ["order.created", "order.payable", "order.paid"]);
+    assert_eq!(types, ["order.created", "order.payable", "order.paid"]);
     amqp.close().await;
 
-    for number in [&told, &unpublished] {
+    for number in [&notified, &unnotified] {
         world.wait_for_state(&shop, number, "paid").await;
     }
     world.wait_for_state(&shop, &closed, "closed").await;
-    assert_eq!(world.get(&shop, &told).await.0, 200);
+    assert_eq!(world.get(&shop, &notified).await.0, 200);
 }
 
-/// Rejections, exceptions, forgeries, the operator's verbs, and what is removed when it is old.
-async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
+/// Rejections, exceptions, forgeries, operator commands, and the removal of old rows.
+async fn use_everything_else(world: &mut World, program: &Program, roles: &Roles) {
     let shop = world.hmac_shop();
-    let [wrong, odd] = [(); 2].map(|()| Shop::number());
+    let [wrong, suspect] = [(); 2].map(|()| Shop::number());
     world.create_payable(&shop.order(&wrong, 1)).await;
     assert_eq!(world.create(&shop.order(&wrong, 2), Some(20)).await.0, 409);
-    world.create_payable(&shop.order(&odd, 9900)).await;
+    world.create_payable(&shop.order(&suspect, 9900)).await;
     let forged = PayOptions {
         notify_only: true,
         sign: simulator::Signing::OtherKey,
         ..PayOptions::default()
     };
-    let forged = world.unsent_notification(&shop, &odd, forged);
+    let forged = world.unsent_notification(&shop, &suspect, forged);
     world.notify_ok(&shop.mch_id, &forged).await;
     world.notify_ok(&shop.mch_id, &forged).await;
-    world.pay(&shop, &odd, &PayOptions::default());
-    world.wait_for_state(&shop, &odd, "paid").await;
-    world.pay(&shop, &odd, &PayOptions { second_payment: true, ..PayOptions::default() });
-    world.exception_events(&odd, 1).await;
+    world.pay(&shop, &suspect, &PayOptions::default());
+    world.wait_for_state(&shop, &suspect, "paid").await;
+    world.pay(&shop, &suspect, &PayOptions { second_payment: true, ..PayOptions::default() });
+    world.exception_events(&suspect, 1).await;
 
-    let key = [&*shop.mch_id, &*odd];
+    let key = [&*shop.mch_id, &*suspect];
     program.run_ok(world, &[&["order", "requery"], &key[..]].concat()).await;
     let resolve =
         [&["exceptions", "resolve"], &key[..], &["duplicate_payment", "--reason", "seen"]];
     program.run_ok(world, &resolve.concat()).await;
-    let again = format!("{}/{odd}", shop.mch_id);
+    let again = format!("{}/{suspect}", shop.mch_id);
     program.run_ok(world, &["events", "replay", "--order", &again]).await;
     let digest =
         "select encode(digest, 'hex') from notifications where verdict = 'applied' limit 1";
@@ -143,7 +141,7 @@ async fn everything_else(world: &mut World, program: &Program, roles: &Roles) {
         );
     }
     assert!(remove_old_rows(&roles.worker).await.unwrap() > 0);
-    eventually("the old to be gone", async || {
+    eventually("the removal of every old row", async || {
         (remove_old_rows(&roles.worker).await.unwrap() == 0).then_some(())
     })
     .await;

@@ -1,5 +1,5 @@
-//! The same order again: the current truth. Another order under the same number: a conflict that
-//! changes nothing.
+//! A repeat of the same order answers its current state. Another order with the same number is a
+//! conflict and changes nothing.
 
 use std::collections::HashSet;
 
@@ -12,10 +12,10 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use wechatpay_v2::{ApiKey, Fields, sign};
 
-/// How many ask at the same moment.
-const AT_ONCE: i64 = 10;
+/// How many requests are posted at the same time.
+const CONCURRENT_POSTS: i64 = 10;
 
-/// An expiry that is far enough away, in whole seconds.
+/// A valid expiry, in whole seconds.
 fn in_hours(hours: i64) -> String {
     let at = OffsetDateTime::now_utc() + Duration::hours(hours);
     at.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap()
@@ -28,7 +28,7 @@ fn with(order: &Value, field: &str, value: impl Into<Value>) -> Value {
     other
 }
 
-/// The `paySign` that belongs to these parameters.
+/// The expected `paySign` of these parameters.
 fn pay_sign(pay: &Value, merchant: &TestMerchant) -> String {
     let signed = pay.as_object().unwrap().iter();
     let signed = signed.filter(|(name, _)| *name != "paySign");
@@ -41,16 +41,16 @@ fn calls(world: &World, shop: &Shop, number: &str) -> u64 {
     world.simulator.calls(&shop.mch_id, number).unifiedorder
 }
 
-/// Posts an order that must be declined as a conflict, and returns the problem.
-async fn conflict(world: &World, order: &Value) -> Value {
+/// Posts an order, expects a conflict and returns the problem.
+async fn expect_conflict(world: &World, order: &Value) -> Value {
     let headers = [("content-type", "application/json"), ("prefer", "wait=20")];
     let problem = expect_problem(world.post(order.to_string(), &headers).await).await;
     assert_eq!((kind_of(&problem), &problem["status"]), ("conflict", &json!(409)));
     problem
 }
 
-/// Waits until so many rejections of a number were told, and returns their problems.
-async fn rejections(world: &World, number: &str, count: usize) -> Vec<Value> {
+/// Waits until this many rejections of a number are published, and returns their problems.
+async fn wait_for_rejections(world: &World, number: &str, count: usize) -> Vec<Value> {
     let what = format!("{count} rejections of {number}");
     eventually(&what, async || {
         let mut events = world.events.distinct(number);
@@ -102,11 +102,11 @@ async fn repeat_of_paid_order_answers_paid() {
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
     assert_eq!(view.get("pay"), None, "a second payment must not be possible");
 
-    let problem = conflict(&world, &with(&order, "total_fee", 1)).await;
+    let problem = expect_conflict(&world, &with(&order, "total_fee", 1)).await;
     assert_eq!(problem["state"], "paid");
     assert_eq!(calls(&world, &shop, &number), 1);
     assert_eq!(world.ledger_rows().await, ledger);
-    rejections(&world, &number, 1).await;
+    wait_for_rejections(&world, &number, 1).await;
     world.finish().await;
 }
 
@@ -119,13 +119,13 @@ async fn equivalent_fields_are_the_same_order() {
     let first = world.create_payable(&with(&order, "time_expire", in_hours(1))).await;
     let ledger = world.ledger_rows().await;
 
-    let elsewhere = with(&order, "spbill_create_ip", "2001:db8::7");
+    let other_address = with(&order, "spbill_create_ip", "2001:db8::7");
     let default_given = with(&order, "trade_type", "JSAPI");
     let same_expiry = with(&order, "time_expire", first["time_expire"].clone());
     let at = OffsetDateTime::parse(first["time_expire"].as_str().unwrap(), &Rfc3339).unwrap();
-    let there = at.to_offset(time::macros::offset!(+8));
-    let same_instant = with(&order, "time_expire", there.format(&Rfc3339).unwrap());
-    for same in [order, elsewhere, default_given, same_expiry, same_instant] {
+    let in_other_zone = at.to_offset(time::macros::offset!(+8));
+    let same_instant = with(&order, "time_expire", in_other_zone.format(&Rfc3339).unwrap());
+    for same in [order, other_address, default_given, same_expiry, same_instant] {
         let again = world.create_payable(&same).await;
         assert_eq!(again["prepay_id"], first["prepay_id"], "{same}");
         assert_eq!(again["spbill_create_ip"], first["spbill_create_ip"]);
@@ -159,7 +159,7 @@ async fn other_fields_under_same_number_are_conflict() {
     ];
     let mut problems = Vec::new();
     for (field, other) in &others {
-        let problem = conflict(&world, other).await;
+        let problem = expect_conflict(&world, other).await;
         assert_eq!(problem["state"], "payable");
         let detail = problem["detail"].as_str().unwrap();
         let (_, named) = detail.rsplit_once(": ").unwrap();
@@ -167,14 +167,14 @@ async fn other_fields_under_same_number_are_conflict() {
         problems.push(problem);
     }
     let both = with(&with(&order, "total_fee", 1), "body", "a cart of another");
-    let problem = conflict(&world, &both).await;
+    let problem = expect_conflict(&world, &both).await;
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.ends_with(": body, total_fee"), "{detail}");
     problems.push(problem);
 
-    let told = rejections(&world, &number, problems.len()).await;
+    let published = wait_for_rejections(&world, &number, problems.len()).await;
     for problem in &problems {
-        assert!(told.contains(problem), "{problem} was not told");
+        assert!(published.contains(problem), "{problem} was not published");
     }
     assert_eq!(calls(&world, &shop, &number), 1);
     assert_eq!(world.ledger_rows().await, ledger);
@@ -205,7 +205,7 @@ async fn same_order_posted_concurrently_is_one_order() {
     for round in 0..5 {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
-        let answers = join_all((0..AT_ONCE).map(|_| world.create(&order, Some(20)))).await;
+        let answers = join_all((0..CONCURRENT_POSTS).map(|_| world.create(&order, Some(20)))).await;
 
         let mut prepay_ids = HashSet::new();
         for (status, view) in &answers {
@@ -232,29 +232,29 @@ async fn repeat_during_first_call_answers_created() {
     let shop = world.shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
-    let held = PlannedFault {
+    let hold = PlannedFault {
         out_trade_no: Some(number.clone()),
         ..PlannedFault::new(Fault::HoldAfterCommit, 1)
     };
-    let plan = FaultPlan { unifiedorder: vec![held], ..FaultPlan::default() };
+    let plan = FaultPlan { unifiedorder: vec![hold], ..FaultPlan::default() };
     world.simulator.set_faults(plan).unwrap();
 
     let first = world.create(&order, Some(20));
     let meanwhile = async {
-        eventually("the call to be held", async || {
+        eventually("the held call", async || {
             (!world.simulator.held_calls().is_empty()).then_some(())
         })
         .await;
         let (status, view) = world.create(&order, Some(20)).await;
         assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")));
-        let problem = conflict(&world, &with(&order, "total_fee", 1)).await;
+        let problem = expect_conflict(&world, &with(&order, "total_fee", 1)).await;
         assert_eq!(problem["state"], "created");
         world.simulator.release(&Release::default());
     };
     let ((status, view), ()) = futures_util::join!(first, meanwhile);
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("payable")));
     assert_eq!(calls(&world, &shop, &number), 1);
-    rejections(&world, &number, 1).await;
+    wait_for_rejections(&world, &number, 1).await;
     world.finish().await;
 }
 
@@ -264,19 +264,19 @@ async fn concurrent_different_orders_leave_one() {
     let shop = world.shop();
     for round in 0..3 {
         let number = Shop::number();
-        let orders: Vec<_> = (1..=AT_ONCE).map(|fee| shop.order(&number, fee)).collect();
+        let orders: Vec<_> = (1..=CONCURRENT_POSTS).map(|fee| shop.order(&number, fee)).collect();
         let answers = join_all(orders.iter().map(|order| world.create(order, Some(20)))).await;
 
-        let (stand, declined): (Vec<_>, Vec<_>) =
+        let (accepted, conflicting): (Vec<_>, Vec<_>) =
             answers.iter().partition(|(status, _)| status.is_success());
-        assert_eq!(stand.len(), 1, "round {round}: {stand:?}");
-        let (status, view) = stand[0];
+        assert_eq!(accepted.len(), 1, "round {round}: {accepted:?}");
+        let (status, view) = accepted[0];
         assert_eq!(status.as_u16(), 200, "round {round}: {view}");
-        for (status, problem) in declined {
+        for (status, problem) in conflicting {
             assert_eq!(status.as_u16(), 409, "round {round}: {problem}");
             assert_eq!(kind_of(problem), "conflict");
         }
-        rejections(&world, &number, orders.len() - 1).await;
+        wait_for_rejections(&world, &number, orders.len() - 1).await;
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(view["total_fee"], gateway.total_fee);
         let (_, now) = world.get(&shop, &number).await;
@@ -311,12 +311,12 @@ async fn repeat_of_refused_order_is_refused() {
         assert_eq!(again["state"], "failed");
         assert_eq!(again, first);
     }
-    let problem = conflict(&world, &with(&order, "total_fee", 1)).await;
+    let problem = expect_conflict(&world, &with(&order, "total_fee", 1)).await;
     assert_eq!(problem["state"], "failed");
 
     assert_eq!(calls(&world, &shop, &number), 1);
     assert_eq!(world.ledger_rows().await, ledger);
     world.expect_events(&number, &["order.created", "order.failed"]).await;
-    rejections(&world, &number, 1).await;
+    wait_for_rejections(&world, &number, 1).await;
     world.finish().await;
 }

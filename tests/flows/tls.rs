@@ -1,5 +1,5 @@
-//! TLS to the broker and the database, with an authority that nobody else knows: an order goes
-//! through, and whoever cannot prove to be the server is refused with a reason.
+//! TLS to the broker and the database with a private authority: an order is paid, and a server
+//! without a valid certificate is refused with a reason.
 
 mod certificates;
 mod listeners;
@@ -16,9 +16,9 @@ use simulator::PayOptions;
 use uuid::Uuid;
 
 use certificates::{Authority, Certificate};
-use listeners::{amqps, demand_tls, present};
+use listeners::{listen_with_tls, require_tls, set_certificate};
 
-/// A folder with the certificates that clients are given.
+/// A folder with the CA certificates of the clients.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -41,7 +41,7 @@ impl Drop for Folder {
     }
 }
 
-/// The same server under the name that its certificate is for, with these parameters.
+/// The server's URL with the host name of its certificate and these parameters.
 fn named(mut url: Url, parameters: &[(&str, &str)]) -> Url {
     url.set_host(Some("localhost")).unwrap();
     url.query_pairs_mut().clear().extend_pairs(parameters);
@@ -51,14 +51,14 @@ fn named(mut url: Url, parameters: &[(&str, &str)]) -> Url {
 #[tokio::test]
 async fn servers_of_private_authority_are_trusted_others_refused() {
     let servers = Servers::start().await;
-    let ours = Authority::new();
-    let theirs = Authority::new();
+    let authority = Authority::new();
+    let other_authority = Authority::new();
     let folder = Folder::new();
-    let ca = folder.write("ca.pem", &ours);
-    let wrong_ca = folder.write("wrong.pem", &theirs);
-    let good = ours.certifies("localhost");
+    let ca = folder.write("ca.pem", &authority);
+    let wrong_ca = folder.write("wrong.pem", &other_authority);
+    let good = authority.certificate_for("localhost");
     let database = servers.url(Server::Postgres);
-    demand_tls(&database, &good).await;
+    require_tls(&database, &good).await;
     let checked = |ca: &str| [("sslmode", "verify-full"), ("sslrootcert", ca)].map(owned);
     let database_at = |parameters: &[(String, String)]| {
         let parameters: Vec<_> = parameters.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
@@ -73,8 +73,8 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
         url.to_string()
     };
 
-    // An order goes through, and every connection of ours is encrypted.
-    let port = amqps(&servers, &good).await;
+    // An order is paid, and every connection is encrypted.
+    let port = listen_with_tls(&servers, &good).await;
     let amqp_url = AmqpUrl::parse(&broker_at(port, &ca)).unwrap();
     let mut world = World::start_with(Options {
         amqp_text: Some(broker.to_string()),
@@ -97,12 +97,12 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
         sqlx::query_as(plain).fetch_one(&world.environment.pool).await.unwrap();
     assert!(plain == 0 && all > 0, "{plain} of {all} connections to Postgres are not encrypted");
     let connections = servers.rabbitmqctl(&["list_connections", "client_properties", "ssl"]).await;
-    let ours_are = |name: &str| {
+    let encrypted = |name: &str| {
         let lines = connections.lines().filter(|line| line.contains(name));
         lines.map(|line| line.ends_with("true")).collect::<Vec<_>>()
     };
-    assert_eq!(ours_are("wxpay-worker"), [true, true], "{connections}");
-    assert_eq!(ours_are("wxpay-ingress"), [true], "{connections}");
+    assert_eq!(encrypted("wxpay-worker"), [true, true], "{connections}");
+    assert_eq!(encrypted("wxpay-ingress"), [true], "{connections}");
 
     let mut program = Program::of(&world);
     program.set("WXPAY_DATABASE_URL", world.environment.database_url.expose());
@@ -113,26 +113,26 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
     assert!(program.run_expecting_failure(&world, &listen).await.contains("READY"));
     program.run_ok(&world, &explain).await;
 
-    // The broker cannot prove that it is.
-    let expired = ours.certified("localhost", 2001);
-    let other = ours.certifies("elsewhere.example");
+    // The broker's certificate is invalid.
+    let expired = authority.certificate_until("localhost", 2001);
+    let other = authority.certificate_for("elsewhere.example");
     for (certificate, ca, why) in [
         (&good, &wrong_ca, "UnknownIssuer"),
         (&expired, &ca, "certificate expired"),
         (&other, &ca, "certificate not valid for name \"localhost\""),
     ] {
-        let port = amqps(&servers, certificate).await;
+        let port = listen_with_tls(&servers, certificate).await;
         program.set("WXPAY_AMQP_URL", broker_at(port, ca));
         let output = program.run_expecting_failure(&world, &listen).await;
         assert!(output.contains(why) && output.contains("amqps://"), "{why}: {output}");
     }
-    let port = amqps(&servers, &good).await;
+    let port = listen_with_tls(&servers, &good).await;
     let of_the_system = broker_at(port, &ca).split_once('?').unwrap().0.to_owned();
     program.set("WXPAY_AMQP_URL", of_the_system);
     let output = program.run_expecting_failure(&world, &listen).await;
     assert!(output.contains("UnknownIssuer"), "{output}");
 
-    // Nor can the database.
+    // The database's certificate is invalid.
     let here = Url::parse(world.environment.database_url.expose()).unwrap();
     let at = |parameters: &[(&str, &str)]| named(here.clone(), parameters).to_string();
     let verified = |ca: &str| at(&[("sslmode", "verify-full"), ("sslrootcert", ca)]);
@@ -142,13 +142,13 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
         (&other, verified(&ca), "certificate not valid for name \"localhost\""),
         (&good, at(&[("sslmode", "disable")]), "no encryption"),
     ] {
-        present(&database, certificate).await;
+        set_certificate(&database, certificate).await;
         program.set("WXPAY_DATABASE_URL", url);
         let output = program.run_expecting_failure(&world, &explain).await;
         assert!(output.contains(why), "{why}: {output}");
     }
 
-    // A worker says it, too, and waits.
+    // A worker logs both reasons and waits.
     program.set("WXPAY_AMQP_URL", broker_at(port, &wrong_ca));
     program.set("WXPAY_DATABASE_URL", verified(&wrong_ca));
     let worker = program.spawn_worker("");

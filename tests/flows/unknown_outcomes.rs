@@ -1,5 +1,5 @@
-//! WeChat may have done it or not: the order stays `created`, whoever waits is told so, and the
-//! same order again replays the very same parameters until an answer can be believed.
+//! Unknown outcomes of unifiedorder: the order stays `created`, the shop gets that answer, and each
+//! repeat sends the same parameters until the outcome is known.
 
 use futures_util::future::join_all;
 use harness::faults::unknown_outcomes;
@@ -7,7 +7,7 @@ use harness::{Shop, World, eventually};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, FaultPlan, PayOptions, PlannedFault, Release};
 
-/// Strikes the next unifiedorder calls about each of these numbers.
+/// Injects faults into the next unifiedorder calls for these numbers.
 fn inject_faults<'a>(world: &World, faults: impl IntoIterator<Item = (&'a str, Fault, u32)>) {
     let planned = faults.into_iter().map(|(number, fault, times)| PlannedFault {
         out_trade_no: Some(number.to_owned()),
@@ -23,8 +23,13 @@ fn refusal(err_code: &str) -> Fault {
     }
 }
 
-/// Creates an order whose outcome must stay unknown, and returns what WeChat is said to have said.
-async fn stays_created(world: &World, shop: &Shop, order: &Value, case: &str) -> String {
+/// Creates an order whose outcome must stay unknown, and returns its `gateway_message`.
+async fn create_and_expect_unknown(
+    world: &World,
+    shop: &Shop,
+    order: &Value,
+    case: &str,
+) -> String {
     let number = order["out_trade_no"].as_str().unwrap();
     let (status, view) = world.create(order, Some(20)).await;
     assert_eq!(status.as_u16(), 202, "{case}: {view}");
@@ -50,8 +55,8 @@ async fn stays_created(world: &World, shop: &Shop, order: &Value, case: &str) ->
     message
 }
 
-/// Asks for the same order again: it is payable, and then it is paid.
-async fn ends_paid(world: &World, shop: &Shop, order: &Value, case: &str) {
+/// Repeats the order, expects it payable, pays it and expects it paid.
+async fn repeat_and_expect_paid(world: &World, shop: &Shop, order: &Value, case: &str) {
     let number = order["out_trade_no"].as_str().unwrap();
     let (status, view) = world.create(order, Some(20)).await;
     assert_eq!(status.as_u16(), 200, "{case}: {view}");
@@ -66,7 +71,7 @@ async fn ends_paid(world: &World, shop: &Shop, order: &Value, case: &str) {
     world.expect_events(number, &["order.created", "order.payable", "order.paid"]).await;
 }
 
-/// WeChat refuses a repetition that differs from what it has seen, with this code.
+/// WeChat refuses a repeat with other parameters with `INVALID_REQUEST`.
 fn expect_no_differing_request(world: &World) {
     let requests = world.simulator.request_counts();
     let outcomes = &requests.apis[&Api::Unifiedorder];
@@ -84,8 +89,8 @@ async fn repeat_after_unknown_outcome_is_payable() {
             let mut order = shop.order(&number, 9900);
             order["attach"] = json!("a&b <c> 极");
             inject_faults(&world, [(&*number, fault.clone(), 1)]);
-            stays_created(&world, &shop, &order, &case).await;
-            ends_paid(&world, &shop, &order, &case).await;
+            create_and_expect_unknown(&world, &shop, &order, &case).await;
+            repeat_and_expect_paid(&world, &shop, &order, &case).await;
             let calls = world.simulator.calls(&shop.mch_id, &number);
             assert_eq!(calls.unifiedorder, 2, "{case}");
         }
@@ -109,10 +114,10 @@ async fn temporary_refusal_fails_no_order() {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
         inject_faults(&world, [(&*number, refusal(err_code), 1)]);
-        let message = stays_created(&world, &shop, &order, err_code).await;
+        let message = create_and_expect_unknown(&world, &shop, &order, err_code).await;
         assert!(message.contains(err_code), "{message}");
         assert!(message.contains("微信支付说：不知道"), "{message}");
-        ends_paid(&world, &shop, &order, err_code).await;
+        repeat_and_expect_paid(&world, &shop, &order, err_code).await;
     }
     world.finish().await;
 }
@@ -125,9 +130,9 @@ async fn wechats_text_is_passed_on() {
     let order = shop.order(&number, 9900);
     let text = "time_expire时间过短，刷卡至少1分钟，其他5分钟";
     inject_faults(&world, [(&*number, Fault::ReturnFail(text.to_owned()), 1)]);
-    let message = stays_created(&world, &shop, &order, "return_code FAIL").await;
+    let message = create_and_expect_unknown(&world, &shop, &order, "return_code FAIL").await;
     assert!(message.contains(text), "{message}");
-    ends_paid(&world, &shop, &order, "return_code FAIL").await;
+    repeat_and_expect_paid(&world, &shop, &order, "return_code FAIL").await;
     world.finish().await;
 }
 
@@ -146,12 +151,12 @@ async fn parameters_stay_equal_over_unknown_outcomes() {
         ],
     );
     for attempt in 1..=4 {
-        stays_created(&world, &shop, &order, &format!("attempt {attempt}")).await;
+        create_and_expect_unknown(&world, &shop, &order, &format!("attempt {attempt}")).await;
     }
-    // Neither the address nor an expiry that is left out is taken from the repeat.
-    let mut elsewhere = order.clone();
-    elsewhere["spbill_create_ip"] = json!("198.51.100.7");
-    ends_paid(&world, &shop, &elsewhere, "the last attempt").await;
+    // The call repeats the first address and expiry, not those of the repeated order.
+    let mut other_address = order.clone();
+    other_address["spbill_create_ip"] = json!("198.51.100.7");
+    repeat_and_expect_paid(&world, &shop, &other_address, "the last attempt").await;
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 5);
     expect_no_differing_request(&world);
     world.finish().await;
@@ -164,7 +169,7 @@ async fn other_order_under_unknown_number_is_conflict() {
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
-    stays_created(&world, &shop, &order, "dropped").await;
+    create_and_expect_unknown(&world, &shop, &order, "dropped").await;
     let ledger = world.ledger_rows().await;
 
     let (status, problem) = world.create(&shop.order(&number, 1), Some(20)).await;
@@ -172,7 +177,7 @@ async fn other_order_under_unknown_number_is_conflict() {
     assert_eq!(world.ledger_rows().await, ledger);
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
     world.wait_for_event(&number, "order.rejected").await;
-    ends_paid(&world, &shop, &order, "after the conflict").await;
+    repeat_and_expect_paid(&world, &shop, &order, "after the conflict").await;
     expect_no_differing_request(&world);
     world.finish().await;
 }
@@ -184,7 +189,7 @@ async fn payment_may_arrive_before_create_outcome() {
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
-    stays_created(&world, &shop, &order, "dropped").await;
+    create_and_expect_unknown(&world, &shop, &order, "dropped").await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_event(&number, "order.paid").await;
     assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
@@ -203,9 +208,9 @@ async fn payment_may_arrive_during_create_call() {
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
-    let asked = world.create(&order, Some(20));
+    let created = world.create(&order, Some(20));
     let meanwhile = async {
-        eventually("the answer to be held", async || {
+        eventually("the held call", async || {
             (!world.simulator.held_calls().is_empty()).then_some(())
         })
         .await;
@@ -213,7 +218,7 @@ async fn payment_may_arrive_during_create_call() {
         world.wait_for_state(&shop, &number, "paid").await;
         world.simulator.release(&Release::default());
     };
-    let ((status, view), ()) = futures_util::join!(asked, meanwhile);
+    let ((status, view), ()) = futures_util::join!(created, meanwhile);
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
     assert_eq!(view.get("pay"), None, "a second payment must not be possible");
     world.wait_for_event(&number, "order.paid").await;
@@ -230,8 +235,8 @@ async fn call_without_answer_is_settled_by_repeat() {
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
-    stays_created(&world, &shop, &order, "held").await;
-    ends_paid(&world, &shop, &order, "held").await;
+    create_and_expect_unknown(&world, &shop, &order, "held").await;
+    repeat_and_expect_paid(&world, &shop, &order, "held").await;
     expect_no_differing_request(&world);
     world.simulator.release(&Release::default());
     world.finish().await;
@@ -249,16 +254,16 @@ async fn slow_call_delays_no_other_order() {
         held.iter().any(|call| call.out_trade_no.as_ref() == Some(&slow))
     };
     let others = async {
-        eventually("the call to be held", async || is_held().then_some(())).await;
+        eventually("the held call", async || is_held().then_some(())).await;
         let orders: Vec<_> = (1..=20).map(|fee| shop.order(&Shop::number(), fee)).collect();
         join_all(orders.iter().map(|order| world.create_payable(order))).await;
-        assert!(is_held(), "the others did not wait for it");
+        assert!(is_held(), "the other orders must not wait for the slow call");
         assert_eq!(world.order_state(&shop, &slow).await.unwrap(), "created");
         world.simulator.release(&Release::default());
     };
     let ((status, view), ()) = futures_util::join!(world.create(&order, Some(20)), others);
-    // 202 where the others took so long that the call was given up.
+    // The answer is 202 when the worker gave up the call before.
     assert!([200, 202].contains(&status.as_u16()), "{status} {view}");
-    ends_paid(&world, &shop, &order, "slow").await;
+    repeat_and_expect_paid(&world, &shop, &order, "slow").await;
     world.finish().await;
 }

@@ -171,10 +171,10 @@ async fn get_all(channel: &Channel, queue: &str, no_ack: bool) -> Vec<Delivery> 
 }
 
 impl Inbox {
-    /// The next message.
+    /// Waits for the next message.
     ///
     /// # Panics
-    /// When none arrives.
+    /// When none arrives in time.
     pub async fn next(&mut self) -> Delivery {
         let next = timeout(WAIT_MAX, self.deliveries.next()).await;
         let next =

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use services::process::{ProcessId, Signal};
+use services::process::{ProcessId, Signal, command_tied_to_thread};
 use tokio::time::{Instant, sleep};
 
 pub const MCH_ID: &str = "1900000109";
@@ -99,13 +99,13 @@ impl LocalSystem {
         self.wait_until_ok("the ingress is ready", &ingress).await
     }
 
-    /// A program with the settings of this system. It does not see Ctrl-C: [`LocalSystem::stop`]
-    /// ends it.
+    /// A program with the settings of this system. Ctrl-C does not reach it, so that
+    /// [`LocalSystem::stop`] decides when it ends.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Result<Command> {
         let beside = std::env::current_exe()?;
         let path = beside.with_file_name(program);
         ensure!(path.is_file(), "{} is missing: run `make demo` or `make dev`", path.display());
-        let mut command = Command::new(path);
+        let mut command = command_tied_to_thread(path);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WXPAY_") {
                 command.env_remove(name);

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 use services::ports::free_address;
+use services::process::command_tied_to_thread;
 use uuid::Uuid;
 
 use crate::{World, eventually};
@@ -95,7 +96,7 @@ impl Program {
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary(program));
+        let mut command = command_tied_to_thread(binary(program));
         let inherited = std::env::vars_os().map(|(name, _)| name);
         for name in inherited.filter(|name| name.to_string_lossy().starts_with("WXPAY_")) {
             command.env_remove(name);

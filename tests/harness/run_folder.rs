@@ -27,7 +27,7 @@ impl RunFolder {
         &self.path
     }
 
-    /// Leaves the logs, and no key, for somebody who looks into a failure.
+    /// Keeps the logs for the analysis of a failure, and removes the keys.
     pub fn keep_logs(&mut self) {
         self.keep = true;
         let _ = fs::remove_file(self.path.join("api.key"));

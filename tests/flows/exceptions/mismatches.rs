@@ -5,19 +5,19 @@ use simulator::PayOptions;
 use wechatpay_v2::Fen;
 
 use super::{
-    asked, forged, in_a_hurry, is_polled, looked_at, payable, queries, resolve, rows, stands,
-    transaction_of, untrue,
+    create_payable_order, expect_open_exception, fast_options, forged, is_polled, queries, resolve,
+    rows, transaction_of, unpaid_notification, wait_for_queries, wait_until_checked,
 };
 
 #[tokio::test]
 async fn repeated_mismatch_opens_once_and_queries_wechat() {
     let mut world = World::start().await;
-    let amount = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
-    let app = PayOptions { appid: Some("wx1111111111111111".to_owned()), ..untrue() };
-    let mut told = Vec::new();
+    let amount = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
+    let app = PayOptions { appid: Some("wx1111111111111111".to_owned()), ..unpaid_notification() };
+    let mut mismatches = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
         for (options, kind) in [(&amount, "amount_mismatch"), (&app, "identity_mismatch")] {
-            let number = payable(&world, &shop).await;
+            let number = create_payable_order(&world, &shop).await;
             let body = world.unsent_notification(&shop, &number, options.clone());
             for _ in 0..3 {
                 world.notify_ok(&shop.mch_id, &body).await;
@@ -25,28 +25,28 @@ async fn repeated_mismatch_opens_once_and_queries_wechat() {
             world
                 .expect_stored_notifications(&number, &[StoredNotification::new("exception", 2)])
                 .await;
-            asked(&world, &shop, &number, 1).await;
-            told.push((shop.clone(), number, kind, transaction_of(&body)));
+            wait_for_queries(&world, &shop, &number, 1).await;
+            mismatches.push((shop.clone(), number, kind, transaction_of(&body)));
         }
     }
     world.process_queues().await;
-    looked_at(&world).await;
-    for (shop, number, kind, id) in &told {
-        stands(&world, shop, number, kind, id).await;
+    wait_until_checked(&world).await;
+    for (shop, number, kind, id) in &mismatches {
+        expect_open_exception(&world, shop, number, kind, id).await;
         assert_eq!(world.order_state(shop, number).await.as_deref(), Some("payable"));
-        // The query says that nobody has paid, so it is looked at further.
+        // The query finds no payment, so checks go on.
         assert!(is_polled(&world, number).await);
     }
     world.finish().await;
 }
 
-/// Two mismatches about one order are two exceptions if they speak of two payments.
+/// Mismatched notifications of two payments are two exceptions of their order.
 #[tokio::test]
 async fn second_mismatched_payment_is_second_exception() {
     let world = World::start().await;
     let shop = world.shop();
-    let number = payable(&world, &shop).await;
-    let amount = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
+    let number = create_payable_order(&world, &shop).await;
+    let amount = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     let one = world.unsent_notification(&shop, &number, amount.clone());
     let other = world.unsent_notification(&shop, &number, amount);
     for body in [&one, &other, &one, &other] {
@@ -65,13 +65,13 @@ async fn second_mismatched_payment_is_second_exception() {
 #[tokio::test]
 async fn payment_behind_forged_notification_is_found_by_query() {
     let world = World::start().await;
-    let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..untrue() };
+    let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     let mut hidden = Vec::new();
     for shop in [world.shop(), world.hmac_shop()] {
         for options in [forged(), wrong.clone()] {
-            let number = payable(&world, &shop).await;
-            let unpublished = PayOptions { state_only: true, ..PayOptions::default() };
-            let paid = world.pay(&shop, &number, &unpublished);
+            let number = create_payable_order(&world, &shop).await;
+            let without_notification = PayOptions { state_only: true, ..PayOptions::default() };
+            let paid = world.pay(&shop, &number, &without_notification);
             let id = Some(paid.transaction_id.clone());
             let options = PayOptions { transaction_id: id, ..options };
             let body = world.unsent_notification(&shop, &number, options);
@@ -89,10 +89,10 @@ async fn payment_behind_forged_notification_is_found_by_query() {
     world.finish().await;
 }
 
-/// Two orders of which WeChat books one payment: the first is paid, the second never fits.
-async fn booked_twice(world: &World, shop: &Shop) -> (String, String) {
-    let first = payable(world, shop).await;
-    let second = payable(world, shop).await;
+/// Books one payment for two orders at WeChat: the first is paid, the second is a mismatch.
+async fn book_payment_twice(world: &World, shop: &Shop) -> (String, String) {
+    let first = create_payable_order(world, shop).await;
+    let second = create_payable_order(world, shop).await;
     let paid = world.pay(shop, &first, &PayOptions::default());
     world.wait_for_state(shop, &first, "paid").await;
     let again = PayOptions {
@@ -101,40 +101,40 @@ async fn booked_twice(world: &World, shop: &Shop) -> (String, String) {
         ..PayOptions::default()
     };
     world.pay(shop, &second, &again);
-    eventually("the polling to stop", async || (!is_polled(world, &second).await).then_some(()))
+    eventually("the end of the checks", async || (!is_polled(world, &second).await).then_some(()))
         .await;
-    looked_at(world).await;
+    wait_until_checked(world).await;
     (second, paid.transaction_id.to_string())
 }
 
 #[tokio::test]
 async fn confirmed_mismatch_waits_for_operator() {
-    let world = World::start_with(in_a_hurry()).await;
+    let world = World::start_with(fast_options()).await;
     let shop = world.shop();
-    let (number, id) = booked_twice(&world, &shop).await;
-    stands(&world, &shop, &number, "identity_mismatch", &id).await;
+    let (number, id) = book_payment_twice(&world, &shop).await;
+    expect_open_exception(&world, &shop, &number, "identity_mismatch", &id).await;
     assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("payable"));
     let before = queries(&world, &shop, &number);
     let output = resolve(&world, &shop, &number, "identity_mismatch").await;
     assert!(output.contains("is queried about the order again"), "{output}");
-    asked(&world, &shop, &number, before + 1).await;
-    looked_at(&world).await;
-    // WeChat still says it: no second event, and no endless asking either.
+    wait_for_queries(&world, &shop, &number, before + 1).await;
+    wait_until_checked(&world).await;
+    // WeChat confirms the mismatch: no second event, and no more checks.
     assert!(!is_polled(&world, &number).await);
     world.exception_events(&number, 1).await;
     world.finish().await;
 }
 
-/// Paid there, not paid here: as long as that is so, something is open (design 10, 1).
+/// While a payment at WeChat is not booked, an exception is open.
 #[tokio::test]
 async fn resolved_mismatch_confirmed_by_query_reopens() {
-    let world = World::start_with(in_a_hurry()).await;
+    let world = World::start_with(fast_options()).await;
     let shop = world.shop();
-    let (number, id) = booked_twice(&world, &shop).await;
+    let (number, id) = book_payment_twice(&world, &shop).await;
     let before = queries(&world, &shop, &number);
     resolve(&world, &shop, &number, "identity_mismatch").await;
-    asked(&world, &shop, &number, before + 1).await;
-    looked_at(&world).await;
-    stands(&world, &shop, &number, "identity_mismatch", &id).await;
+    wait_for_queries(&world, &shop, &number, before + 1).await;
+    wait_until_checked(&world).await;
+    expect_open_exception(&world, &shop, &number, "identity_mismatch", &id).await;
     world.finish().await;
 }

@@ -1,13 +1,13 @@
-//! Orders that WeChat never answers for.
+//! Orders without a known outcome.
 
 use harness::{Shop, World, eventually};
 use serde_json::json;
 use simulator::{Fault, FaultPlan, PayOptions, PlannedFault};
 
-use super::{Row4, in_a_hurry, looked_at, resolve, rows, stands};
+use super::{Row4, expect_open_exception, fast_options, resolve, rows, wait_until_checked};
 
-/// The next calls for a new order fail, all in one way.
-fn fails(world: &World, times: u32) {
+/// Makes the next unifiedorder calls fail with the same text.
+fn fail_unifiedorder(world: &World, times: u32) {
     let failing = PlannedFault::new(Fault::ReturnFail("系统繁忙".to_owned()), times);
     let plan = FaultPlan { unifiedorder: vec![failing], ..FaultPlan::default() };
     world.simulator.set_faults(plan).unwrap();
@@ -15,9 +15,9 @@ fn fails(world: &World, times: u32) {
 
 #[tokio::test]
 async fn order_without_answer_is_unsettled_until_requery() {
-    let world = World::start_with(in_a_hurry()).await;
+    let world = World::start_with(fast_options()).await;
     let shop = world.shop();
-    fails(&world, 5);
+    fail_unifiedorder(&world, 5);
     let number = Shop::number();
     let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
     assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
@@ -28,7 +28,7 @@ async fn order_without_answer_is_unsettled_until_requery() {
         (open == ["unsettled"]).then_some(())
     })
     .await;
-    stands(&world, &shop, &number, "unsettled", "").await;
+    expect_open_exception(&world, &shop, &number, "unsettled", "").await;
     assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("created"));
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 5);
 
@@ -40,16 +40,16 @@ async fn order_without_answer_is_unsettled_until_requery() {
     world.finish().await;
 }
 
-/// An outcome that comes after all ends what was only missing.
+/// A late outcome resolves the exception.
 #[tokio::test]
 async fn unsettled_order_that_moves_is_resolved() {
-    let world = World::start_with(in_a_hurry()).await;
+    let world = World::start_with(fast_options()).await;
     let shop = world.shop();
-    fails(&world, 5);
+    fail_unifiedorder(&world, 5);
     let number = Shop::number();
     world.create(&shop.order(&number, 9900), None).await;
     world.exception_events(&number, 1).await;
-    // The shop asks for the same order again.
+    // The shop repeats the order.
     let view = world.create_payable(&shop.order(&number, 9900)).await;
     assert_eq!(view["exceptions"], json!([]), "{view}");
     let row: Row4 = ("unsettled".to_owned(), String::new(), 1, false);
@@ -57,23 +57,23 @@ async fn unsettled_order_that_moves_is_resolved() {
     world.finish().await;
 }
 
-/// Its looks are rare again, so it must be seen again.
+/// Checks of an unsettled order become rare, so the exception must be visible again.
 #[tokio::test]
 async fn order_unsettled_again_reopens_exception() {
-    let world = World::start_with(in_a_hurry()).await;
+    let world = World::start_with(fast_options()).await;
     let shop = world.shop();
-    fails(&world, 10);
+    fail_unifiedorder(&world, 10);
     let number = Shop::number();
     world.create(&shop.order(&number, 9900), None).await;
     world.exception_events(&number, 1).await;
     resolve(&world, &shop, &number, "unsettled").await;
-    eventually("the calls to be used up", async || {
+    eventually("ten calls", async || {
         let calls = world.simulator.calls(&shop.mch_id, &number).unifiedorder;
         (calls == 10).then_some(())
     })
     .await;
-    looked_at(&world).await;
-    // Half an hour is its pause now.
-    stands(&world, &shop, &number, "unsettled", "").await;
+    wait_until_checked(&world).await;
+    // The next check is half an hour away.
+    expect_open_exception(&world, &shop, &number, "unsettled", "").await;
     world.finish().await;
 }

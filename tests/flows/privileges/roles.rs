@@ -7,7 +7,7 @@ use reqwest::Url;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use worker::DatabaseUrl;
 
-/// SQLSTATE: the role may not do this.
+/// The SQLSTATE of insufficient privilege.
 const FORBIDDEN: &str = "42501";
 
 pub(super) struct Roles {
@@ -17,7 +17,7 @@ pub(super) struct Roles {
 }
 
 impl Roles {
-    /// As an operator does it for a new database: the roles, the migrations, the roles once more.
+    /// Sets up a new database as an operator does: the roles, the migrations, the roles again.
     pub(super) async fn make(world: &World) -> Self {
         let shipped = include_str!("../../../deploy/postgres/roles.sql");
         run(world, shipped).await;
@@ -46,17 +46,17 @@ impl Roles {
             assert!(shipped.contains(&format!("('{table}', '")), "roles.sql leaves out {table}");
         }
         let taken_back = as_migrated.len() - privileges(world).await.len();
-        assert!(taken_back > 0, "the net gives no more than is needed");
+        assert!(taken_back > 0, "the second run must revoke the default privileges");
         roles
     }
 
-    /// What the roles may not do, and that everything else belongs to the owner.
-    pub(super) async fn refuse_the_rest(&self, world: &World, reads: &Program) {
-        let strange = "select count(*) from pg_class where relnamespace = 'public'::regnamespace
+    /// Expects that the owner owns every table and that the roles are refused everything else.
+    pub(super) async fn expect_rest_refused(&self, world: &World, reads: &Program) {
+        let foreign = "select count(*) from pg_class where relnamespace = 'public'::regnamespace
             and relowner <> 'wxpay_owner'::regrole";
-        let strange: i64 =
-            sqlx::query_scalar(strange).fetch_one(&world.environment.pool).await.unwrap();
-        assert_eq!(strange, 0);
+        let foreign: i64 =
+            sqlx::query_scalar(foreign).fetch_one(&world.environment.pool).await.unwrap();
+        assert_eq!(foreign, 0);
         let number = "select out_trade_no from orders where state = 'paid' limit 1";
         let number: String =
             sqlx::query_scalar(number).fetch_one(&world.environment.pool).await.unwrap();
@@ -94,7 +94,7 @@ impl Roles {
             "update rejections set at = now()",
             "update gateway_calls set at = now()",
             "update event_confirms set confirmed_at = now()",
-            "update operator_actions set operator = 'nobody'",
+            "update operator_actions set operator = 'intruder'",
             "delete from operator_actions",
             "delete from _sqlx_migrations",
         ];
@@ -105,24 +105,24 @@ impl Roles {
             "delete from outbox",
             "select * from orders for update",
         ];
-        refused(&self.worker, &[&schema[..], &history].concat()).await;
-        refused(&self.reader, &[&schema[..], &history, &writes].concat()).await;
+        expect_refused(&self.worker, &[&schema[..], &history].concat()).await;
+        expect_refused(&self.reader, &[&schema[..], &history, &writes].concat()).await;
     }
 }
 
-/// As the superuser of the test.
+/// Runs SQL as the superuser of the test.
 async fn run(world: &World, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&world.environment.pool).await.unwrap();
 }
 
-/// What the worker may, one line for each table and privilege.
+/// The worker's privileges, one line per table and privilege.
 async fn privileges(world: &World) -> Vec<String> {
     let granted = "select table_name || ' ' || privilege_type
         from information_schema.role_table_grants where grantee = 'wxpay_worker'";
     sqlx::query_scalar(granted).fetch_all(&world.environment.pool).await.unwrap()
 }
 
-async fn refused(by: &DatabaseUrl, statements: &[&str]) {
+async fn expect_refused(by: &DatabaseUrl, statements: &[&str]) {
     let mut connection = PgConnection::connect(by.expose()).await.unwrap();
     for statement in statements {
         let done = sqlx::raw_sql(AssertSqlSafe(*statement)).execute(&mut connection).await;

@@ -32,7 +32,7 @@ impl Users {
         Self { broker, password: Uuid::new_v4().simple().to_string() }
     }
 
-    /// Each with the rights of its part.
+    /// Creates each user with its permissions.
     pub(super) async fn make(&self, servers: &Servers, world: &World) {
         world.add_secret(&self.password);
         let file = std::env::temp_dir().join(format!("wxpay-{}", Uuid::new_v4().simple()));
@@ -59,34 +59,49 @@ impl Users {
         AmqpUrl::parse(&self.text(user)).unwrap()
     }
 
-    /// A queue of the shop's own, bound to what it may hear.
+    /// A queue of the shop's own, bound to the events that it may receive.
     pub(super) async fn events(&self, amqp: &Amqp, pattern: &str) -> Inbox {
         let queue = format!("shop.shop-a.{}", Uuid::new_v4().simple());
         amqp.own_queue(&queue, pattern).await
     }
 
-    /// What nobody of them may do.
-    pub(super) async fn refuse_the_rest(&self, world: &World) {
-        let ours = |name: &str| format!("{}.{name}", world.environment.namespace);
-        let queues = ["orders", "notifications", "queries", "orders.parked", "unrouted"].map(ours);
+    /// Expects that every user is refused what it does not need.
+    pub(super) async fn expect_rest_refused(&self, world: &World) {
+        let qualified = |name: &str| format!("{}.{name}", world.environment.namespace);
+        let queues =
+            ["orders", "notifications", "queries", "orders.parked", "unrouted"].map(qualified);
         let ingress = Amqp::connect_to(&world.environment, &self.text("ingress")).await;
         let shop = Amqp::connect_to(&world.environment, &self.text("shop-a")).await;
         let worker = Amqp::connect_to(&world.environment, &self.text("worker")).await;
         for amqp in [&ingress, &shop] {
             for queue in &queues {
-                nothing_of_a_queue(amqp, queue).await;
+                expect_queue_refused(amqp, queue).await;
             }
-            for exchange in ["commands", "notify", "events", "unrouted"].map(ours) {
-                nothing_of_an_exchange(amqp, &exchange).await;
+            for exchange in ["commands", "notify", "events", "unrouted"].map(qualified) {
+                expect_exchange_refused(amqp, &exchange).await;
             }
-            for exchange in [ours("events"), "amq.topic".to_owned(), String::new()] {
-                publishes(amqp, &exchange, &queues[0], None, ACCESS_REFUSED).await;
+            for exchange in [qualified("events"), "amq.topic".to_owned(), String::new()] {
+                expect_publish_refused(amqp, &exchange, &queues[0], None, ACCESS_REFUSED).await;
             }
-            bind(amqp, &queues[0], &ours("commands"), "order.create").await;
+            expect_bind_refused(amqp, &queues[0], &qualified("commands"), "order.create").await;
         }
-        publishes(&shop, &ours("notify"), "payment", None, ACCESS_REFUSED).await;
-        publishes(&ingress, &ours("commands"), "x", Some("shop-a"), PRECONDITION_FAILED).await;
-        publishes(&shop, &ours("commands"), "x", Some("ingress"), PRECONDITION_FAILED).await;
+        expect_publish_refused(&shop, &qualified("notify"), "payment", None, ACCESS_REFUSED).await;
+        expect_publish_refused(
+            &ingress,
+            &qualified("commands"),
+            "x",
+            Some("shop-a"),
+            PRECONDITION_FAILED,
+        )
+        .await;
+        expect_publish_refused(
+            &shop,
+            &qualified("commands"),
+            "x",
+            Some("ingress"),
+            PRECONDITION_FAILED,
+        )
+        .await;
 
         let own = format!("shop.shop-a.{}", Uuid::new_v4().simple());
         shop.own_queue(&own, &format!("order.paid.{}", world.shop().mch_id)).await;
@@ -100,16 +115,16 @@ impl Users {
             format!("order.paid.{mch_id}.#"),
             format!("order.paid.{mch_id}0"),
         ] {
-            bind(&shop, &own, &ours("events"), &pattern).await;
+            expect_bind_refused(&shop, &own, &qualified("events"), &pattern).await;
         }
-        bind(&shop, &own, &ours("notify"), "payment").await;
-        declares(&shop, "shop.shop-b.events").await;
-        declares(&shop, "").await;
-        declares(&ingress, "").await;
-        // The worker owns its namespace and nothing beside it.
-        declares(&worker, "other.orders").await;
-        nothing_of_a_queue(&worker, &own).await;
-        publishes(&worker, "amq.topic", "x", None, ACCESS_REFUSED).await;
+        expect_bind_refused(&shop, &own, &qualified("notify"), "payment").await;
+        expect_declare_refused(&shop, "shop.shop-b.events").await;
+        expect_declare_refused(&shop, "").await;
+        expect_declare_refused(&ingress, "").await;
+        // The worker may use its own namespace only.
+        expect_declare_refused(&worker, "other.orders").await;
+        expect_queue_refused(&worker, &own).await;
+        expect_publish_refused(&worker, "amq.topic", "x", None, ACCESS_REFUSED).await;
         shop.delete(&own).await;
         for amqp in [ingress, shop, worker] {
             amqp.close().await;
@@ -125,7 +140,7 @@ fn code<T: std::fmt::Debug>(done: lapin::Result<T>) -> u16 {
     }
 }
 
-async fn nothing_of_a_queue(amqp: &Amqp, queue: &str) {
+async fn expect_queue_refused(amqp: &Amqp, queue: &str) {
     let channel = || amqp.channel();
     let name = || queue.into();
     let get = channel().await.basic_get(name(), BasicGetOptions::default()).await;
@@ -138,18 +153,17 @@ async fn nothing_of_a_queue(amqp: &Amqp, queue: &str) {
     assert_eq!(code(purged), ACCESS_REFUSED, "purge {queue}");
     let deleted = channel().await.queue_delete(name(), QueueDeleteOptions::default()).await;
     assert_eq!(code(deleted), ACCESS_REFUSED, "delete {queue}");
-    declares(amqp, queue).await;
+    expect_declare_refused(amqp, queue).await;
 }
 
-/// It is refused to.
-async fn declares(amqp: &Amqp, queue: &str) {
+async fn expect_declare_refused(amqp: &Amqp, queue: &str) {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let channel = amqp.channel().await;
     let declared = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
     assert_eq!(code(declared), ACCESS_REFUSED, "declare {queue}");
 }
 
-async fn nothing_of_an_exchange(amqp: &Amqp, exchange: &str) {
+async fn expect_exchange_refused(amqp: &Amqp, exchange: &str) {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let none = FieldTable::default;
     let channel = amqp.channel().await;
@@ -166,8 +180,7 @@ async fn nothing_of_an_exchange(amqp: &Amqp, exchange: &str) {
     assert_eq!(code(bound), ACCESS_REFUSED, "bind to {exchange}");
 }
 
-/// It is refused to.
-async fn bind(amqp: &Amqp, queue: &str, exchange: &str, pattern: &str) {
+async fn expect_bind_refused(amqp: &Amqp, queue: &str, exchange: &str, pattern: &str) {
     let channel = amqp.channel().await;
     let options = QueueBindOptions::default();
     let none = FieldTable::default();
@@ -177,8 +190,14 @@ async fn bind(amqp: &Amqp, queue: &str, exchange: &str, pattern: &str) {
     assert_eq!(code(bound), ACCESS_REFUSED, "bind {pattern}");
 }
 
-/// It is refused to, with this code.
-async fn publishes(amqp: &Amqp, exchange: &str, key: &str, user_id: Option<&str>, refused: u16) {
+/// Expects a refused publish with this code.
+async fn expect_publish_refused(
+    amqp: &Amqp,
+    exchange: &str,
+    key: &str,
+    user_id: Option<&str>,
+    refused: u16,
+) {
     let mut properties = BasicProperties::default();
     if let Some(user_id) = user_id {
         properties = properties.with_user_id(user_id.into());

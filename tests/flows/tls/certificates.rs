@@ -1,4 +1,4 @@
-//! An authority of one's own, and what it certifies.
+//! A private certificate authority and its certificates.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ pub(super) struct Authority {
     pem: String,
 }
 
-/// A server's, with its key.
+/// A server certificate with its key.
 pub(super) struct Certificate {
     pub(super) der: Vec<u8>,
     pub(super) pem: String,
@@ -19,7 +19,7 @@ impl Authority {
     pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        // Two of one name would be told apart by their signatures alone.
+        // Two authorities with one name would differ in their signatures only.
         let name = Uuid::new_v4().simple().to_string();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,13 +31,13 @@ impl Authority {
         &self.pem
     }
 
-    /// A server of this name.
-    pub(super) fn certifies(&self, name: &str) -> Certificate {
-        self.certified(name, 4000)
+    /// A valid certificate for this name.
+    pub(super) fn certificate_for(&self, name: &str) -> Certificate {
+        self.certificate_until(name, 4000)
     }
 
-    /// The same until the first day of this year.
-    pub(super) fn certified(&self, name: &str, until: i32) -> Certificate {
+    /// A certificate for this name, valid until the first day of this year.
+    pub(super) fn certificate_until(&self, name: &str, until: i32) -> Certificate {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2000, 1, 1);

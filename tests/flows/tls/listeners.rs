@@ -1,5 +1,5 @@
-//! Servers that speak TLS with a certificate of the test's. Both are told so while they run: no
-//! file of theirs needs to be reached from here, whoever they run as.
+//! Configures the running servers to use TLS with a certificate of the test. The test needs no access
+//! to their files, whatever users they run as.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -10,8 +10,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::Certificate;
 
-/// Has the broker listen once more, with this certificate, and returns the port.
-pub(super) async fn amqps(servers: &Servers, certificate: &Certificate) -> u16 {
+/// Adds a listener with this certificate to the broker, and returns its port.
+pub(super) async fn listen_with_tls(servers: &Servers, certificate: &Certificate) -> u16 {
     let port = free_address().port();
     let der = &certificate.der;
     let key = certificate.key.serialized_der();
@@ -25,8 +25,8 @@ pub(super) async fn amqps(servers: &Servers, certificate: &Certificate) -> u16 {
     port
 }
 
-/// Has Postgres present this certificate, and take no connection but encrypted ones.
-pub(super) async fn demand_tls(database: &Url, certificate: &Certificate) {
+/// Configures Postgres to use this certificate and to accept encrypted connections only.
+pub(super) async fn require_tls(database: &Url, certificate: &Certificate) {
     let mut connection = PgConnection::connect(database.as_str()).await.unwrap();
     write_certificate(&mut connection, certificate).await;
     write(&mut connection, "pg_hba.conf", "hostssl all all 127.0.0.1/32 scram-sha-256").await;
@@ -37,8 +37,8 @@ pub(super) async fn demand_tls(database: &Url, certificate: &Certificate) {
     connection.close().await.unwrap();
 }
 
-/// Has Postgres present another certificate, whoever connects from now on.
-pub(super) async fn present(database: &Url, certificate: &Certificate) {
+/// Configures Postgres to use another certificate for new connections.
+pub(super) async fn set_certificate(database: &Url, certificate: &Certificate) {
     let mut url = database.clone();
     url.query_pairs_mut().append_pair("sslmode", "require");
     let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
@@ -52,7 +52,7 @@ async fn write_certificate(connection: &mut PgConnection, certificate: &Certific
     write(connection, "test.key", &certificate.key.serialize_pem()).await;
 }
 
-/// Writes a file of the data directory, for the server's eyes only.
+/// Writes a file into the data directory, readable by the server only.
 async fn write(connection: &mut PgConnection, name: &str, text: &str) {
     run(
         connection,

@@ -1,4 +1,5 @@
-//! Workers and front doors that are started before what they need is there, or after it was broken.
+//! Workers and ingresses that start before the migrations or the topology exist, or after a queue was
+//! deleted.
 
 use broker::Setup;
 use harness::amqp::Amqp;
@@ -7,29 +8,29 @@ use reqwest::StatusCode;
 use simulator::PayOptions;
 use tokio_util::sync::CancellationToken;
 
-use super::{called_once_each, posted, waits};
+use super::{expect_one_call_each, post_orders, wait_for_queued};
 
 #[tokio::test]
 async fn worker_started_before_migrations_waits() {
     let world = World::start_with(Options { unmigrated: true, ..Options::default() }).await;
-    // The broker and the database are there, and yet it is not ready.
+    // The broker and the database run, but the migrations are missing.
     let not_ready = "not consuming: are the migrations applied?\n";
-    let status = eventually("only the migrations to be missing", async || {
+    let status = eventually("a worker without migrations", async || {
         let (status, text) = world.workers[0].readiness(&world.http).await;
         (text == not_ready).then_some(status)
     })
     .await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let shop = world.shop();
-    let numbers = posted(&world, &shop, 3).await;
-    waits(&world, 3).await;
+    let numbers = post_orders(&world, &shop, 3).await;
+    wait_for_queued(&world, 3).await;
 
     worker::migrate(&world.environment.database_url).await.unwrap();
     world.wait_until_workers_ready().await;
     for number in &numbers {
         world.wait_for_state(&shop, number, "payable").await;
     }
-    called_once_each(&world, &shop, &numbers);
+    expect_one_call_each(&world, &shop, &numbers);
     world.finish().await;
 }
 
@@ -37,9 +38,9 @@ async fn worker_started_before_migrations_waits() {
 async fn worker_without_topology_waits() {
     let world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
     let namespace = world.environment.namespace.to_string();
-    eventually("the worker to miss an exchange", async || {
-        let missed = world.logs.containing(&namespace);
-        missed.contains("wxpay-worker consume").then_some(())
+    eventually("a worker without its topology", async || {
+        let log = world.logs.containing(&namespace);
+        log.contains("wxpay-worker consume").then_some(())
     })
     .await;
     let (status, text) = world.workers[0].readiness(&world.http).await;
@@ -60,7 +61,7 @@ async fn worker_without_topology_waits() {
     world.finish().await;
 }
 
-/// What an operator does who owns the topology.
+/// Declares the topology, as an operator does.
 async fn declare(world: &World) {
     let stop = CancellationToken::new();
     let operator = world.environment.broker_config("test operator");
@@ -70,7 +71,7 @@ async fn declare(world: &World) {
     operator.closed().await;
 }
 
-/// The front door opens when it sees where to publish to; by then somebody must be listening there.
+/// The ingress accepts orders as soon as the exchange exists. The queues must exist by then.
 #[tokio::test]
 async fn order_accepted_during_topology_declaration_is_processed() {
     let mut world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
@@ -78,7 +79,7 @@ async fn order_accepted_during_topology_declaration_is_processed() {
     let shop = world.shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
-    let accepted = eventually("the order to be accepted", async || {
+    let accepted = eventually("the accepted order", async || {
         let (status, _) = world.create(&order, None).await;
         (status != StatusCode::SERVICE_UNAVAILABLE).then_some(status)
     });
@@ -91,7 +92,7 @@ async fn order_accepted_during_topology_declaration_is_processed() {
     world.finish().await;
 }
 
-/// Design 7: nothing is dropped as unroutable; the worker restores what is missing and replays.
+/// No message is dropped as unroutable. The worker restores the queues and replays the messages.
 #[tokio::test]
 async fn worker_restores_topology_and_replays_unrouted() {
     let mut world = World::start().await;
@@ -108,7 +109,7 @@ async fn worker_restores_topology_and_replays_unrouted() {
     assert_eq!(status, StatusCode::ACCEPTED);
     let notification = world.unsent_notification(&shop, &paid, PayOptions::default());
     world.notify_ok(&shop.mch_id, &notification).await;
-    eventually("both to be unrouted", async || {
+    eventually("two unrouted messages", async || {
         (amqp.peek_all(&amqp.qualified_name("unrouted")).await.len() == 2).then_some(())
     })
     .await;

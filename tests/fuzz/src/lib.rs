@@ -61,7 +61,6 @@ impl<'a> Choices<'a> {
         self.byte() & 1 == 0
     }
 
-    /// The unused bytes.
     pub fn rest(self) -> &'a [u8] {
         self.0
     }
@@ -91,7 +90,6 @@ pub fn meaning(fields: &Fields) -> Meaning {
     signed.map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
-/// See [`meaning`].
 pub type Meaning = Vec<(String, String)>;
 
 /// Whether a signed sample has the same string to sign. No other message can be signed with the key,

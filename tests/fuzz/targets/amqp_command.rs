@@ -11,7 +11,7 @@ use orders::{InvalidOrder, OrderKey, OrderRequest, Reply};
 mod worker_reply;
 #[path = "../../../crates/worker/src/commands/identity.rs"]
 mod identity;
-#[path = "../../../crates/worker/src/trace.rs"]
+#[path = "../../../crates/worker/src/traceparent.rs"]
 mod trace;
 
 fuzz_target!(|input: &[u8]| {

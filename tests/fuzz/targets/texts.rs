@@ -11,7 +11,7 @@ use wechatpay_v2::{BeijingTime, Fen, SignType};
 
 #[path = "../../../crates/ingress/src/routes/prefer.rs"]
 mod prefer;
-#[path = "../../../crates/worker/src/trace.rs"]
+#[path = "../../../crates/worker/src/traceparent.rs"]
 mod trace;
 
 fuzz_target!(|input: &[u8]| {

@@ -1,7 +1,9 @@
 //! Processes, as `/proc` shows them.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::process::Command;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,14 @@ use rustix::process::{Pid, WaitOptions, kill_process, kill_process_group, waitpi
 pub use rustix::process::Signal;
 
 use crate::interrupt;
+
+/// A program that the kernel kills when the thread that starts it ends, even if that happens by
+/// SIGKILL. So start it on a thread that lives as long as it is needed.
+pub fn command_tied_to_thread(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
 
 /// A process, named for good: pids are used again, pids with their start times are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
