@@ -41,7 +41,7 @@ fn modules_import_each_other_in_no_circle() {
 /// Layers of the worker, the highest first. A module belongs to the first layer that names it or
 /// its parent.
 const WORKER_LAYERS: [&[&str]; 4] = [
-    &["", "cli", "operator", "run", "ops", "gauges", "testing"],
+    &["", "cli", "operator", "run", "consumers", "ops", "gauges", "retention", "testing"],
     &["commands", "notifications", "reconcile", "replay", "order_service", "gateway"],
     &["relay", "store"],
     &[],

@@ -9,17 +9,17 @@ use crate::{Credentials, FieldError, Fields, Limits, SignatureError, XmlError, p
 pub enum CallOutcome<T> {
     /// The answer is authentic, and the call succeeded.
     Success(T),
-    /// The answer is authentic, and the call was refused. [`Refused::advice`] says what follows.
+    /// The answer is authentic, and the call was refused. [`Refused::advice`] gives the next step.
     Refused(Refused),
     /// The outcome is unknown: the call may have had its effect.
     Unknown(Unknown),
 }
 
-/// An authentic refusal.
+/// Why an authentic answer refused the call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{err_code}: {err_code_des}")]
 pub struct Refused {
-    /// WeChat's machine-readable code.
+    /// The machine-readable code of the refusal.
     pub err_code: String,
     /// WeChat's description, cut to 128 characters. Its wording is not stable.
     pub err_code_des: String,
@@ -32,7 +32,7 @@ pub struct Refused {
 pub enum Advice {
     /// The outcome is open. Repeat the same call with the same parameters after a while.
     Retry,
-    /// The refusal does not tell the state of the order. Query it.
+    /// The refusal does not show the state of the order. Query it.
     Query,
     /// The order already is in the state that the call asked for.
     AlreadyDone,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A field that breaks its rule.
 ///
-/// The rule says what the field must be. The error does not contain the value, because values can
+/// The rule describes what the field must be. The error does not contain the value, because values can
 /// be personal data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} must be {rule}")]

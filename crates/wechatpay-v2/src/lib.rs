@@ -64,6 +64,6 @@ pub use xml::{Limits, XmlError, parse_xml, write_xml};
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "client"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

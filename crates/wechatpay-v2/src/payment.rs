@@ -137,7 +137,7 @@ pub fn is_safe_to_echo(field: &str, text: &str) -> bool {
     !contains_doctype(text) && element_hidden_in(field, text, has).is_none()
 }
 
-// The string to sign does not tell whether `attach=a&total_fee=1` is one element or two. An attacker
+// The string to sign does not show whether `attach=a&total_fee=1` is one element or two. An attacker
 // who chose the `attach` and can rewrite the message could turn a part of it into elements, and hide
 // the true elements in another text. WeChat itself sends no such text.
 fn refuse_hidden_elements(fields: &Fields) -> Result<(), FieldError> {

@@ -99,7 +99,7 @@ pub fn sign(fields: &Fields, key: &ApiKey, sign_type: SignType) -> String {
 /// The received texts are tried first. If that fails and some have outer white space, the trimmed
 /// texts are tried, because WeChat's own SDK trims what it hashes.
 ///
-/// The string to sign escapes nothing, so a signature does not tell where one text ends and the next
+/// The string to sign escapes nothing, so a signature does not show where one text ends and the next
 /// element begins. [`Payment::from_fields`](crate::Payment::from_fields) refuses messages that use
 /// this.
 ///

@@ -67,7 +67,6 @@ impl Config {
     }
 }
 
-/// `WXPAY_AMQP_URL` and `WXPAY_NAMESPACE`.
 pub(crate) fn broker(settings: &Settings<'_>) -> Result<(AmqpUrl, Namespace), SettingError> {
     let default = "amqp://guest:guest@127.0.0.1:5672/%2f";
     let amqp_url = settings.or_default("WXPAY_AMQP_URL", default, AmqpUrl::parse)?;
@@ -75,12 +74,10 @@ pub(crate) fn broker(settings: &Settings<'_>) -> Result<(AmqpUrl, Namespace), Se
     Ok((amqp_url, namespace))
 }
 
-/// `WXPAY_TOPOLOGY`.
 pub(crate) fn topology(settings: &Settings<'_>) -> Result<TopologyMode, SettingError> {
     settings.or_default("WXPAY_TOPOLOGY", "declare", TopologyMode::from_str)
 }
 
-/// `WXPAY_DATABASE_URL`.
 pub(crate) fn database_url(settings: &Settings<'_>) -> Result<DatabaseUrl, SettingError> {
     let default = "postgres://postgres@127.0.0.1:5432/wxpay";
     settings.or_default("WXPAY_DATABASE_URL", default, DatabaseUrl::parse)
@@ -92,7 +89,6 @@ pub(crate) fn merchants(settings: &Settings<'_>) -> Result<Merchants, SettingErr
     merchants.map_err(|error| SettingError::new("WXPAY_MERCHANTS_FILE", error))
 }
 
-/// `WXPAY_MERCHANTS_FILE`.
 pub(crate) fn merchants_file(settings: &Settings<'_>) -> Result<PathBuf, SettingError> {
     settings.or_default("WXPAY_MERCHANTS_FILE", "merchants.toml", |text| {
         Ok::<_, Infallible>(PathBuf::from(text))
@@ -124,7 +120,6 @@ fn clients(settings: &Settings<'_>) -> Result<Option<Clients>, SettingError> {
     clients.map(Some).map_err(|error| SettingError::new("WXPAY_CLIENTS_FILE", error))
 }
 
-/// `WXPAY_OPS_ADDR`.
 pub(crate) fn ops_addr(settings: &Settings<'_>) -> Result<SocketAddr, SettingError> {
     settings.address("WXPAY_OPS_ADDR", "127.0.0.1:8082")
 }

@@ -27,7 +27,7 @@ pub(crate) use fair_semaphore::FairSemaphore;
 pub use limits::GatewayLimits;
 pub(crate) use merchant_limiter::Deferred;
 
-/// Cheap to clone.
+/// Makes the calls of all merchants. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Gateway {
     client: Client,

@@ -24,7 +24,6 @@ pub(crate) struct Readiness {
     pub(crate) stop: CancellationToken,
 }
 
-/// Listens on `WXPAY_OPS_ADDR`.
 pub(crate) async fn bind(config: &Config) -> Result<TcpListener, SettingError> {
     let bound = TcpListener::bind(config.ops_addr).await;
     bound.map_err(|error| SettingError::new("WXPAY_OPS_ADDR", error))

@@ -11,7 +11,7 @@ use crate::merchants::{Merchant, Merchants};
 use crate::schedule::CheckSchedule;
 use crate::store::Store;
 
-/// Cheap to clone.
+/// The store and the gateway, used together. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct OrderService {
     pub(crate) store: Store,

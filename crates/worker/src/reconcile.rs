@@ -31,8 +31,6 @@ const CLAIM_INTERVAL: Duration = Duration::from_millis(500);
 /// moment in which others end, too.
 const NEXT_CLAIM_DELAY: Duration = Duration::from_millis(20);
 
-/// Cheap to clone.
-#[derive(Clone)]
 pub(crate) struct Reconciler {
     service: Arc<OrderService>,
     permits: FairSemaphore,

@@ -62,7 +62,6 @@ pub(crate) enum UnpaidAction {
     Replay,
     /// Decide to close it.
     RequestClose,
-    /// Send closeorder.
     Close,
     /// Only check again later.
     Wait,

@@ -2,7 +2,8 @@
 
 use quick_xml::events::{BytesRef, BytesStart};
 
-use super::{Limits, XmlError};
+use super::error::XmlError;
+use super::limits::Limits;
 use crate::Fields;
 
 // Longer than WeChat's longest name (`refund_recv_accout_10`), and short enough to bound an attack.

@@ -29,7 +29,7 @@ pub(super) struct BreakerConfig {
     /// Failures in a row that open it.
     pub(super) failures_max: u32,
     pub(super) pause_first: Duration,
-    /// Before jitter.
+    /// The longest pause, to which the jitter is added.
     pub(super) pause_max: Duration,
     /// The random share of a pause: it is shorter or longer by up to this share.
     pub(super) jitter: f64,

@@ -14,7 +14,6 @@ pub struct GatewayLimits {
     pub failures_max: u32,
     /// The breaker's first pause. It doubles until a call succeeds.
     pub pause_first: Duration,
-    /// The longest pause.
     pub pause_max: Duration,
     /// How long a call waits for its answer, and how long an unreachable host is not tried again.
     pub timeouts: Timeouts,

@@ -37,10 +37,12 @@ impl MerchantLimiters {
     /// Waits for a rate-limit token, if the wait is short. The caller makes its call at once.
     pub(super) async fn acquire(&self, credentials: &Credentials) -> Result<CallPermit, Deferred> {
         let mch_id = &credentials.mch_id;
-        let (limiter, per_second) = match self.merchants.get(mch_id) {
-            Some(current) => (self.limiter(mch_id, &current.key), current.requests_per_second),
-            None => (self.limiter(mch_id, &credentials.key), Merchant::REQUESTS_PER_SECOND),
-        };
+        let current = self.merchants.get(mch_id);
+        let current = current.as_deref();
+        let key = current.map_or(&credentials.key, |merchant| &merchant.key);
+        let per_second =
+            current.map_or(Merchant::REQUESTS_PER_SECOND, |merchant| merchant.requests_per_second);
+        let limiter = self.limiter(mch_id, key);
         let wait = limiter.reserve_token(per_second)?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;

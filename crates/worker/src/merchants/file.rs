@@ -31,7 +31,7 @@ pub enum InvalidMerchants {
     Empty,
 }
 
-/// One `[[merchant]]`.
+/// One `[[merchant]]`, usable or not.
 #[derive(Debug)]
 pub(crate) struct MerchantEntry {
     /// As written in the file, unless it looks like a key.

@@ -8,9 +8,9 @@ pub struct Merchant {
     pub sign_type: SignType,
     /// Where WeChat reaches our ingress.
     pub notify_base_url: String,
-    /// Signs and verifies.
+    /// Signs requests and verifies notifications.
     pub key: ApiKey,
-    /// Only verifies.
+    /// Verifies notifications that were signed before the key was changed.
     pub previous_key: Option<ApiKey>,
     /// How many calls one worker begins for it in a second.
     pub requests_per_second: u32,

@@ -24,7 +24,8 @@ use timeout::with_timeout;
 
 #[derive(Args)]
 pub(crate) struct Doctor {
-    /// Print JSON for a program: `checks` with `name`, `verdict`, `finding` and `remedy` each, and `summary`
+    /// Print JSON for a program: `checks` with `name`, `verdict`, `finding` and `remedy` each, and
+    /// `summary`
     #[arg(long)]
     json: bool,
 }

@@ -24,7 +24,7 @@ impl QueryRequests {
         (Self(sender), receiver)
     }
 
-    /// Never waits.
+    /// Never waits: a full channel drops the request.
     pub(crate) fn send(&self, key: OrderKey, appid: AppId) {
         if self.0.try_send(QueryRequest { key, appid }).is_err() {
             metrics::counter!(names::QUERIES_OVER_BUDGET).increment(1);
