@@ -9,6 +9,7 @@ mod clients;
 mod closing;
 mod crash;
 mod doctor;
+mod documents;
 mod exceptions;
 mod failpoints;
 mod forged;

@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod invariants;
 pub mod local_system;
 pub mod logs;
+pub mod markdown;
 pub mod merchants;
 pub mod options;
 pub mod problem;

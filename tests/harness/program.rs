@@ -36,7 +36,7 @@ pub struct ProgramProcess {
 }
 
 /// A program that cargo has built beside this test.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(Path::parent).unwrap();
     let binary = folder.join(name);

@@ -89,7 +89,7 @@ async fn payment_behind_forged_notification_is_found_by_query() {
     world.finish().await;
 }
 
-/// Books one payment for two orders at WeChat: the first is paid, the second is a mismatch.
+/// Has WeChat report one payment for two orders: the first is paid, the second is a mismatch.
 async fn book_payment_twice(world: &World, shop: &Shop) -> (String, String) {
     let first = create_payable_order(world, shop).await;
     let second = create_payable_order(world, shop).await;

@@ -11,7 +11,7 @@ use crate::containers;
 use crate::process::{ProcessId, Signal};
 use crate::server_user::ServerUser;
 
-/// A folder with this file is one of ours: it may be deleted.
+/// A folder with this file was made here, so it may be deleted.
 const MARKER: &str = ".wxpay-services";
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -55,7 +55,7 @@ impl Folder {
         if data.is_dir() {
             return Ok(false);
         }
-        // A link to a folder that somebody has deleted.
+        // A link to a folder that was deleted.
         let _ = fs::remove_file(&data);
         let reachable = user.command("test").arg("-x").arg(&self.path).status();
         if reachable.is_ok_and(|status| status.success()) {

@@ -16,4 +16,5 @@ mod services;
 mod startup;
 pub mod with;
 
+pub use packages::install as install_packages;
 pub use services::{Server, Services};

@@ -31,7 +31,7 @@ pub(crate) fn missing(wanted: &[Server]) -> Vec<&'static str> {
 
 /// Installs Debian packages. `false`: not done, because this is not root on a Debian, or because
 /// apt-get failed.
-pub(crate) fn install(packages: &[&str]) -> Result<bool> {
+pub fn install(packages: &[&str]) -> Result<bool> {
     let apt = Path::new("/usr/bin/apt-get");
     if !rustix::process::geteuid().is_root() || !apt.exists() {
         return Ok(false);

@@ -101,7 +101,7 @@ fn term_of_with_alone_stops_the_command() {
 }
 
 #[test]
-fn folder_of_somebody_else_is_left_alone() {
+fn foreign_folder_is_left_alone() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign");
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join("notes");
