@@ -1,16 +1,12 @@
 //! The shape of the repository: its top level, the size of its files, the length of its names.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::text::{names_in, none, read, root, rust_files, sources};
+use crate::text::{all_rust_files, files_with_ending, names_in, none, read, root};
 
 const FILE_LINES_MAX: usize = 500;
-
-/// Every Rust file, tests included.
-fn all_rust_files() -> Vec<PathBuf> {
-    ["crates", "tests"].iter().flat_map(|folder| rust_files(Path::new(folder))).collect()
-}
+const TEST_NAME_CHARS_MAX: usize = 60;
 
 #[test]
 fn crates_readme_names_every_crate() {
@@ -42,12 +38,31 @@ fn nothing_is_left_half_done() {
 }
 
 #[test]
-fn sources_have_at_most_500_lines() {
-    let long = sources().into_iter().filter_map(|path| {
+fn rust_files_have_at_most_500_lines() {
+    let long = all_rust_files().into_iter().filter_map(|path| {
         let lines = read(&path).lines().count();
         (lines > FILE_LINES_MAX).then(|| format!("{}: {lines} lines", path.display()))
     });
     none("a file holds one idea", long.collect());
+}
+
+#[test]
+fn test_names_have_at_most_60_characters() {
+    let mut long = Vec::new();
+    for path in all_rust_files() {
+        let text = read(&path);
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            if let Some(name) = line.trim_start_matches("async ").strip_prefix("fn ") {
+                let name = name.split('(').next().unwrap_or_default();
+                if is_test && name.chars().count() > TEST_NAME_CHARS_MAX {
+                    long.push(format!("{}: {name}", path.display()));
+                }
+            }
+            is_test = line.ends_with("test]") || (is_test && line.starts_with(['#', '/']));
+        }
+    }
+    none("the name of a test says its subject and its condition", long);
 }
 
 #[test]
@@ -74,4 +89,16 @@ fn top_level_holds_only_what_is_listed() {
         !name.starts_with('.') && !listed.contains(&name.as_str()) && !ignored.contains(name)
     });
     none("nothing else stands at the top", others.collect());
+}
+
+const SHELL_LINES_MAX: usize = 300;
+
+#[test]
+fn shell_has_at_most_300_lines() {
+    let mut scripts = vec![".ci/run".into()];
+    for folder in ["deploy", "tests"] {
+        scripts.extend(files_with_ending(Path::new(folder), ".sh"));
+    }
+    let lines: usize = scripts.iter().map(|path| read(path).lines().count()).sum();
+    assert!(lines <= SHELL_LINES_MAX, "{lines} lines of shell: what is longer is written in Rust");
 }

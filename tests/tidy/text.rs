@@ -24,12 +24,22 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
 
 /// Every Rust file below a folder, relative to the root.
 pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    files_with_ending(folder, ".rs")
+}
+
+/// Every Rust file, tests included.
+pub(crate) fn all_rust_files() -> Vec<PathBuf> {
+    ["crates", "tests"].iter().flat_map(|folder| rust_files(Path::new(folder))).collect()
+}
+
+/// Every file below a folder whose name ends like this, relative to the root.
+pub(crate) fn files_with_ending(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for name in names_in(folder) {
         let path = folder.join(&name);
         if root().join(&path).is_dir() {
-            files.extend(rust_files(&path));
-        } else if name.ends_with(".rs") {
+            files.extend(files_with_ending(&path, ending));
+        } else if name.ends_with(ending) {
             files.push(path);
         }
     }

@@ -15,7 +15,7 @@ pub struct Config {
     /// How long an endpoint may take to answer a notification; never scaled.
     pub notify_timeout: Duration,
     /// How old an order must be before closeorder accepts it. WeChat documents five minutes but is
-    /// reported to close younger orders too (`PROTOCOL.md`, "closeorder"), so the default is zero.
+    /// reported to close younger orders too (`wechatpay-v2/PROTOCOL.md`, "closeorder"), so the default is zero.
     pub close_age_min: Duration,
     /// Orders kept; beyond it, the oldest is deleted.
     pub orders_max: usize,

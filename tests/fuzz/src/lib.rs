@@ -56,7 +56,7 @@ impl<'a> Choices<'a> {
         (usize::from(self.byte()) << 8 | usize::from(self.byte())) % bound
     }
 
-    /// `true` unless the next byte is odd.
+    /// `true` if the next byte is even.
     pub fn next_is_even(&mut self) -> bool {
         self.byte() & 1 == 0
     }

@@ -1,4 +1,4 @@
-//! A message as a caller hands it over.
+//! A message to publish.
 
 use std::time::Duration;
 

@@ -74,7 +74,7 @@ fn certificate_and_key_are_set_together() {
         assert_eq!(both.public_tls.is_some(), listener == "PUBLIC");
         assert_eq!(both.private_tls.is_some(), listener == "PRIVATE");
         assert!(!format!("{both:?}").contains("PRIVATE KEY"));
-        for (variables, guilty) in [
+        for (variables, wrong) in [
             (vec![(cert_name, cert)], key_name),
             (vec![(key_name, key)], cert_name),
             (vec![(cert_name, "/nowhere"), (key_name, key)], cert_name),
@@ -82,7 +82,7 @@ fn certificate_and_key_are_set_together() {
             (vec![(cert_name, key), (key_name, key)], cert_name),
             (vec![(cert_name, cert), (key_name, cert)], key_name),
         ] {
-            assert_eq!(config(&variables).unwrap_err().variable, guilty);
+            assert_eq!(config(&variables).unwrap_err().variable, wrong);
         }
     }
 }

@@ -64,7 +64,7 @@ fn description_has_every_field_of_an_order() {
         let Err(orders::InvalidOrder::Fields { errors, .. }) =
             orders::OrderRequest::parse(with.as_bytes())
         else {
-            panic!("{field} cannot be a truth value");
+            panic!("{field} cannot be a boolean");
         };
         let rule = &errors.iter().find(|error| error.field == *field).unwrap().rule;
         assert!(!rule.contains("no field"), "{field}: {rule}");

@@ -1,4 +1,4 @@
-//! The rules for the fields of unifiedorder (`PROTOCOL.md`, "unifiedorder"). Errors are WeChat's
+//! The rules for the fields of unifiedorder (`wechatpay-v2/PROTOCOL.md`, "unifiedorder"). Errors are WeChat's
 //! texts.
 
 use std::net::IpAddr;

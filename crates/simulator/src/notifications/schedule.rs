@@ -15,7 +15,7 @@ use crate::order::OrderKey;
 use crate::simulator::Simulator;
 use crate::view::{AttemptOutcome, AttemptView, NotificationState, NotificationView};
 
-/// Seconds before each of the 15 repeats: 24 hours and 4 minutes in all (`PROTOCOL.md`, "Repeats").
+/// Seconds before each of the 15 repeats: 24 hours and 4 minutes in all (`wechatpay-v2/PROTOCOL.md`, "Repeats").
 const SCHEDULE_SECONDS: [u32; 15] =
     [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10_800, 10_800, 10_800, 21_600, 21_600];
 

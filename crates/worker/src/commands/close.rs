@@ -12,7 +12,7 @@ use crate::{clock, failpoint, traceparent};
 
 /// A close may overtake its create. It waits this long for it.
 const CREATE_WAIT: time::Duration = time::Duration::seconds(60);
-/// A sender's clock may be ahead of ours by this much.
+/// A sender's clock may be ahead of this machine's by this much.
 const CLOCK_AHEAD_MAX: time::Duration = time::Duration::seconds(60);
 const SNOOZE: Duration = Duration::from_secs(5);
 /// Without the time of sending, attempts limit the wait: 5 s, then 30 s.

@@ -35,7 +35,7 @@ impl OutboxNotifier {
         Self::channel().0
     }
 
-    /// Never waits: the sweep finds the events for which the channel has no room.
+    /// Never waits: the sweep finds the events that did not fit into the channel.
     pub(super) fn notify(&self, events: impl IntoIterator<Item = Outgoing>) {
         for event in events {
             let _ = self.0.try_send(event);

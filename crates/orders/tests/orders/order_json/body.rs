@@ -13,7 +13,7 @@ fn duplicate_name_is_malformed() {
         order.replacen('{', r#"{"total_fee":9900,"#, 1),
         order.replacen('{', r#"{"total_fee":1,"#, 1),
         order.replacen('{', r#"{"total\u005ffee":1,"#, 1),
-        order.replacen('}', r#","openid":"oSomebodyElse"}"#, 1),
+        order.replacen('}', r#","openid":"oAnotherPayer"}"#, 1),
         order.replacen('{', r#"{"x":1,"x":1,"#, 1),
     ] {
         let invalid = OrderRequest::parse(twice.as_bytes()).expect_err(&twice);
