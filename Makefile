@@ -43,10 +43,11 @@ flood: ## send forged notifications beside honest orders and print how both fare
 	$(with_services) cargo run --release --locked -p tests --bin forged-flood -- \
 		$(foreach name,RATE SECONDS ORDERS LIMIT WORKERS SHAPES,$(if $($(name)),$(name)=$($(name))))
 
-lint: ## check format, lints, dependencies, scripts and the checked queries
+lint: ## check format, lints, documentation, dependencies, scripts and the checked queries
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --locked --no-deps --all-features --package wechatpay-v2
 	@if cargo deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
 	else echo "lint: no cargo-deny, dependencies not checked (cargo install --locked cargo-deny)"; fi
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run deploy/*/*.sh tests/*.sh tests/*/*.sh; \

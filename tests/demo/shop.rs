@@ -65,7 +65,7 @@ async fn read_ok(who: &str, answer: Response) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("{who} answered no JSON"))
 }
 
-/// What `wx.requestPayment` takes.
+/// The parameters of `wx.requestPayment` in a mini program.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PayParameters {

@@ -16,7 +16,7 @@ pub struct TestEnvironment {
     /// The database from which others are created.
     admin_url: String,
     pub pool: PgPool,
-    /// With its password.
+    /// The broker's URL, with its password.
     pub amqp_text: String,
     pub namespace: Namespace,
 }

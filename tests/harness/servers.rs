@@ -76,7 +76,7 @@ impl Servers {
         processes.into_iter().for_each(|process| process.signal(Signal::STOP));
     }
 
-    /// Ends [`Servers::freeze`].
+    /// Lets the processes of a frozen server run again.
     pub fn resume(&self, server: Server) {
         let processes = self.process(server).tree();
         processes.into_iter().for_each(|process| process.signal(Signal::CONT));

@@ -150,3 +150,26 @@ fn identifiers_come_apart_into_words() {
     assert!(words_in("struct OrderStory;").iter().any(|(word, _)| *word == "story"));
     assert!(words_in("// nothing of the kind").is_empty());
 }
+
+#[test]
+fn doc_comments_have_more_than_three_words() {
+    let mut short = Vec::new();
+    for path in all_rust_files() {
+        let text = read(&path);
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for (index, line) in lines.iter().enumerate() {
+            let Some(doc) = doc_text(line) else { continue };
+            let is_alone = [index.wrapping_sub(1), index + 1]
+                .iter()
+                .all(|other| lines.get(*other).is_none_or(|line| doc_text(line).is_none()));
+            if is_alone && doc.split_whitespace().count() <= 3 {
+                short.push(format!("{}:{}: {line}", path.display(), index + 1));
+            }
+        }
+    }
+    none("a doc comment says more than the name, or is left out", short);
+}
+
+fn doc_text(line: &str) -> Option<&str> {
+    line.strip_prefix("///").or_else(|| line.strip_prefix("//!"))
+}

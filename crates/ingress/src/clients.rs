@@ -42,7 +42,7 @@ impl From<Vec<Client>> for Clients {
     }
 }
 
-/// Names only.
+/// Prints the names and no token.
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(|client| &client.name)).finish()

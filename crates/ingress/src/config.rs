@@ -13,7 +13,7 @@ use crate::{Clients, InvalidTls, Limits, Merchants, Networks, Tls};
 #[derive(Clone, Debug)]
 pub struct Config {
     pub broker: BrokerConfig,
-    /// For WeChat's notifications.
+    /// Where WeChat posts its notifications.
     pub public_addr: SocketAddr,
     /// For shops, probes and metrics.
     pub private_addr: SocketAddr,

@@ -20,7 +20,7 @@ use crate::{Config, Networks, routes};
 /// The two sockets that the service accepts connections on.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For WeChat.
+    /// Where WeChat posts its notifications.
     pub public: TcpListener,
     /// For shops, probes and metrics.
     pub private: TcpListener,

@@ -7,7 +7,6 @@ use serde_json::Value;
 /// fields, and the client gets all of them.
 #[derive(Debug)]
 pub(crate) struct WorkerReply {
-    /// The HTTP status.
     pub(crate) status: u16,
     /// The order or the problem.
     pub(crate) body: Value,

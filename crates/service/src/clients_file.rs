@@ -10,7 +10,7 @@ use wechatpay_v2::MchId;
 
 use crate::hex;
 
-/// One `[[client]]`.
+/// One `[[client]]` table of the file.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub name: String,

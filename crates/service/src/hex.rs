@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// Lower-case.
+/// Encodes bytes as lower-case hex digits.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());

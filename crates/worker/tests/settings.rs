@@ -69,7 +69,8 @@ fn program(arguments: &[&str], merchants: &Path) -> Command {
 }
 
 fn said(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
+    let out = &output.stdout;
+    let err = &output.stderr;
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
@@ -175,7 +176,8 @@ fn merchants_file_fault_is_named_with_merchant_and_field() {
     let key = "api_key_file = \"right.key\"";
     let one = |more: &str| merchant("1900000109", more);
     let url = |url: &str| right().replace("https://shop.example", url);
-    let (mch, notify) = ("1900000109", "notify_base_url");
+    let mch = "1900000109";
+    let notify = "notify_base_url";
     let cases: Vec<(String, Vec<&str>)> = vec![
         (String::new(), vec!["[[merchant]]"]),
         (one(""), vec![mch, "api_key_file", "api_key_env"]),

@@ -65,7 +65,7 @@ pub(crate) fn start_rabbitmq(startup: &mut Startup) -> Result<()> {
     Ok(())
 }
 
-/// One container.
+/// How one container is started.
 struct Options<'a> {
     name: &'static str,
     port: u16,

@@ -17,7 +17,7 @@ const DISCARDED_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
-    /// Over [`BODY_BYTES_MAX`].
+    /// The body is longer than [`BODY_BYTES_MAX`].
     TooLarge,
     /// Not whole in time.
     TooSlow,

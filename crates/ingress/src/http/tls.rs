@@ -93,7 +93,7 @@ impl Tls {
     }
 }
 
-/// Paths only.
+/// Prints the paths and no key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries([&self.0.cert, &self.0.key]).finish()

@@ -120,9 +120,9 @@ enum NotifyError {
 
 struct FailedNotification {
     status: StatusCode,
-    /// For WeChat.
+    /// What WeChat reads in the FAIL answer.
     reason: &'static str,
-    /// For the metric.
+    /// The label of the metric that counts it.
     label: &'static str,
 }
 

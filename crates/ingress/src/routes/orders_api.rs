@@ -24,7 +24,6 @@ use crate::worker_reply::WorkerReply;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// `POST /v1/orders`
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -50,7 +49,6 @@ pub(super) async fn create(
     send_command(&app, &key, traceparent.add_to(message), options?).await
 }
 
-/// `POST /v1/orders/{mch_id}/{out_trade_no}/close`
 pub(super) async fn close(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
@@ -65,7 +63,6 @@ pub(super) async fn close(
     send_command(&app, &key, traceparent.add_to(message), options?).await
 }
 
-/// `GET /v1/orders/{mch_id}/{out_trade_no}`
 pub(super) async fn view(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,

@@ -37,12 +37,10 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
     }
 }
 
-/// `GET /metrics`
 pub(super) async fn metrics(handle: PrometheusHandle) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
 }
 
-/// `GET /openapi.json`
 pub(super) async fn openapi() -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], OPENAPI)
 }

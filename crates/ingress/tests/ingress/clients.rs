@@ -1,4 +1,4 @@
-//! Tokens of clients.
+//! What a client's token allows and what is refused without one.
 
 use ingress::{Clients, Config};
 use service::hex;

@@ -1,4 +1,4 @@
-//! The settings.
+//! Settings: their defaults, and the errors that name a variable.
 
 use std::fs;
 use std::path::Path;

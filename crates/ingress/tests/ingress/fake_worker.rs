@@ -18,7 +18,7 @@ pub(crate) struct FakeWorker {
 }
 
 impl FakeWorker {
-    /// Never replies.
+    /// A worker that takes commands and never replies.
     pub(crate) async fn silent(broker: &TestBroker, queue: Queue) -> Self {
         Self::start(broker, queue, |_| None).await
     }

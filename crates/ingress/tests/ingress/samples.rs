@@ -1,4 +1,4 @@
-//! What is sent.
+//! Orders and notifications that the tests send.
 
 use orders::testing;
 use serde_json::{Value, json};

@@ -28,7 +28,7 @@ impl TestBroker {
         broker
     }
 
-    /// Without the topology.
+    /// A namespace in which no topology is declared.
     pub(crate) fn empty() -> Self {
         let namespace = format!("ingress-{}", Uuid::now_v7().simple());
         let broker = BrokerConfig {
