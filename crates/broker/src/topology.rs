@@ -3,16 +3,18 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 pub(crate) mod declare;
 pub(crate) mod delete;
 pub(crate) mod depths;
+mod retry_delays;
 mod spec;
 pub(crate) mod survey;
 
 use crate::error::InvalidSetting;
 use crate::namespace::Namespace;
+
+pub(crate) use retry_delays::{DelayStep, RETRY_DELAYS};
 
 /// Routing key on [`Exchange::Commands`]: create an order.
 pub const ORDER_CREATE: &str = "order.create";
@@ -138,22 +140,6 @@ pub(crate) fn is_persistent(exchange: Exchange, routing_key: &str) -> bool {
     let (source, keys) = Queue::Queries.source();
     exchange != source || !keys.contains(&routing_key)
 }
-
-/// A delay queue: its messages return to their exchange after this long. One queue per delay, because
-/// with a TTL per message a long one at the head would block the short ones behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DelayStep {
-    pub(crate) name: &'static str,
-    pub(crate) delay: Duration,
-}
-
-/// From short to long.
-pub(crate) const RETRY_DELAYS: [DelayStep; 4] = [
-    DelayStep { name: "5s", delay: Duration::from_secs(5) },
-    DelayStep { name: "30s", delay: Duration::from_secs(30) },
-    DelayStep { name: "2m", delay: Duration::from_secs(120) },
-    DelayStep { name: "10m", delay: Duration::from_secs(600) },
-];
 
 /// Name of a delay queue and of the fanout exchange in front of it.
 pub(crate) fn delay_name(namespace: &Namespace, queue: Queue, step: DelayStep) -> String {

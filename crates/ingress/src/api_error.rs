@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use broker::PublishError;
 use orders::{FieldProblem, Problem};
 
-use crate::http::body::{BODY_BYTES_MAX, BodyError};
+use crate::http::body::BodyError;
+use crate::limits::BODY_BYTES_MAX;
 
 /// A [`Problem`] as the answer to a request.
 #[derive(Debug)]

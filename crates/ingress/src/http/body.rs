@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
-/// The largest body that is accepted, on either listener.
-pub(crate) const BODY_BYTES_MAX: usize = orders::ORDER_BYTES_MAX;
+use crate::limits::BODY_BYTES_MAX;
+
 /// A body that is too large is read up to here and discarded: a client whose connection is closed
 /// while it writes may never see the answer that tells it why.
 const DISCARDED_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
