@@ -32,11 +32,15 @@ pub(crate) fn all_rust_files() -> Vec<PathBuf> {
     ["crates", "tests"].iter().flat_map(|folder| rust_files(Path::new(folder))).collect()
 }
 
-/// Every file below a folder whose name ends like this, relative to the root.
+/// Every file below a folder whose name ends like this, relative to the root, but no build output:
+/// tests/fuzz, a workspace of its own, may have a folder `target`.
 pub(crate) fn files_with_ending(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for name in names_in(folder) {
         let path = folder.join(&name);
+        if name == "target" {
+            continue;
+        }
         if root().join(&path).is_dir() {
             files.extend(files_with_ending(&path, ending));
         } else if name.ends_with(ending) {
