@@ -7,12 +7,12 @@ use fuzz::split;
 use libfuzzer_sys::fuzz_target;
 use orders::{InvalidOrder, OrderKey, OrderRequest, Reply};
 
-#[path = "../../../crates/ingress/src/worker_reply.rs"]
-mod worker_reply;
 #[path = "../../../crates/worker/src/commands/identity.rs"]
 mod identity;
 #[path = "../../../crates/worker/src/traceparent.rs"]
 mod trace;
+#[path = "../../../crates/ingress/src/worker_reply.rs"]
+mod worker_reply;
 
 fuzz_target!(|input: &[u8]| {
     let (body, mut choices) = split(input);

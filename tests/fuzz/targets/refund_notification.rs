@@ -34,7 +34,8 @@ fuzz_target!(|input: &[u8]| {
     assert!(received.decrypt(&other_key()).is_err());
     // The same under another root, unless the text contains a root itself.
     let inside = input.strip_prefix(b"<root>").and_then(|rest| rest.strip_suffix(b"</root>"));
-    if let Some(inside) = inside.filter(|inside| !contains(inside, b"root") && !contains(inside, b"xml"))
+    if let Some(inside) =
+        inside.filter(|inside| !contains(inside, b"root") && !contains(inside, b"xml"))
     {
         let message = [b"<xml>", inside, b"</xml>"].concat();
         assert_eq!(inner, parse_xml(&message, Limits::MESSAGE).map_err(RefundError::from));
