@@ -187,8 +187,10 @@ async fn permanently_wrong_key_makes_orders_unsettled() {
 
 #[tokio::test]
 async fn key_changed_in_flight_loses_no_order() {
-    let options =
-        Options { workers: Some(2), schedule: Some(fast_schedule()), ..Options::default() };
+    // A query that was sent with the old key must not find a payment before its notification does.
+    let never = Duration::from_secs(3600);
+    let schedule = CheckSchedule { payable_check_interval: never, ..fast_schedule() };
+    let options = Options { workers: Some(2), schedule: Some(schedule), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.hmac_shop();
     let (early, late): (Vec<_>, Vec<_>) =

@@ -1,6 +1,7 @@
 //! A worker or the ingress, running inside the test process.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use broker::{AmqpUrl, TopologyMode};
 use reqwest::StatusCode;
@@ -13,6 +14,9 @@ use worker::{CheckSchedule, DatabaseUrl, GatewayLimits, Merchants};
 
 use crate::environment::TestEnvironment;
 use crate::eventually;
+
+/// Far beyond what the tasks of a worker take to reach their next await.
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct Component {
     pub address: SocketAddr,
@@ -36,9 +40,12 @@ impl Component {
         (&mut self.task).await.unwrap().unwrap();
     }
 
-    /// Kills the component: its tasks stop, nothing is drained, its sockets close.
-    pub fn kill(self) {
-        assert!(self.runtime.is_some(), "only a worker can be killed");
+    /// Kills a worker at once: no task of it runs on, nothing is drained, its sockets close. Returns
+    /// when that is so, however busy the machine is.
+    pub fn kill(mut self) {
+        let runtime = self.runtime.take().expect("a worker has a runtime of its own");
+        // In a thread, because one runtime must not be waited for inside another.
+        std::thread::spawn(move || runtime.shutdown_timeout(KILL_TIMEOUT)).join().unwrap();
     }
 }
 

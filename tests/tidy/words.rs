@@ -103,7 +103,9 @@ fn words_of_our_own_are_gone() {
 fn searched() -> Vec<std::path::PathBuf> {
     let mut files = all_rust_files();
     files.extend(documents(&root()));
-    for (folder, ending) in [("deploy", ""), ("migrations", ".sql"), ("crates", ".json")] {
+    for (folder, ending) in
+        [("deploy", ""), ("migrations", ".sql"), ("crates", ".json"), ("tests", ".sh")]
+    {
         files.extend(files_with_ending(Path::new(folder), ending));
     }
     files.push("Makefile".into());
