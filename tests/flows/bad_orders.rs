@@ -155,7 +155,7 @@ async fn wait_for_rejections(world: &World, number: &str, count: usize) -> Vec<V
 #[tokio::test]
 async fn order_with_every_field_reaches_wechat_complete() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = full_order(&shop, &number);
     let view = world.create_payable(&order).await;
@@ -173,7 +173,7 @@ async fn order_with_every_field_reaches_wechat_complete() {
 #[tokio::test]
 async fn order_at_limit_of_every_field_is_accepted() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     assert_eq!(number.len(), 32, "the longest valid number");
     let mut order = full_order(&shop, &number);
@@ -199,7 +199,7 @@ async fn order_at_limit_of_every_field_is_accepted() {
 #[tokio::test]
 async fn wrong_field_is_named_with_its_rule() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for (field, value) in wrong_values() {
         let number = Shop::number();
         let mut order = full_order(&shop, &number);
@@ -221,7 +221,7 @@ async fn wrong_field_is_named_with_its_rule() {
 #[tokio::test]
 async fn missing_field_is_named_with_its_rule() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let mut orders = Vec::new();
     for field in
         ["mch_id", "appid", "out_trade_no", "body", "total_fee", "spbill_create_ip", "openid"]
@@ -281,7 +281,7 @@ async fn all_wrong_fields_are_named_together() {
 #[tokio::test]
 async fn body_that_is_no_json_object_is_refused() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let good = shop.order(&Shop::number(), 9900).to_string();
     let inside = |what: &str| format!("{{\"body\":{what}");
     let twice = good.replacen('{', "{\"total_fee\":1,", 1);
@@ -321,7 +321,7 @@ async fn body_that_is_no_json_object_is_refused() {
 #[tokio::test]
 async fn time_expire_too_early_is_refused() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for minutes in [5, 0, -60] {
         let number = Shop::number();
         let expire = OffsetDateTime::now_utc() + Duration::minutes(minutes);
@@ -342,7 +342,7 @@ async fn time_expire_too_early_is_refused() {
 #[tokio::test]
 async fn rejection_can_be_queried_later() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let mut order = shop.order(&number, 9900);
     order["time_expire"] = json!("2020-01-01T00:00:00Z");
@@ -363,7 +363,7 @@ async fn rejection_can_be_queried_later() {
 #[tokio::test]
 async fn unconfigured_merchant_or_app_is_refused() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for (field, value) in [("mch_id", "1999999999"), ("appid", "wx0000000000000000")] {
         let number = Shop::number();
         let mut order = shop.order(&number, 9900);
@@ -381,7 +381,7 @@ async fn unconfigured_merchant_or_app_is_refused() {
 #[tokio::test]
 async fn wrong_order_by_amqp_is_answered_and_reported() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let mut parked = 0;
@@ -428,9 +428,9 @@ async fn wrong_order_by_amqp_is_answered_and_reported() {
 async fn permanent_refusal_by_wechat_fails_order() {
     let world = World::start().await;
     for (shop, err_code) in [
-        (world.shop(), "NOAUTH"),
+        (world.md5_shop(), "NOAUTH"),
         (world.hmac_shop(), "PARAM_ERROR"),
-        (world.shop(), "APPID_MCHID_NOT_MATCH"),
+        (world.md5_shop(), "APPID_MCHID_NOT_MATCH"),
         (world.hmac_shop(), "ORDERCLOSED"),
     ] {
         let number = Shop::number();
@@ -459,7 +459,7 @@ async fn permanent_refusal_by_wechat_fails_order() {
             world.wait_for_event(&number, "order.failed").await["order"]["failure"],
             failure
         );
-        assert_eq!(world.transitions(&number).await, ["created by shop", "failed by reply"]);
+        assert_eq!(world.transition_labels(&number).await, ["created by shop", "failed by reply"]);
     }
     world.finish().await;
 }

@@ -57,7 +57,7 @@ async fn repeat_until_payable(world: &World, order: &Value) {
 async fn ingress_without_broker_accepts_nothing_until_it_returns() {
     let proxy = Proxy::to(amqp_address(), false).await;
     let world = world_with_proxy(&proxy).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
 
@@ -93,7 +93,7 @@ async fn notification_without_broker_is_repeated_until_accepted() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_with_proxy(&proxy).await;
     world.wait_until_ingress_ready().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     proxy.close();
@@ -122,7 +122,7 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_with_proxy(&proxy).await;
     world.wait_until_ingress_ready().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let plan =
         FaultPlan { unifiedorder: vec![PlannedFault::new(Fault::Hold, 5)], ..FaultPlan::default() };
     world.simulator.set_faults(plan).unwrap();
@@ -177,7 +177,7 @@ async fn lost_confirm_is_unknown_and_repeat_settles_it() {
     let proxy = Proxy::to(amqp_address(), true).await;
     let world = world_with_proxy(&proxy).await;
     world.wait_until_ingress_ready().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let first = Shop::number();
     world.create_payable(&shop.order(&first, 100)).await;
     let notification = world.unsent_notification(&shop, &first, PayOptions::default());

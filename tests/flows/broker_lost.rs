@@ -65,7 +65,7 @@ async fn broker_that_lost_its_data_costs_no_order() {
         ..Options::default()
     })
     .await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let started_at = world.database_time().await;
 
     // A paid order, and one in each state that is not final.

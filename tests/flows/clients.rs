@@ -58,7 +58,7 @@ async fn ask(
 #[tokio::test]
 async fn ingress_user_is_trusted() {
     let world = world("", Some(user())).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     assert_eq!(world.get(&shop, &number).await.0, 200);
@@ -72,7 +72,7 @@ async fn client_acts_for_its_own_merchants_only() {
     let mut answers = amqp.private_queue().await;
     let user = user();
 
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let answer = ask(&amqp, &mut answers, CREATE, &order, Some(&user)).await;
@@ -100,7 +100,7 @@ async fn command_without_user_id_is_refused() {
     let world = world(&one_merchant("1900000109"), None).await;
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let answer = ask(&amqp, &mut answers, CREATE, &order, None).await;
@@ -116,7 +116,7 @@ async fn delayed_command_keeps_its_user() {
     let world = world(&one_merchant("1900000109"), None).await;
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let user = user();
 

@@ -71,7 +71,7 @@ async fn pay_and_expect_paid(world: &World, shop: &Shop, number: &str) {
 
 async fn expect_paid_once(world: &World, number: &str) {
     world.expect_events(number, &EVENTS).await;
-    let history = world.transitions(number).await;
+    let history = world.transition_labels(number).await;
     assert_eq!(history[..2], ["created by shop".to_owned(), "payable by reply".to_owned()]);
     assert_eq!(history.len(), 3, "{history:?}");
     assert_eq!(world.exception_kinds(number).await, Vec::<String>::new());
@@ -115,7 +115,7 @@ async fn worker_killed_during_first_call() {
 #[tokio::test]
 async fn lease_of_dead_worker_ends_after_30_s() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
     world.create(&shop.order(&number, 9900), None).await;
@@ -135,7 +135,7 @@ async fn lease_of_dead_worker_ends_after_30_s() {
 #[tokio::test]
 async fn worker_killed_before_storing_answer() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.inject_fault(Api::Unifiedorder, &number, Fault::HoldAfterCommit, 1);
     world.create(&shop.order(&number, 9900), None).await;
@@ -146,7 +146,7 @@ async fn worker_killed_before_storing_answer() {
     wait_for_lock(&world).await;
     kill_worker(&mut world);
     lock.rollback().await.unwrap();
-    assert_eq!(world.transitions(&number).await, ["created by shop"]);
+    assert_eq!(world.transition_labels(&number).await, ["created by shop"]);
     replace_worker(&mut world).await;
     pay_and_expect_paid(&world, &shop, &number).await;
     expect_no_differing_request(&world);
@@ -156,7 +156,7 @@ async fn worker_killed_before_storing_answer() {
 #[tokio::test]
 async fn worker_killed_before_storing_notifications() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let numbers = create_payable_orders(&world, &shop, 30).await;
     let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select from orders for update").execute(&mut *lock).await.unwrap();
@@ -217,7 +217,7 @@ async fn worker_killed_while_closing() {
         ..Options::default()
     })
     .await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for (api, fault) in [
         (Api::Orderquery, Fault::Hold),
         (Api::Closeorder, Fault::Hold),
@@ -238,7 +238,7 @@ async fn worker_killed_while_closing() {
         for number in &numbers {
             let closed = ["order.created", "order.payable", "order.closing", "order.closed"];
             world.expect_events(number, &closed).await;
-            assert_eq!(world.transitions(number).await.len(), 4);
+            assert_eq!(world.transition_labels(number).await.len(), 4);
             assert_eq!(world.exception_kinds(number).await, Vec::<String>::new());
         }
         world.simulator.release(&Release::default());
@@ -249,7 +249,7 @@ async fn worker_killed_while_closing() {
 #[tokio::test]
 async fn worker_killed_during_check_that_finds_payment() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let numbers = create_payable_orders(&world, &shop, 5).await;
     for number in &numbers {
         world.pay(&shop, number, &PayOptions { state_only: true, ..PayOptions::default() });
@@ -280,7 +280,7 @@ const DELAY_COMMITS: &str = "
 #[tokio::test]
 async fn worker_killed_during_its_commit() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     sqlx::raw_sql(DELAY_COMMITS).execute(&world.environment.pool).await.unwrap();
     let numbers = create_payable_orders(&world, &shop, 20).await;
     let paid = "select count(*) from orders where state = 'paid'";
@@ -336,7 +336,7 @@ async fn worker_killed_during_commit_of_acceptance() {
 #[tokio::test]
 async fn worker_killed_repeatedly_while_publishing() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for _ in 0..4 {
         let numbers = create_payable_orders(&world, &shop, 20).await;
         for number in &numbers {
@@ -402,7 +402,7 @@ async fn two_workers_race_create_close_and_payment() {
         if !paid {
             assert_eq!(gateway.trade_state, "CLOSED");
         }
-        let history = world.transitions(&number).await;
+        let history = world.transition_labels(&number).await;
         assert_eq!(history[0], "created by shop");
         assert!(history.len() <= 5, "{history:?}");
         let found = world.exception_kinds(&number).await;
@@ -411,7 +411,7 @@ async fn two_workers_race_create_close_and_payment() {
     };
     let ends = join_all((0..20).map(race)).await;
     for (number, end) in ends {
-        let history = world.transitions(&number).await;
+        let history = world.transition_labels(&number).await;
         let moves: Vec<String> = history
             .iter()
             .map(|it| format!("order.{}", it.split(' ').next().unwrap_or_default()))

@@ -116,7 +116,7 @@ fn closed_port() -> String {
 #[tokio::test]
 async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     world.wait_until_idle().await;
     let ledger = world.ledger_rows().await;
@@ -291,7 +291,7 @@ async fn doctor_names_topology_drift_and_parked_messages() {
 
     let id = Uuid::now_v7().to_string();
     let properties = BasicProperties::default().with_message_id(id.as_str().into());
-    let body = world.shop().order(&Shop::number(), 9900).to_string();
+    let body = world.md5_shop().order(&Shop::number(), 9900).to_string();
     amqp.publish(
         &amqp.qualified_name("orders.parked"),
         "order.create",
@@ -315,7 +315,7 @@ async fn doctor_names_topology_drift_and_parked_messages() {
 #[tokio::test]
 async fn doctor_names_unsettled_money_with_its_command() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let number = create_payable_order(&world, &shop).await;
     world.wait_until_idle().await;

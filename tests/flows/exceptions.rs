@@ -113,7 +113,7 @@ fn fast_options() -> Options {
 #[tokio::test]
 async fn late_and_duplicate_payment_open_once_each() {
     let world = World::start_with(fast_options()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     let (status, view) = world.close(&shop.mch_id, &number, None).await;
     assert_eq!(status, 202, "{view}");
@@ -150,7 +150,7 @@ async fn late_and_duplicate_payment_open_once_each() {
 #[tokio::test]
 async fn unknown_order_opens_once_and_queries_wechat() {
     let world = World::start().await;
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         let number = Shop::number();
         let body = world.unsent_notification(&shop, &number, unpaid_notification());
         for _ in 0..3 {
@@ -170,7 +170,7 @@ async fn unknown_order_opens_once_and_queries_wechat() {
 #[tokio::test]
 async fn paid_order_reported_closed_is_contradiction() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let number = create_payable_order(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions::default());

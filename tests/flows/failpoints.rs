@@ -25,7 +25,7 @@ struct Scenario {
 
 impl Scenario {
     async fn start(world: &World) -> Self {
-        let shop = world.shop();
+        let shop = world.md5_shop();
         let [notified, found, closed] = [(); 3].map(|()| Shop::number());
         let scenario = Self { shop, notified, found, closed };
         for number in [&scenario.notified, &scenario.found, &scenario.closed] {

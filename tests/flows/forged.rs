@@ -17,7 +17,7 @@ const TOO_LARGE: u16 = 413;
 async fn wrong_signature_changes_nothing() {
     let world = World::start().await;
     let mut forgeries = Vec::new();
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         for sign in [Signing::Wrong, Signing::OtherKey, Signing::Missing, Signing::Empty] {
             let options = PayOptions { sign, ..PayOptions::default() };
             let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
@@ -33,7 +33,7 @@ async fn mislabelled_sign_type_changes_nothing() {
     let world = World::start().await;
     let mut forgeries = Vec::new();
     for (shop, sign_type) in
-        [(world.shop(), "HMAC-SHA256"), (world.hmac_shop(), "MD5"), (world.hmac_shop(), "none")]
+        [(world.md5_shop(), "HMAC-SHA256"), (world.hmac_shop(), "MD5"), (world.hmac_shop(), "none")]
     {
         let options = PayOptions {
             extra_fields: [("sign_type".to_owned(), sign_type.to_owned())].into(),
@@ -50,7 +50,8 @@ async fn mislabelled_sign_type_changes_nothing() {
 async fn signature_by_other_algorithm_than_order_is_exception() {
     let world = World::start().await;
     let mut forgeries = Vec::new();
-    for (shop, sign) in [(world.shop(), Signing::HmacSha256), (world.hmac_shop(), Signing::Md5)] {
+    for (shop, sign) in [(world.md5_shop(), Signing::HmacSha256), (world.hmac_shop(), Signing::Md5)]
+    {
         let options = PayOptions { sign, ..PayOptions::default() };
         let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
         let forgery = Forgery::for_new_order(&world, &shop, format!("{sign:?}"), forge).await;
@@ -74,7 +75,7 @@ async fn malformed_message_changes_nothing() {
         (Malformation::ResultFail, ACCEPTED, Some("not_success")),
     ];
     let mut forgeries = Vec::new();
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         for (malform, status, verdict) in cases {
             let options = PayOptions { malform: Some(malform), ..PayOptions::default() };
             let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
@@ -84,7 +85,7 @@ async fn malformed_message_changes_nothing() {
         }
     }
     // This message names no order. Its bytes are the same for every order, so it is sent once.
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let options = PayOptions { malform: Some(Malformation::ReturnFail), ..PayOptions::default() };
     let forge = |number: &str| unpaid_notification(&world, &shop, number, &options);
     let forgery = Forgery::for_new_order(&world, &shop, "ReturnFail", forge).await;
@@ -95,7 +96,7 @@ async fn malformed_message_changes_nothing() {
 #[tokio::test]
 async fn body_that_is_no_message_changes_nothing() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let bodies: [&[u8]; 8] = [
         b"",
         b" \r\n",
@@ -118,7 +119,7 @@ async fn body_that_is_no_message_changes_nothing() {
 #[tokio::test]
 async fn message_of_other_merchant_changes_nothing() {
     let world = World::start().await;
-    let one = world.shop();
+    let one = world.md5_shop();
     let other = world.hmac_shop();
     let mut forgeries = Vec::new();
     for (shop, stranger) in [(&one, &other), (&other, &one)] {
@@ -152,7 +153,7 @@ async fn message_of_other_merchant_changes_nothing() {
 #[tokio::test]
 async fn only_sample_of_many_forgeries_is_stored() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let ledger = world.ledger_rows().await;
@@ -175,7 +176,7 @@ async fn only_sample_of_many_forgeries_is_stored() {
 #[tokio::test]
 async fn lower_case_signature_is_accepted() {
     let world = World::start().await;
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         let options = PayOptions { sign: Signing::Lowercase, ..PayOptions::default() };

@@ -139,7 +139,7 @@ async fn count(world: &World, shop: &Shop, which: &str) -> i64 {
 #[tokio::test]
 async fn hanging_calls_hold_only_their_merchants_permits() {
     let world = world_with(small_limits()).await;
-    let broken = world.shop();
+    let broken = world.md5_shop();
     let healthy = world.hmac_shop();
     fail_all_calls(&world, &broken, Fault::Hold);
     let numbers = post_orders(&world, &broken, 200).await;
@@ -165,11 +165,11 @@ async fn hanging_calls_hold_only_their_merchants_permits() {
 async fn wrong_key_costs_few_calls_and_no_order() {
     let gateway_limits = GatewayLimits { pause_first: NEVER, pause_max: NEVER, ..small_limits() };
     let world = world_with(gateway_limits).await;
-    let broken = world.shop();
+    let broken = world.md5_shop();
     let healthy = world.hmac_shop();
     let lost = Shop::number();
     world.create_payable(&broken.order(&lost, 9900)).await;
-    world.keys.replace(&changed_merchants(&world, |of, merchant| {
+    world.worker_merchants.replace(&changed_merchants(&world, |of, merchant| {
         if of.mch_id == broken.mch_id {
             Merchant { key: ApiKey::parse(&Shop::number()).unwrap(), ..merchant }
         } else {
@@ -201,7 +201,7 @@ async fn wrong_key_costs_few_calls_and_no_order() {
     assert!(called + called_for_lost <= bound as u64, "{called} and {called_for_lost}");
     assert!(attempts(&world, &broken).await <= bound as i64, "deferred calls must not count");
 
-    world.keys.replace(&merchants::keys(&world.merchants, world.public));
+    world.worker_merchants.replace(&merchants::keys(&world.merchants, world.public));
     world.wait_for_state(&broken, &lost, "paid").await;
     pay_and_expect_paid(&world, &broken, &numbers).await;
     world.finish().await;
@@ -217,7 +217,7 @@ async fn failing_calls_pause_until_probe_succeeds() {
         ..small_limits()
     };
     let world = world_with(gateway_limits).await;
-    let broken = world.shop();
+    let broken = world.md5_shop();
     let healthy = world.hmac_shop();
     fail_all_calls(&world, &broken, Fault::SystemError);
     let mut numbers = post_orders(&world, &broken, 40).await;
@@ -250,8 +250,8 @@ async fn failing_calls_pause_until_probe_succeeds() {
 async fn burst_above_rate_is_spread_and_no_order_lost() {
     // There is a permit for each order.
     let world = world_with(GatewayLimits::default()).await;
-    let shop = world.shop();
-    world.keys.replace(&changed_merchants(&world, |_, merchant| Merchant {
+    let shop = world.md5_shop();
+    world.worker_merchants.replace(&changed_merchants(&world, |_, merchant| Merchant {
         requests_per_second: 4,
         ..merchant
     }));
@@ -264,7 +264,7 @@ async fn burst_above_rate_is_spread_and_no_order_lost() {
     for (_, view) in answers.iter().filter(|(status, _)| status.as_u16() == 202) {
         assert_eq!(view.get("gateway_message"), None, "{view}");
     }
-    world.keys.replace(&merchants::keys(&world.merchants, world.public));
+    world.worker_merchants.replace(&merchants::keys(&world.merchants, world.public));
     pay_and_expect_paid(&world, &shop, &numbers).await;
     for number in &numbers {
         assert_eq!(world.calls(&shop, number).unifiedorder, 1, "{number}");
@@ -275,7 +275,7 @@ async fn burst_above_rate_is_spread_and_no_order_lost() {
 #[tokio::test]
 async fn due_orders_of_one_merchant_delay_no_other_merchant() {
     let world = world_with(small_limits()).await;
-    let broken = world.shop();
+    let broken = world.md5_shop();
     let healthy = world.hmac_shop();
     let numbers: Vec<String> = (0..100).map(|_| Shop::number()).collect();
     let orders: Vec<Value> = numbers.iter().map(|number| broken.order(number, 9900)).collect();
@@ -311,7 +311,7 @@ async fn close_during_pause_is_done_later() {
     let gateway_limits =
         GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..small_limits() };
     let world = world_with(gateway_limits).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let closing = Shop::number();
     world.create_payable(&shop.order(&closing, 9900)).await;
     fail_all_calls(&world, &shop, Fault::ReturnFail("系统繁忙".to_owned()));
@@ -323,17 +323,17 @@ async fn close_during_pause_is_done_later() {
     remove_faults(&world);
 
     // A reread with the same key causes no call. One with another, wrong key causes one.
-    world.keys.replace(&merchants::keys(&world.merchants, world.public));
+    world.worker_merchants.replace(&merchants::keys(&world.merchants, world.public));
     let before = failures(&world);
     world.update_order_row(&closing, "next_check_at = now()").await;
     create_and_pay(&world, &world.hmac_shop(), 5).await;
     assert_eq!(world.order_state(&shop, &closing).await.as_deref(), Some("closing"));
     let other = || ApiKey::parse(&Shop::number()).unwrap();
     world
-        .keys
+        .worker_merchants
         .replace(&changed_merchants(&world, |_, merchant| Merchant { key: other(), ..merchant }));
     eventually("another call", async || (failures(&world) > before).then_some(())).await;
-    world.keys.replace(&merchants::keys(&world.merchants, world.public));
+    world.worker_merchants.replace(&merchants::keys(&world.merchants, world.public));
     world.wait_for_state(&shop, &closing, "closed").await;
     pay_and_expect_paid(&world, &shop, &numbers).await;
     world.finish().await;
@@ -346,7 +346,7 @@ async fn prepay_not_renewable_now_is_returned_unchanged() {
         GatewayLimits { failures_max: 3, pause_first: NEVER, pause_max: NEVER, ..small_limits() };
     let gateway_limits = Some(gateway_limits);
     let world = World::start_with(Options { gateway_limits, ..Options::default() }).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let first = world.create_payable(&order).await;
@@ -377,7 +377,7 @@ async fn backup_host_takes_over_until_primary_returns() {
     let gateway_limits = Some(GatewayLimits { timeouts, ..GatewayLimits::default() });
     let options = Options { gateway_primary: Some(primary), gateway_limits, ..Options::default() };
     let world = World::start_with(options).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     create_and_pay(&world, &shop, 20).await;
 
     let connections = Arc::new(AtomicUsize::new(0));

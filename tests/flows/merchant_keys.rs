@@ -71,16 +71,16 @@ fn schedule_after_failures() -> CheckSchedule {
 async fn previous_key_still_verifies() {
     let world = World::start().await;
     let mut orders = Vec::new();
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         orders.push((shop, number));
     }
-    world.keys.replace(&new_and_current_keys(&world));
+    world.worker_merchants.replace(&new_and_current_keys(&world));
     for (shop, number) in &orders {
         world.pay(shop, number, &PayOptions::default());
         world.wait_for_state(shop, number, "paid").await;
-        assert_eq!(world.transitions(number).await, PAID_BY_NOTIFY);
+        assert_eq!(world.transition_labels(number).await, PAID_BY_NOTIFY);
     }
     assert_eq!(world.count_notifications("bad_signature").await, 0);
     world.finish().await;
@@ -93,8 +93,8 @@ async fn order_waits_and_view_says_why_with_wrong_key() {
         ..Options::default()
     })
     .await;
-    for shop in [world.shop(), world.hmac_shop()] {
-        world.keys.replace(&wrong_keys(&world));
+    for shop in [world.md5_shop(), world.hmac_shop()] {
+        world.worker_merchants.replace(&wrong_keys(&world));
         let number = Shop::number();
         let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
         assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")), "{view}");
@@ -103,13 +103,13 @@ async fn order_waits_and_view_says_why_with_wrong_key() {
         assert_eq!(view.get("pay"), None);
         assert_eq!(world.simulator.order(&shop.mch_id, &number), None);
 
-        world.keys.replace(&correct_keys(&world));
+        world.worker_merchants.replace(&correct_keys(&world));
         world.wait_for_state(&shop, &number, "payable").await;
         let (_, view) = world.get(&shop, &number).await;
         assert_eq!(view.get("gateway_message"), None, "{view}");
         world.pay(&shop, &number, &PayOptions::default());
         world.wait_for_state(&shop, &number, "paid").await;
-        assert_eq!(world.transitions(&number).await, PAID_BY_NOTIFY);
+        assert_eq!(world.transition_labels(&number).await, PAID_BY_NOTIFY);
     }
     world.finish().await;
 }
@@ -122,12 +122,12 @@ async fn payment_notified_during_wrong_key_is_found_later() {
     })
     .await;
     let mut orders = Vec::new();
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         orders.push((shop, number));
     }
-    world.keys.replace(&wrong_keys(&world));
+    world.worker_merchants.replace(&wrong_keys(&world));
     for (shop, number) in &orders {
         let body = world.unsent_notification(shop, number, PayOptions::default());
         world.notify_ok(&shop.mch_id, &body).await;
@@ -141,10 +141,10 @@ async fn payment_notified_during_wrong_key_is_found_later() {
     for (shop, number) in &orders {
         assert_eq!(world.order_state(shop, number).await.as_deref(), Some("payable"));
     }
-    world.keys.replace(&correct_keys(&world));
+    world.worker_merchants.replace(&correct_keys(&world));
     for (shop, number) in &orders {
         world.wait_for_state(shop, number, "paid").await;
-        assert_eq!(world.transitions(number).await, PAID_BY_QUERY);
+        assert_eq!(world.transition_labels(number).await, PAID_BY_QUERY);
         assert_eq!(world.exception_kinds(number).await, [""; 0]);
     }
     world.finish().await;
@@ -155,11 +155,11 @@ async fn payment_notified_during_wrong_key_is_found_later() {
 async fn permanently_wrong_key_makes_orders_unsettled() {
     let world =
         World::start_with(Options { schedule: Some(fast_schedule()), ..Options::default() }).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let paid = Shop::number();
     world.create_payable(&shop.order(&paid, 9900)).await;
-    world.keys.replace(&wrong_keys(&world));
+    world.worker_merchants.replace(&wrong_keys(&world));
     let new = Shop::number();
     world.create(&shop.order(&new, 9900), Some(20)).await;
     let body = world.unsent_notification(&shop, &paid, PayOptions::default());
@@ -169,7 +169,7 @@ async fn permanently_wrong_key_makes_orders_unsettled() {
             async || (world.exception_kinds(number).await == ["unsettled"]).then_some(());
         eventually("unsettled", unsettled).await;
     }
-    world.keys.replace(&correct_keys(&world));
+    world.worker_merchants.replace(&correct_keys(&world));
     for number in [&paid, &new] {
         program.run_ok(&world, &["order", "requery", &shop.mch_id, number]).await;
     }
@@ -200,7 +200,7 @@ async fn key_changed_in_flight_loses_no_order() {
 
     // The file changes first. Until WeChat changes its key, notifications verify with the previous
     // key, and calls fail.
-    world.keys.replace(&new_and_current_keys(&world));
+    world.worker_merchants.replace(&new_and_current_keys(&world));
     let accepted = join_all(late.iter().map(async |(_, number)| {
         let (status, _) = world.create(&shop.order(number, 9900), None).await;
         assert_eq!(status, 202);
@@ -212,9 +212,9 @@ async fn key_changed_in_flight_loses_no_order() {
     accepted.await;
     for (_, number) in &early {
         world.wait_for_state(&shop, number, "paid").await;
-        assert_eq!(world.transitions(number).await, PAID_BY_NOTIFY);
+        assert_eq!(world.transition_labels(number).await, PAID_BY_NOTIFY);
     }
-    world.keys.replace(&current_and_old_keys(&world));
+    world.worker_merchants.replace(&current_and_old_keys(&world));
     for (_, number) in &late {
         // The shop repeats the order: another call may still be in progress.
         eventually("payable", async || {
@@ -235,7 +235,7 @@ async fn key_changed_in_flight_loses_no_order() {
 #[tokio::test]
 async fn unusable_merchants_file_leaves_keys_in_force() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let file = program.key_file(&shop.mch_id);
     let key = std::fs::read_to_string(&file).unwrap();

@@ -79,7 +79,7 @@ async fn counts_of_five_paid_orders_and_failures_are_exact() {
     let program = Program::of(&world);
     world.stop_workers().await;
     let worker = program.start_worker(&world).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
 
     let numbers: Vec<_> = (0..5).map(|_| Shop::number()).collect();
     for number in &numbers {
@@ -182,7 +182,7 @@ async fn open_breaker_is_visible_for_its_merchant_only() {
     let mut world = World::start().await;
     let program = Program::of(&world);
     world.stop_workers().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let other = world.hmac_shop();
     let file = program.key_file(&shop.mch_id);
     let key = std::fs::read_to_string(&file).unwrap();

@@ -17,7 +17,7 @@ const HISTORY: [&str; 3] = ["created by shop", "payable by reply", "paid by noti
 /// WeChat sends the same bytes five times.
 async fn notify_five_times(concurrently: bool) {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let options = PayOptions { notify: Some(5), concurrently, ..PayOptions::default() };
@@ -36,7 +36,7 @@ async fn notify_five_times(concurrently: bool) {
     assert_eq!(view["seq"], 3);
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
     assert_eq!(view["exceptions"], json!([]));
-    assert_eq!(world.transitions(&number).await, HISTORY);
+    assert_eq!(world.transition_labels(&number).await, HISTORY);
     world.expect_events(&number, &EVENTS).await;
     world.finish().await;
 }
@@ -71,7 +71,7 @@ async fn payment_signed_again_moves_order_once() {
         world.stored_notification(&second).await,
         Some(StoredNotification::new("already", 0))
     );
-    assert_eq!(world.transitions(&number).await, HISTORY);
+    assert_eq!(world.transition_labels(&number).await, HISTORY);
     assert_eq!(world.exception_kinds(&number).await, [""; 0]);
     world.finish().await;
 }
@@ -79,7 +79,7 @@ async fn payment_signed_again_moves_order_once() {
 #[tokio::test]
 async fn two_workers_book_repeated_notifications_once() {
     let world = World::start_with(Options { workers: Some(2), ..Options::default() }).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let numbers: Vec<String> = (0..20).map(|_| Shop::number()).collect();
     let orders = numbers.iter().map(|number| shop.order(number, 9900));
     let orders: Vec<_> = orders.collect();
@@ -91,7 +91,7 @@ async fn two_workers_book_repeated_notifications_once() {
     }
     for number in &numbers {
         world.expect_stored_notifications(number, &[StoredNotification::new("applied", 3)]).await;
-        assert_eq!(world.transitions(number).await, HISTORY);
+        assert_eq!(world.transition_labels(number).await, HISTORY);
         world.expect_events(number, &EVENTS).await;
     }
     world.finish().await;
@@ -100,7 +100,7 @@ async fn two_workers_book_repeated_notifications_once() {
 #[tokio::test]
 async fn payment_notified_before_create_reply_is_booked() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let hold = PlannedFault::new(Fault::HoldAfterCommit, 1);
     let plan = FaultPlan { unifiedorder: vec![hold], ..FaultPlan::default() };
@@ -123,7 +123,7 @@ async fn payment_notified_before_create_reply_is_booked() {
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
     assert_eq!(view.get("pay"), None, "a second payment must not be possible");
     assert_eq!(view["exceptions"], json!([]));
-    assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
+    assert_eq!(world.transition_labels(&number).await, ["created by shop", "paid by notify"]);
     world.expect_events(&number, &["order.created", "order.paid"]).await;
     assert_eq!(world.simulator.calls(&shop.mch_id, &number).unifiedorder, 1);
     world.finish().await;
@@ -175,7 +175,7 @@ async fn coupons_and_unknown_and_empty_fields_are_accepted() {
             json!(null),
         ),
     ];
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         for (options, cash_fee) in &cases {
             let number = Shop::number();
             world.create_payable(&shop.order(&number, 9900)).await;
@@ -193,7 +193,7 @@ async fn coupons_and_unknown_and_empty_fields_are_accepted() {
 #[tokio::test]
 async fn notification_may_carry_sign_type() {
     let world = World::start().await;
-    for (shop, sign_type) in [(world.shop(), "MD5"), (world.hmac_shop(), "HMAC-SHA256")] {
+    for (shop, sign_type) in [(world.md5_shop(), "MD5"), (world.hmac_shop(), "HMAC-SHA256")] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         let options = PayOptions {
@@ -209,7 +209,7 @@ async fn notification_may_carry_sign_type() {
 #[tokio::test]
 async fn notification_without_worker_is_booked_later() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.stop_workers().await;
@@ -227,7 +227,7 @@ async fn notification_without_worker_is_booked_later() {
 
     world.add_worker().await;
     world.wait_for_state(&shop, &number, "paid").await;
-    assert_eq!(world.transitions(&number).await, HISTORY);
+    assert_eq!(world.transition_labels(&number).await, HISTORY);
     world.finish().await;
 }
 
@@ -279,6 +279,6 @@ async fn sub_merchant_order_is_paid_for_its_sub_merchant_only() {
 
     world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_state(&shop, &number, "paid").await;
-    assert_eq!(world.transitions(&number).await, HISTORY);
+    assert_eq!(world.transition_labels(&number).await, HISTORY);
     world.finish().await;
 }

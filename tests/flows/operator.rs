@@ -54,7 +54,7 @@ fn fast_options() -> Options {
 #[tokio::test]
 async fn verbs_about_unknown_objects_fail_and_change_nothing() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let program = Program::of(&world);
     let mch_id = shop.mch_id.as_str();

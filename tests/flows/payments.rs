@@ -44,7 +44,7 @@ const JSAPI_SIGNED: [&str; 5] = ["appId", "timeStamp", "nonceStr", "package", "s
 #[tokio::test]
 async fn jsapi_order_signed_with_md5_is_paid() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let view = create_and_pay(&world, &shop, &shop.order(&number, 9900)).await;
     let pay = &view["pay"];
@@ -71,7 +71,7 @@ async fn jsapi_order_signed_with_hmac_sha256_is_paid() {
 #[tokio::test]
 async fn app_order_is_paid() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let view = create_and_pay(&world, &shop, &shop.order_of_type(&number, "APP")).await;
     let pay = &view["pay"];
@@ -85,7 +85,7 @@ async fn app_order_is_paid() {
 #[tokio::test]
 async fn native_order_is_paid() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let view = create_and_pay(&world, &shop, &shop.order_of_type(&number, "NATIVE")).await;
     assert!(view["code_url"].as_str().unwrap().starts_with("weixin://"), "{view}");
@@ -106,7 +106,7 @@ async fn mweb_order_is_paid() {
 #[tokio::test]
 async fn create_without_wait_answers_202() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let (status, _) = world.create(&shop.order(&number, 100), None).await;
     assert_eq!(status, 202);

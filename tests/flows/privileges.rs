@@ -59,7 +59,7 @@ async fn world_with_least_privileges(servers: &Servers) -> (World, Users, Roles)
 
 /// Creates orders over HTTP and AMQP, pays them with and without a notification, and closes one.
 async fn use_orders_and_events(world: &World, users: &Users) {
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let [notified, unnotified, closed, asked] = [(); 4].map(|()| Shop::number());
     for number in [&notified, &unnotified, &closed] {
         world.create_payable(&shop.order(number, 9900)).await;

@@ -18,7 +18,7 @@ fn without_notification() -> PayOptions {
 #[tokio::test]
 async fn query_lagging_behind_payment_is_repeated() {
     let world = world().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.inject_fault(Api::Orderquery, &number, Fault::Lag, 3);
@@ -32,7 +32,7 @@ async fn query_lagging_behind_payment_is_repeated() {
 #[tokio::test]
 async fn payerror_does_not_end_order() {
     let world = world().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.inject_fault(Api::Orderquery, &number, Fault::PayError, 3);
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -51,7 +51,7 @@ async fn payerror_does_not_end_order() {
 #[tokio::test]
 async fn close_with_lagging_query_ends_paid() {
     let world = world().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.inject_fault(Api::Orderquery, &number, Fault::Lag, 1_000);

@@ -65,7 +65,7 @@ async fn wait_for_rejections(world: &World, number: &str, count: usize) -> Vec<V
 #[tokio::test]
 async fn same_order_gets_fresh_pay_and_no_second_call() {
     let world = World::start().await;
-    for (shop, merchant) in [world.shop(), world.hmac_shop()].iter().zip(&world.merchants) {
+    for (shop, merchant) in [world.md5_shop(), world.hmac_shop()].iter().zip(&world.merchants) {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
         let first = world.create_payable(&order).await;
@@ -89,7 +89,7 @@ async fn same_order_gets_fresh_pay_and_no_second_call() {
 #[tokio::test]
 async fn repeat_of_paid_order_answers_paid() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     world.create_payable(&order).await;
@@ -113,7 +113,7 @@ async fn repeat_of_paid_order_answers_paid() {
 #[tokio::test]
 async fn equivalent_fields_are_the_same_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let first = world.create_payable(&with(&order, "time_expire", in_hours(1))).await;
@@ -139,7 +139,7 @@ async fn equivalent_fields_are_the_same_order() {
 #[tokio::test]
 async fn other_fields_under_same_number_are_conflict() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = with(&shop.order(&number, 9900), "attach", "cart-17");
     world.create_payable(&order).await;
@@ -190,7 +190,7 @@ async fn other_fields_under_same_number_are_conflict() {
 async fn number_belongs_to_its_merchant() {
     let world = World::start().await;
     let number = Shop::number();
-    for (shop, fee) in [(world.shop(), 100), (world.hmac_shop(), 200)] {
+    for (shop, fee) in [(world.md5_shop(), 100), (world.hmac_shop(), 200)] {
         let view = world.create_payable(&shop.order(&number, fee)).await;
         assert_eq!(view["total_fee"], fee);
         assert_eq!(calls(&world, &shop, &number), 1);
@@ -201,7 +201,7 @@ async fn number_belongs_to_its_merchant() {
 #[tokio::test]
 async fn same_order_posted_concurrently_is_one_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for round in 0..5 {
         let number = Shop::number();
         let order = shop.order(&number, 9900);
@@ -217,7 +217,7 @@ async fn same_order_posted_concurrently_is_one_order() {
         }
         assert_eq!(prepay_ids.len(), 1, "round {round}: {prepay_ids:?}");
         world.wait_for_event(&number, "order.payable").await;
-        assert_eq!(world.transitions(&number).await, ["created by shop", "payable by reply"]);
+        assert_eq!(world.transition_labels(&number).await, ["created by shop", "payable by reply"]);
         world.expect_events(&number, &["order.created", "order.payable"]).await;
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
         assert_eq!(gateway.unifiedorder_count, 1, "round {round}");
@@ -229,7 +229,7 @@ async fn same_order_posted_concurrently_is_one_order() {
 #[tokio::test]
 async fn repeat_during_first_call_answers_created() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let hold = PlannedFault {
@@ -261,7 +261,7 @@ async fn repeat_during_first_call_answers_created() {
 #[tokio::test]
 async fn concurrent_different_orders_leave_one() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for round in 0..3 {
         let number = Shop::number();
         let orders: Vec<_> = (1..=CONCURRENT_POSTS).map(|fee| shop.order(&number, fee)).collect();
@@ -282,7 +282,7 @@ async fn concurrent_different_orders_leave_one() {
         let (_, now) = world.get(&shop, &number).await;
         assert_eq!(now["total_fee"], gateway.total_fee);
         assert_eq!(calls(&world, &shop, &number), 1);
-        assert_eq!(world.transitions(&number).await, ["created by shop", "payable by reply"]);
+        assert_eq!(world.transition_labels(&number).await, ["created by shop", "payable by reply"]);
     }
     world.finish().await;
 }
@@ -290,7 +290,7 @@ async fn concurrent_different_orders_leave_one() {
 #[tokio::test]
 async fn repeat_of_refused_order_is_refused() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let fault = Fault::ErrCode {

@@ -86,7 +86,7 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
     let database_url = world.environment.database_url.clone();
     world.restart_workers_as(amqp_url, database_url).await;
     world.wait_until_ingress_ready().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &PayOptions::default());

@@ -51,7 +51,7 @@ async fn create_and_expect_unknown(
     assert_eq!((status.as_u16(), &now["state"]), (200, &json!("created")));
     assert_eq!(now["gateway_message"], message.as_str(), "{case}");
     assert_eq!(now["exceptions"], json!([]), "{case}");
-    assert_eq!(world.transitions(number).await, ["created by shop"], "{case}");
+    assert_eq!(world.transition_labels(number).await, ["created by shop"], "{case}");
     message
 }
 
@@ -82,7 +82,7 @@ fn expect_no_differing_request(world: &World) {
 async fn repeat_after_unknown_outcome_is_payable() {
     let world = World::start().await;
     let faults = unknown_outcomes();
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         for fault in &faults {
             let case = format!("{fault:?} at {}", shop.mch_id);
             let number = Shop::number();
@@ -102,7 +102,7 @@ async fn repeat_after_unknown_outcome_is_payable() {
 #[tokio::test]
 async fn temporary_refusal_fails_no_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for err_code in [
         "SYSTEMERROR",
         "ORDERPAID",
@@ -125,7 +125,7 @@ async fn temporary_refusal_fails_no_order() {
 #[tokio::test]
 async fn wechats_text_is_passed_on() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let text = "time_expire时间过短，刷卡至少1分钟，其他5分钟";
@@ -165,7 +165,7 @@ async fn parameters_stay_equal_over_unknown_outcomes() {
 #[tokio::test]
 async fn other_order_under_unknown_number_is_conflict() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
@@ -185,14 +185,14 @@ async fn other_order_under_unknown_number_is_conflict() {
 #[tokio::test]
 async fn payment_may_arrive_before_create_outcome() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::DropAfterCommit, 1)]);
     create_and_expect_unknown(&world, &shop, &order, "dropped").await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_event(&number, "order.paid").await;
-    assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
+    assert_eq!(world.transition_labels(&number).await, ["created by shop", "paid by notify"]);
 
     let (status, view) = world.create(&order, Some(20)).await;
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
@@ -204,7 +204,7 @@ async fn payment_may_arrive_before_create_outcome() {
 #[tokio::test]
 async fn payment_may_arrive_during_create_call() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
@@ -222,7 +222,7 @@ async fn payment_may_arrive_during_create_call() {
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
     assert_eq!(view.get("pay"), None, "a second payment must not be possible");
     world.wait_for_event(&number, "order.paid").await;
-    assert_eq!(world.transitions(&number).await, ["created by shop", "paid by notify"]);
+    assert_eq!(world.transition_labels(&number).await, ["created by shop", "paid by notify"]);
     let (_, now) = world.get(&shop, &number).await;
     assert_eq!(now["exceptions"], json!([]));
     world.finish().await;
@@ -231,7 +231,7 @@ async fn payment_may_arrive_during_create_call() {
 #[tokio::test]
 async fn call_without_answer_is_settled_by_repeat() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     inject_faults(&world, [(&*number, Fault::HoldAfterCommit, 1)]);
@@ -245,7 +245,7 @@ async fn call_without_answer_is_settled_by_repeat() {
 #[tokio::test]
 async fn slow_call_delays_no_other_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let slow = Shop::number();
     let order = shop.order(&slow, 9900);
     inject_faults(&world, [(&*slow, Fault::Hold, 1)]);

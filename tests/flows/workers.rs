@@ -70,7 +70,7 @@ async fn either_of_two_workers_may_stop_midway() {
     world.workers.remove(0).stop().await;
     for number in &numbers {
         world.wait_for_state(&shop, number, "payable").await;
-        assert_eq!(world.transitions(number).await, PAYABLE);
+        assert_eq!(world.transition_labels(number).await, PAYABLE);
     }
     expect_one_call_each(&world, &shop, &numbers);
 
@@ -83,7 +83,7 @@ async fn either_of_two_workers_may_stop_midway() {
     world.workers.remove(0).stop().await;
     for number in &numbers {
         world.wait_for_state(&shop, number, "paid").await;
-        assert_eq!(world.transitions(number).await, PAID);
+        assert_eq!(world.transition_labels(number).await, PAID);
     }
     world.finish().await;
 }
@@ -91,7 +91,7 @@ async fn either_of_two_workers_may_stop_midway() {
 #[tokio::test]
 async fn stopping_worker_finishes_its_calls() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     unifiedorder_faults(&world, Fault::Hold, 30);
     let numbers = post_orders(&world, &shop, 30).await;
     world.wait_for_held_calls(30).await;
@@ -124,7 +124,7 @@ async fn stopping_worker_finishes_its_calls() {
     }
     for number in &numbers {
         world.wait_for_state(&shop, number, "paid").await;
-        assert_eq!(world.transitions(number).await, PAID);
+        assert_eq!(world.transition_labels(number).await, PAID);
     }
     expect_one_call_each(&world, &shop, &numbers);
     world.finish().await;
@@ -134,7 +134,7 @@ async fn stopping_worker_finishes_its_calls() {
 #[tokio::test]
 async fn stopping_worker_leaves_unstarted_orders_to_next() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     world.stop_workers().await;
     let numbers = post_orders(&world, &shop, 400).await;
 
@@ -162,7 +162,7 @@ async fn count_lock_waiters(world: &World) -> i64 {
 #[tokio::test]
 async fn answer_survives_slow_database() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     unifiedorder_faults(&world, Fault::HoldAfterCommit, 1);
     let numbers = post_orders(&world, &shop, 1).await;
     world.wait_for_held_calls(1).await;
@@ -182,7 +182,7 @@ async fn answer_survives_slow_database() {
     lock.rollback().await.unwrap();
 
     world.wait_for_state(&shop, &numbers[0], "payable").await;
-    assert_eq!(world.transitions(&numbers[0]).await, PAYABLE);
+    assert_eq!(world.transition_labels(&numbers[0]).await, PAYABLE);
     expect_one_call_each(&world, &shop, &numbers);
     world.finish().await;
 }
@@ -190,7 +190,7 @@ async fn answer_survives_slow_database() {
 #[tokio::test]
 async fn order_posted_again_during_call_is_called_once() {
     let world = two_workers().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     // Often enough that the repeat reaches the same worker and the other one.
     for _ in 0..6 {
         let number = Shop::number();
@@ -207,7 +207,7 @@ async fn order_posted_again_during_call_is_called_once() {
         assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")));
         let (status, view) = first;
         assert_eq!((status.as_u16(), &view["state"]), (200, &json!("payable")));
-        assert_eq!(world.transitions(&number).await, PAYABLE);
+        assert_eq!(world.transition_labels(&number).await, PAYABLE);
         expect_one_call_each(&world, &shop, &[number]);
     }
     world.finish().await;
@@ -236,7 +236,7 @@ async fn order_posted_four_times_at_once_is_one_order() {
             }
         }
         assert!(called >= 1, "the request that called has the outcome");
-        assert_eq!(world.transitions(number).await, PAYABLE);
+        assert_eq!(world.transition_labels(number).await, PAYABLE);
     }
     expect_one_call_each(&world, &shop, &numbers);
     world.finish().await;

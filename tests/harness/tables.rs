@@ -70,7 +70,7 @@ impl World {
     }
 
     /// The transitions of an order, as `state by source`.
-    pub async fn transitions(&self, out_trade_no: &str) -> Vec<String> {
+    pub async fn transition_labels(&self, out_trade_no: &str) -> Vec<String> {
         let transitions = "select to_state || ' by ' || source from order_transitions
             where out_trade_no = $1 order by mch_id, seq";
         sqlx::query_scalar(transitions)

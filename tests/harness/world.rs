@@ -18,7 +18,7 @@ use crate::component::{Component, WorkerOptions, start_worker, wait_until_ready}
 use crate::environment::TestEnvironment;
 use crate::events::EventRecorder;
 use crate::logs::Watch;
-use crate::merchants::{TestMerchant, keys, simulator_config};
+use crate::merchants::{self, TestMerchant, simulator_config};
 use crate::options::{Options, idle_schedule, no_breaker};
 
 pub struct World {
@@ -31,7 +31,7 @@ pub struct World {
     pub private: SocketAddr,
     pub workers: Vec<Component>,
     /// The merchants of every worker; replacing them is what SIGHUP does.
-    pub keys: Merchants,
+    pub worker_merchants: Merchants,
     /// What was logged since this world began.
     pub logs: Watch,
     /// Secrets that the test itself created.
@@ -64,9 +64,9 @@ impl World {
         ];
         let close_age_min = options.gateway_close_age_min.unwrap_or_default();
         let simulator = start_simulator(&merchants, close_age_min).await;
-        let keys = keys(&merchants, public);
+        let worker_merchants = merchants::keys(&merchants, public);
         let ingress = start_ingress(&environment, &options, listeners);
-        let worker_options = worker_options(&options, &simulator, keys.clone());
+        let worker_options = worker_options(&options, &simulator, worker_merchants.clone());
         let events = EventRecorder::start(environment.amqp_text.clone(), &environment.namespace);
         let mut world = Self {
             environment,
@@ -77,7 +77,7 @@ impl World {
             public,
             private,
             workers: Vec::new(),
-            keys,
+            worker_merchants,
             logs,
             test_secrets: Mutex::default(),
             worker_options,
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// The shop of the merchant that signs with MD5.
-    pub fn shop(&self) -> Shop {
+    pub fn md5_shop(&self) -> Shop {
         Shop::of(&self.merchants[0])
     }
 

@@ -32,7 +32,7 @@ impl Forger {
     pub(crate) async fn new(world: &World, paid: Vec<(Shop, String)>, shapes: usize) -> Self {
         assert!((1..=SHAPES).contains(&shapes), "there are {SHAPES} shapes");
 
-        let shops = [world.shop(), world.hmac_shop()];
+        let shops = [world.md5_shop(), world.hmac_shop()];
         let mut open = Vec::new();
         for n in 0..OPEN_ORDERS {
             let shop = shops[n % 2].clone();

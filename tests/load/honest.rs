@@ -61,7 +61,7 @@ impl Honest {
             sleep_until(start + Duration::from_secs(1) * n / per_second).await;
             let world = Arc::clone(&self.world);
             customers.spawn(async move {
-                let shop = if n % 2 == 0 { world.shop() } else { world.hmac_shop() };
+                let shop = if n % 2 == 0 { world.md5_shop() } else { world.hmac_shop() };
                 let number = Shop::number();
                 world.create_payable(&shop.order(&number, 9900)).await;
                 world.pay(&shop, &number, &PayOptions::default());

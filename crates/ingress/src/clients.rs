@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use service::clients_file::{self, Client, InvalidClients};
+use service::clients_file::{self, Client, ClientsFileError};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -13,11 +13,11 @@ use subtle::ConstantTimeEq;
 pub struct Clients(Vec<Arc<Client>>);
 
 impl Clients {
-    pub fn read(path: &Path) -> Result<Self, InvalidClients> {
+    pub fn read(path: &Path) -> Result<Self, ClientsFileError> {
         clients_file::read(path).map(Self::from)
     }
 
-    pub fn parse(text: &str) -> Result<Self, InvalidClients> {
+    pub fn parse(text: &str) -> Result<Self, ClientsFileError> {
         clients_file::parse(text).map(Self::from)
     }
 

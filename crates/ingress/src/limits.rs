@@ -17,27 +17,27 @@ pub struct Limits {
     /// Bytes of one request's line and headers, at least 8192.
     pub header_bytes: usize,
     /// Time for a request's line and headers to arrive whole, and for a connection to be idle.
-    pub header_within: Duration,
+    pub header_timeout: Duration,
     /// Time for a TLS handshake: two round trips on a very slow network, as for headers.
-    pub handshake_within: Duration,
+    pub handshake_timeout: Duration,
     /// Time for a client to read any part of an answer that does not fit into the kernel's
     /// buffers. Longer than packet loss lasts, and far less than [`Self::connection_age`].
-    pub answer_read_within: Duration,
-    /// Time for a notification's body to arrive whole. With [`Self::notification_within`] it stays
+    pub answer_read_timeout: Duration,
+    /// Time for a notification's body to arrive whole. With [`Self::notification_timeout`] it stays
     /// below the five seconds after which WeChat counts a failure.
-    pub public_body_within: Duration,
+    pub public_body_timeout: Duration,
     /// Time for a shop's body to arrive whole.
-    pub private_body_within: Duration,
+    pub private_body_timeout: Duration,
     /// Time for the broker to confirm a notification.
-    pub notification_within: Duration,
+    pub notification_timeout: Duration,
     /// Time for the broker to confirm a command.
-    pub command_within: Duration,
+    pub command_timeout: Duration,
     /// Time for a worker to answer a query.
-    pub query_within: Duration,
+    pub query_timeout: Duration,
     /// A connection older than this gets no further request, so that none is kept for ever.
     pub connection_age: Duration,
     /// Time for requests in flight to end once the service stops; then again for open confirms.
-    pub drain_within: Duration,
+    pub drain_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -48,16 +48,16 @@ impl Default for Limits {
             connections_per_source: 256,
             requests: 512,
             header_bytes: 16 * 1024,
-            header_within: Duration::from_secs(5),
-            handshake_within: Duration::from_secs(5),
-            answer_read_within: Duration::from_secs(10),
-            public_body_within: Duration::from_millis(1_500),
-            private_body_within: Duration::from_secs(5),
-            notification_within: Duration::from_secs(3),
-            command_within: Duration::from_secs(5),
-            query_within: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            answer_read_timeout: Duration::from_secs(10),
+            public_body_timeout: Duration::from_millis(1_500),
+            private_body_timeout: Duration::from_secs(5),
+            notification_timeout: Duration::from_secs(3),
+            command_timeout: Duration::from_secs(5),
+            query_timeout: Duration::from_secs(5),
             connection_age: Duration::from_secs(300),
-            drain_within: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(5),
         }
     }
 }

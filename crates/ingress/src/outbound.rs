@@ -80,7 +80,7 @@ impl Outbound {
 
     /// Waits for the confirms that are still open.
     pub(crate) async fn drain(&self) {
-        let within = self.limits.drain_within;
+        let within = self.limits.drain_timeout;
         tokio::join!(self.publisher.drain(within), self.requester.drain(within));
     }
 
@@ -88,7 +88,7 @@ impl Outbound {
     /// with a closed connection.
     async fn stop_waiting(&self) {
         self.stop.cancelled().await;
-        sleep(self.limits.drain_within / 2).await;
+        sleep(self.limits.drain_timeout / 2).await;
     }
 }
 

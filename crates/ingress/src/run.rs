@@ -86,7 +86,7 @@ pub async fn run(
 
     app.outbound.drain().await;
     disconnect.cancel();
-    let _ = timeout(limits.drain_within, connection.closed()).await;
+    let _ = timeout(limits.drain_timeout, connection.closed()).await;
     tracing::info!("stopped");
     Ok(())
 }

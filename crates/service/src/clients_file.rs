@@ -41,7 +41,7 @@ impl Scope {
 /// Why a clients file cannot be used. Repeats nothing of it but a client's name: a token may stand
 /// where its hash belongs.
 #[derive(Debug, thiserror::Error)]
-pub enum InvalidClients {
+pub enum ClientsFileError {
     #[error("the file cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     #[error(
@@ -59,18 +59,18 @@ pub enum InvalidClients {
     },
 }
 
-pub fn read(path: &Path) -> Result<Vec<Client>, InvalidClients> {
+pub fn read(path: &Path) -> Result<Vec<Client>, ClientsFileError> {
     parse(&fs::read_to_string(path)?)
 }
 
-pub fn parse(text: &str) -> Result<Vec<Client>, InvalidClients> {
+pub fn parse(text: &str) -> Result<Vec<Client>, ClientsFileError> {
     let File { client: entries } = toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.unwrap_or_default().matches('\n').count() + 1;
-        InvalidClients::Malformed { line }
+        ClientsFileError::Malformed { line }
     })?;
     if entries.is_empty() {
-        return Err(InvalidClients::Empty);
+        return Err(ClientsFileError::Empty);
     }
     let mut seen = Seen::default();
     entries.into_iter().map(|entry| seen.check(entry)).collect()
@@ -115,9 +115,9 @@ struct Seen {
 }
 
 impl Seen {
-    fn check(&mut self, entry: Entry) -> Result<Client, InvalidClients> {
+    fn check(&mut self, entry: Entry) -> Result<Client, ClientsFileError> {
         let name = entry.name;
-        let fault = |rule| InvalidClients::Client { name: name.clone(), rule };
+        let fault = |rule| ClientsFileError::Client { name: name.clone(), rule };
         if name.trim().is_empty() || !self.names.insert(name.clone()) {
             return Err(fault("name must be given, and no other client's"));
         }
@@ -166,7 +166,7 @@ mod tests {
 
     const HASH: &str = "bb6cb4e4b1a0ca1ad8c0ab7f59b9a3a0a8be1bcf6a8d0dd4d4f5ad5f2c57e6f4";
 
-    fn parse_entry(entry: &str) -> Result<Vec<Client>, InvalidClients> {
+    fn parse_entry(entry: &str) -> Result<Vec<Client>, ClientsFileError> {
         parse(&format!("[[client]]\nname = \"shop\"\n{entry}"))
     }
 
@@ -225,13 +225,13 @@ mod tests {
             assert!(text.contains("not valid in line") && !text.contains("s3cret"), "{text}");
         }
         assert!(error("mch_ids = 3").contains("line 3"));
-        assert!(matches!(parse("client = 1"), Err(InvalidClients::Malformed { line: 1 })));
+        assert!(matches!(parse("client = 1"), Err(ClientsFileError::Malformed { line: 1 })));
     }
 
     #[test]
     fn file_without_clients_is_refused() {
         for empty in ["", "client = []"] {
-            assert!(matches!(parse(empty), Err(InvalidClients::Empty)), "{empty:?}");
+            assert!(matches!(parse(empty), Err(ClientsFileError::Empty)), "{empty:?}");
         }
     }
 

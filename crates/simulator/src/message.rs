@@ -60,7 +60,7 @@ impl Message {
     pub(crate) fn to_xml(&self) -> String {
         let mut xml = String::from("<xml>");
         for (name, text) in &self.0 {
-            xml.push_str(&element(name, text));
+            xml.push_str(&write_element(name, text));
             xml.push('\n');
         }
         xml.push_str("</xml>");
@@ -69,7 +69,7 @@ impl Message {
 }
 
 /// One element. Carriage returns and CDATA's own end cannot stand in CDATA; such a text is escaped.
-pub(crate) fn element(name: &str, text: &str) -> String {
+pub(crate) fn write_element(name: &str, text: &str) -> String {
     if text.is_empty() || is_amount(name, text) {
         format!("<{name}>{text}</{name}>")
     } else if text.contains("]]>") || text.contains('\r') {

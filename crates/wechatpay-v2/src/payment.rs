@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::xml::contains_doctype;
+use crate::xml::contains_doctype_or_entity;
 use crate::{
     AppId, BeijingTime, Fen, FieldError, Fields, MchId, OpenId, OutTradeNo, TransactionId,
 };
@@ -134,7 +134,7 @@ impl Payment {
 pub fn is_safe_to_echo(field: &str, text: &str) -> bool {
     // WeChat may leave out only `fee_type`.
     let has = |name: &str| name != "fee_type";
-    !contains_doctype(text) && element_hidden_in(field, text, has).is_none()
+    !contains_doctype_or_entity(text) && element_hidden_in(field, text, has).is_none()
 }
 
 // The string to sign does not show whether `attach=a&total_fee=1` is one element or two. An attacker

@@ -9,5 +9,5 @@ mod write;
 pub use error::XmlError;
 pub use limits::Limits;
 pub use read::parse_xml;
-pub(crate) use read::{contains_doctype, parse_rooted};
+pub(crate) use read::{contains_doctype_or_entity, parse_rooted};
 pub use write::write_xml;

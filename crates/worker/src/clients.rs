@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use service::clients_file::{self, Client, InvalidClients, Scope};
+use service::clients_file::{self, Client, ClientsFileError, Scope};
 use wechatpay_v2::MchId;
 
 /// Which AMQP users may give commands for which merchants (`WXPAY_CLIENTS_FILE`). The broker
@@ -17,23 +17,23 @@ pub struct Clients {
 impl Clients {
     /// # Errors
     /// When anything in the file cannot be used.
-    pub fn read(path: &Path, ingress_user: Option<String>) -> Result<Self, InvalidClients> {
+    pub fn read(path: &Path, ingress_user: Option<String>) -> Result<Self, ClientsFileError> {
         Self::of(clients_file::read(path), ingress_user)
     }
 
     /// # Errors
     /// Those of [`Clients::read`].
-    pub fn parse(text: &str, ingress_user: Option<String>) -> Result<Self, InvalidClients> {
+    pub fn parse(text: &str, ingress_user: Option<String>) -> Result<Self, ClientsFileError> {
         Self::of(clients_file::parse(text), ingress_user)
     }
 
     fn of(
-        clients: Result<Vec<Client>, InvalidClients>,
+        clients: Result<Vec<Client>, ClientsFileError>,
         ingress_user: Option<String>,
-    ) -> Result<Self, InvalidClients> {
+    ) -> Result<Self, ClientsFileError> {
         let clients = match clients {
             // Then only the ingress may give commands. The ingress itself needs a client.
-            Err(InvalidClients::Empty) => Vec::new(),
+            Err(ClientsFileError::Empty) => Vec::new(),
             clients => clients?,
         };
         let with_user = |client: Client| client.amqp_user.map(|user| (user, client.scope));

@@ -20,11 +20,11 @@ mod operator_actions;
 mod orders;
 mod outbox;
 mod rejections;
-mod replay;
+mod replay_events;
+mod replay_notification;
+mod request_checks;
 mod request_close;
-mod resend;
 mod retention;
-mod schedule_checks;
 mod settle;
 mod settlement_batch;
 mod settlement_input;
@@ -42,7 +42,7 @@ pub(crate) use notifications::{
 };
 pub(crate) use operator_actions::OperatorAction;
 pub(crate) use outbox::{Depth, Due, OutboxNotifier, OutboxReceiver, Outgoing};
-pub(crate) use schedule_checks::CheckScope;
+pub(crate) use request_checks::CheckScope;
 pub(crate) use settlement_batch::Settled;
 pub(crate) use settlement_input::{ObservedFact, SettlementInput};
 

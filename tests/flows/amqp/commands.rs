@@ -28,7 +28,7 @@ async fn wait_for_messages(
 #[tokio::test]
 async fn create_is_answered_on_reply_queue() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
@@ -77,7 +77,7 @@ async fn create_is_answered_by_direct_reply_to() {
 #[tokio::test]
 async fn create_without_reply_to_is_reported_by_events() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));
@@ -92,7 +92,7 @@ async fn create_without_reply_to_is_reported_by_events() {
 #[tokio::test]
 async fn query_is_answered_with_current_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
@@ -142,7 +142,7 @@ async fn query_is_answered_with_current_order() {
 #[tokio::test]
 async fn reply_to_inside_namespace_is_refused() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     for queue in ["orders", "notifications", "orders.parked", "queries", "new"] {
         let number = Shop::number();
@@ -164,7 +164,7 @@ async fn reply_to_inside_namespace_is_refused() {
 #[tokio::test]
 async fn routing_key_alone_decides_command_type() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     let headers = |name: &str, value: AMQPValue| {
         let mut headers = FieldTable::default();
@@ -196,7 +196,7 @@ async fn routing_key_alone_decides_command_type() {
 #[tokio::test]
 async fn undeliverable_reply_costs_nothing() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     for reply_to in ["nowhere", "amq.rabbitmq.reply-to.without-consumer", "amq.topic"] {
         let number = Shop::number();
@@ -214,7 +214,7 @@ async fn undeliverable_reply_costs_nothing() {
 #[tokio::test]
 async fn undecodable_command_is_parked_and_blocks_no_other() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     let mut without_merchant = shop.order(&Shop::number(), 9900);
     without_merchant.as_object_mut().unwrap().remove("mch_id");
@@ -265,7 +265,7 @@ async fn undecodable_command_is_parked_and_blocks_no_other() {
 #[tokio::test]
 async fn unknown_command_type_is_parked_or_unrouted() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let order = bytes(&shop.order(&number, 9900));

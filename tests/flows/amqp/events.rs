@@ -12,7 +12,7 @@ use super::{CREATE, EVENTS, bytes, command_properties, new_id, pay_and_expect_pa
 #[tokio::test]
 async fn event_properties_describe_event() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
@@ -46,7 +46,7 @@ async fn event_properties_describe_event() {
 #[tokio::test]
 async fn shop_queue_holds_events_of_its_merchant_only() {
     let world = World::start().await;
-    let own_shop = world.shop();
+    let own_shop = world.md5_shop();
     let other_shop = world.hmac_shop();
     let own_number = Shop::number();
     let other_number = Shop::number();

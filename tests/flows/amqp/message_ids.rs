@@ -11,7 +11,7 @@ use super::{CREATE, bytes, new_id, pay_and_expect_paid, reply_properties, wrong_
 #[tokio::test]
 async fn repeated_wrong_command_is_rejected_once_answered_twice() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
@@ -51,7 +51,7 @@ async fn repeated_wrong_command_is_rejected_once_answered_twice() {
 #[tokio::test]
 async fn repeated_create_is_one_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
@@ -75,7 +75,7 @@ async fn repeated_create_is_one_order() {
 #[tokio::test]
 async fn command_without_message_id_works_and_rejects_once() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let good = Shop::number();
     let wrong = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
@@ -109,7 +109,7 @@ async fn message_ids_of_two_merchants_may_be_equal() {
     let world = World::start().await;
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         let number = Shop::number();
         let properties = reply_properties("1", &answers, "1");
         amqp.command(CREATE, &bytes(&wrong_order(&shop, &number)), properties).await;
@@ -125,7 +125,7 @@ async fn message_ids_of_two_merchants_may_be_equal() {
 #[tokio::test]
 async fn message_id_may_be_any_text() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.private_queue().await;
     let ids = ["", "1", "a b", "\0", "订单-1", "\n", "'; --", &"i".repeat(255)];

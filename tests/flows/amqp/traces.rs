@@ -20,7 +20,7 @@ fn traced(message_id: &str, trace: &str) -> BasicProperties {
 #[tokio::test]
 async fn traceparent_of_create_is_on_its_events() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
     let by_http = Shop::number();
@@ -46,7 +46,7 @@ async fn traceparent_of_create_is_on_its_events() {
 #[tokio::test]
 async fn traceparent_of_rejected_create_is_on_its_event() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("#").await;
@@ -63,7 +63,7 @@ async fn traceparent_of_rejected_create_is_on_its_event() {
 #[tokio::test]
 async fn invalid_traceparent_is_dropped() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     let mut events = amqp.events("order.created.*").await;
     for trace in ["", "who?", "\0", "00-<script>", &"0".repeat(10_000)] {

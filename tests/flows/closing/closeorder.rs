@@ -19,7 +19,7 @@ fn refusal(err_code: &str) -> Fault {
 #[tokio::test]
 async fn closeorder_waits_for_query_answer() {
     let world = world_with(schedule_without_waits()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     world.inject_fault(Api::Orderquery, &number, Fault::HoldAfterCommit, 1);
     request_close(&world, &shop, &number).await;
@@ -49,7 +49,7 @@ async fn order_is_not_closed_before_minimum_age() {
         ..Options::default()
     };
     let world = World::start_with(options).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     request_close(&world, &shop, &number).await;
     world.expect_events(&number, &CLOSED).await;
@@ -64,7 +64,7 @@ async fn order_is_not_closed_before_minimum_age() {
 #[tokio::test]
 async fn minimum_age_is_counted_from_creation() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     request_close(&world, &shop, &number).await;
     let due = "created_at + interval '5 minutes'";
@@ -90,7 +90,7 @@ async fn order_too_young_for_wechat_is_closed_later() {
         ..Options::default()
     };
     let world = World::start_with(options).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     request_close(&world, &shop, &number).await;
     world.expect_events(&number, &CLOSED).await;
@@ -122,7 +122,7 @@ async fn close_with_unknown_outcome_is_repeated() {
         // The query before found the order.
         (refusal("ORDERNOTEXIST"), false),
     ];
-    let shops = [world.shop(), world.hmac_shop()];
+    let shops = [world.md5_shop(), world.hmac_shop()];
     let cases = shops.iter().flat_map(|shop| cases.iter().map(move |it| (shop, it)));
     let close = async |(shop, (fault, done)): (&Shop, &(Fault, bool))| {
         let case = format!("{fault:?} at {}", shop.mch_id);
@@ -140,7 +140,7 @@ async fn close_with_unknown_outcome_is_repeated() {
         world.check_order_now(shop, &number).await;
         world.expect_events(&number, &CLOSED).await;
         let by = if *done { "closed by query" } else { "closed by reply" };
-        assert_eq!(world.transitions(&number).await[3], by, "{case}");
+        assert_eq!(world.transition_labels(&number).await[3], by, "{case}");
         let calls = world.calls(shop, &number).closeorder;
         assert_eq!(calls, if *done { 1 } else { 2 }, "{case}");
         expect_no_exceptions(&world, &number).await;
@@ -152,7 +152,7 @@ async fn close_with_unknown_outcome_is_repeated() {
 #[tokio::test]
 async fn orderclosed_answer_means_closed() {
     let world = world_with(schedule_without_waits()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     world.inject_fault(Api::Closeorder, &number, refusal("ORDERCLOSED"), 1);
     request_close(&world, &shop, &number).await;
@@ -164,7 +164,7 @@ async fn orderclosed_answer_means_closed() {
 #[tokio::test]
 async fn order_unknown_to_wechat_is_closed() {
     let world = world_with(schedule_without_waits()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.inject_fault(Api::Unifiedorder, &number, Fault::DropBefore, 1);
     let (status, _) = world.create(&shop.order(&number, 9900), Some(20)).await;
@@ -182,7 +182,7 @@ async fn order_unknown_to_wechat_is_closed() {
 async fn close_during_first_call_waits_for_it() {
     let world = world_with(schedule_without_waits()).await;
     for fault in [Fault::Hold, Fault::HoldAfterCommit] {
-        let shop = world.shop();
+        let shop = world.md5_shop();
         let number = Shop::number();
         world.inject_fault(Api::Unifiedorder, &number, fault, 1);
         let order = shop.order(&number, 9900);
@@ -211,7 +211,7 @@ async fn close_during_first_call_waits_for_it() {
 #[tokio::test]
 async fn close_during_check_is_not_overwritten() {
     let world = world_with(schedule_without_waits()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     world.inject_fault(Api::Orderquery, &number, Fault::HoldAfterCommit, 1);
     world.update_order_row(&number, "next_check_at = now()").await;

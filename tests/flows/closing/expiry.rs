@@ -10,12 +10,12 @@ use super::{
 #[tokio::test]
 async fn expired_order_is_closed_automatically() {
     let world = world_with(fast_schedule()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     world.update_order_row(&number, "time_expire = now() - interval '1 s'").await;
     world.expect_events(&number, &CLOSED).await;
     assert_eq!(
-        world.transitions(&number).await[2..],
+        world.transition_labels(&number).await[2..],
         ["closing by query".to_owned(), "closed by reply".to_owned()]
     );
     expect_no_exceptions(&world, &number).await;
@@ -35,7 +35,7 @@ async fn expired_order_is_closed_automatically() {
 #[tokio::test]
 async fn payment_page_open_at_expiry_has_grace_period() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     world
         .update_order_row(&number, "time_expire = date_trunc('second', now()) - interval '5 s'")
@@ -52,7 +52,7 @@ async fn payment_page_open_at_expiry_has_grace_period() {
 #[tokio::test]
 async fn unknown_order_is_closed_near_its_expiry() {
     let world = world_with(fast_schedule()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for fault in [Fault::SystemError, Fault::SystemErrorAfterCommit] {
         let number = Shop::number();
         // The outcome may stay unknown.
@@ -65,7 +65,7 @@ async fn unknown_order_is_closed_near_its_expiry() {
         .await;
         world.update_order_row(&number, "time_expire = now() + interval '5 minutes'").await;
         world.expect_events(&number, &["order.created", "order.closing", "order.closed"]).await;
-        assert_eq!(world.transitions(&number).await[1], "closing by query");
+        assert_eq!(world.transition_labels(&number).await[1], "closing by query");
         assert_eq!(world.calls(&shop, &number).closeorder, 1);
         expect_no_exceptions(&world, &number).await;
     }

@@ -27,7 +27,7 @@ async fn create_closed_order(world: &World, shop: &Shop) -> String {
 #[tokio::test]
 async fn payment_between_query_and_close_is_found() {
     let world = world_with(schedule_without_waits()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     world.inject_fault(Api::Closeorder, &number, Fault::Hold, 1);
     request_close(&world, &shop, &number).await;
@@ -40,7 +40,7 @@ async fn payment_between_query_and_close_is_found() {
     world
         .expect_events(&number, &["order.created", "order.payable", "order.closing", "order.paid"])
         .await;
-    assert_eq!(world.transitions(&number).await[3], "paid by query");
+    assert_eq!(world.transition_labels(&number).await[3], "paid by query");
     // WeChat's times have whole seconds: the payment may be in the second of the decision.
     let found = world.exception_kinds(&number).await;
     assert!(found.is_empty() || found == ["late_payment"], "{found:?}");
@@ -76,7 +76,7 @@ async fn only_payment_after_close_decision_is_late() {
                 &["order.created", "order.payable", "order.closing", "order.paid"],
             )
             .await;
-        assert_eq!(world.transitions(&number).await[3], "paid by notify");
+        assert_eq!(world.transition_labels(&number).await[3], "paid by notify");
         if late {
             assert_eq!(world.exception_kinds(&number).await, ["late_payment"]);
             let events = world.exception_events(&number, 1).await;
@@ -93,12 +93,12 @@ async fn only_payment_after_close_decision_is_late() {
 #[tokio::test]
 async fn payment_after_close_is_late() {
     let world = world_with(schedule_without_waits()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_closed_order(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions { force: true, ..PayOptions::default() });
     let events: Vec<&str> = CLOSED.into_iter().chain(["order.paid"]).collect();
     world.expect_events(&number, &events).await;
-    assert_eq!(world.transitions(&number).await[4], "paid by notify");
+    assert_eq!(world.transition_labels(&number).await[4], "paid by notify");
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["exception"]["kind"], "late_payment");
     assert_eq!(world.exception_kinds(&number).await, ["late_payment"]);
@@ -111,13 +111,13 @@ async fn last_check_after_close_finds_payment() {
     let schedule =
         CheckSchedule { closed_check_delay: Duration::from_secs(60), ..schedule_without_waits() };
     let world = world_with(schedule).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_closed_order(&world, &shop).await;
     assert!(is_due_at(&world, &number, "closed_at + interval '60 s'").await);
     world.pay(&shop, &number, &PayOptions { force: true, ..without_notification() });
     world.check_order_now(&shop, &number).await;
     world.expect_events(&number, &events).await;
-    assert_eq!(world.transitions(&number).await[4], "paid by query");
+    assert_eq!(world.transition_labels(&number).await[4], "paid by query");
     assert_eq!(world.exception_kinds(&number).await, ["late_payment"]);
 
     // A failed query is repeated: the last check must have an answer.
@@ -140,7 +140,7 @@ async fn last_check_after_close_finds_payment() {
         ..schedule_without_waits()
     };
     let world = world_with(schedule).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_closed_order(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions { force: true, ..without_notification() });
     // The last check happens automatically.

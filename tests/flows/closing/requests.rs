@@ -35,14 +35,14 @@ fn key(mch_id: &str, number: &str) -> Vec<u8> {
 #[tokio::test]
 async fn close_by_http_closes_order() {
     let world = world_with(fast_schedule()).await;
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         for wait in [None, Some(20)] {
             let number = create_payable_order(&world, &shop).await;
             let (status, view) = world.close(&shop.mch_id, &number, wait).await;
             assert_eq!(status.as_u16(), if wait.is_some() { 200 } else { 202 }, "{view}");
             world.expect_events(&number, &CLOSED).await;
             assert_eq!(
-                world.transitions(&number).await,
+                world.transition_labels(&number).await,
                 ["created by shop", "payable by reply", "closing by shop", "closed by reply"]
             );
             let calls = world.calls(&shop, &number);
@@ -62,7 +62,7 @@ async fn close_by_http_closes_order() {
 #[tokio::test]
 async fn close_by_amqp_closes_order() {
     let world = world_with(fast_schedule()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
     let number = create_payable_order(&world, &shop).await;
@@ -81,7 +81,7 @@ async fn close_by_amqp_closes_order() {
 #[tokio::test]
 async fn close_before_its_create_waits() {
     let world = world_with(fast_schedule()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
@@ -104,7 +104,7 @@ async fn close_before_its_create_waits() {
 #[tokio::test]
 async fn close_of_unknown_order_is_rejected() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let amqp = Amqp::connect(&world.environment).await;
     let mut answers = amqp.direct_reply_to().await;
@@ -136,7 +136,7 @@ async fn close_and_expect_problem(world: &World, mch_id: &str, number: &str) -> 
 #[tokio::test]
 async fn close_of_paid_order_answers_409() {
     let world = world_with(schedule_without_waits()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions::default());
     world.wait_for_event(&number, "order.paid").await;
@@ -160,7 +160,7 @@ async fn close_of_paid_order_answers_409() {
 #[tokio::test]
 async fn close_may_be_repeated() {
     let world = world_with(schedule_without_waits()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     let closes = join_all((0..5).map(|_| request_close(&world, &shop, &number)));
     closes.await;
@@ -189,7 +189,7 @@ async fn close_for_other_merchant_is_rejected() {
     world.wait_for_event(&number, "order.rejected").await;
 
     // A merchant cannot close another merchant's order with the same number.
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     let amqp = Amqp::connect(&world.environment).await;
     amqp.command(CLOSE, &key(&world.hmac_shop().mch_id, &number), sent_ago(61)).await;

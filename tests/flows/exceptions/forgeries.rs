@@ -19,7 +19,7 @@ const BUDGET: i64 = 30;
 #[tokio::test]
 async fn forgery_flood_is_bounded_sample_and_one_exception() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     let ledger = world.ledger_rows().await;
     let started_at = OffsetDateTime::now_utc();
@@ -62,7 +62,7 @@ fn periods(started_at: OffsetDateTime, seconds: i64) -> i64 {
 #[tokio::test]
 async fn forgeries_of_one_merchant_share_query_budget() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let other = world.hmac_shop();
     let numbers: Vec<_> = (0..40).map(|_| Shop::number()).collect();
     let orders: Vec<_> = numbers.iter().map(|number| shop.order(number, 9900)).collect();
@@ -93,7 +93,7 @@ async fn forgeries_of_one_merchant_share_query_budget() {
 #[tokio::test]
 async fn forgeries_about_unknown_orders_use_no_query_budget() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     let invented = (0..3 * BUDGET).map(|_| {
         let options = PayOptions { out_trade_no: Some(Shop::number()), ..forged() };
@@ -116,7 +116,7 @@ async fn forgeries_about_unknown_orders_use_no_query_budget() {
 #[tokio::test]
 async fn notification_to_unconfigured_merchant_stores_nothing() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     let ledger = world.ledger_rows().await;
     for options in [unpaid_notification(), forged()] {

@@ -15,7 +15,7 @@ async fn repeated_mismatch_opens_once_and_queries_wechat() {
     let amount = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     let app = PayOptions { appid: Some("wx1111111111111111".to_owned()), ..unpaid_notification() };
     let mut mismatches = Vec::new();
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         for (options, kind) in [(&amount, "amount_mismatch"), (&app, "identity_mismatch")] {
             let number = create_payable_order(&world, &shop).await;
             let body = world.unsent_notification(&shop, &number, options.clone());
@@ -44,7 +44,7 @@ async fn repeated_mismatch_opens_once_and_queries_wechat() {
 #[tokio::test]
 async fn second_mismatched_payment_is_second_exception() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = create_payable_order(&world, &shop).await;
     let amount = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     let one = world.unsent_notification(&shop, &number, amount.clone());
@@ -67,7 +67,7 @@ async fn payment_behind_forged_notification_is_found_by_query() {
     let world = World::start().await;
     let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
     let mut hidden = Vec::new();
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         for options in [forged(), wrong.clone()] {
             let number = create_payable_order(&world, &shop).await;
             let without_notification = PayOptions { state_only: true, ..PayOptions::default() };
@@ -82,7 +82,7 @@ async fn payment_behind_forged_notification_is_found_by_query() {
     for (shop, number, id) in &hidden {
         world.wait_for_state(shop, number, "paid").await;
         let history = ["created by shop", "payable by reply", "paid by query"];
-        assert_eq!(world.transitions(number).await, history);
+        assert_eq!(world.transition_labels(number).await, history);
         let (_, view) = world.get(shop, number).await;
         assert_eq!(view["transaction_id"], id.as_str());
     }
@@ -110,7 +110,7 @@ async fn book_payment_twice(world: &World, shop: &Shop) -> (String, String) {
 #[tokio::test]
 async fn confirmed_mismatch_waits_for_operator() {
     let world = World::start_with(fast_options()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let (number, id) = book_payment_twice(&world, &shop).await;
     expect_open_exception(&world, &shop, &number, "identity_mismatch", &id).await;
     assert_eq!(world.order_state(&shop, &number).await.as_deref(), Some("payable"));
@@ -129,7 +129,7 @@ async fn confirmed_mismatch_waits_for_operator() {
 #[tokio::test]
 async fn resolved_mismatch_confirmed_by_query_reopens() {
     let world = World::start_with(fast_options()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let (number, id) = book_payment_twice(&world, &shop).await;
     let before = queries(&world, &shop, &number);
     resolve(&world, &shop, &number, "identity_mismatch").await;

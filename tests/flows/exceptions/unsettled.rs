@@ -16,7 +16,7 @@ fn fail_unifiedorder(world: &World, times: u32) {
 #[tokio::test]
 async fn order_without_answer_is_unsettled_until_requery() {
     let world = World::start_with(fast_options()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     fail_unifiedorder(&world, 5);
     let number = Shop::number();
     let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
@@ -44,7 +44,7 @@ async fn order_without_answer_is_unsettled_until_requery() {
 #[tokio::test]
 async fn unsettled_order_that_moves_is_resolved() {
     let world = World::start_with(fast_options()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     fail_unifiedorder(&world, 5);
     let number = Shop::number();
     world.create(&shop.order(&number, 9900), None).await;
@@ -61,7 +61,7 @@ async fn unsettled_order_that_moves_is_resolved() {
 #[tokio::test]
 async fn order_unsettled_again_reopens_exception() {
     let world = World::start_with(fast_options()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     fail_unifiedorder(&world, 10);
     let number = Shop::number();
     world.create(&shop.order(&number, 9900), None).await;

@@ -105,7 +105,7 @@ pub(super) async fn expect_no_change(mut world: World, forgeries: Vec<Forgery>) 
     for Forgery { shop, number, .. } in &forgeries {
         world.wait_for_state(shop, number, "paid").await;
         // The query that a forgery caused may find the payment before its notification.
-        let history = world.transitions(number).await;
+        let history = world.transition_labels(number).await;
         assert_eq!(history[..2], ["created by shop", "payable by reply"]);
         assert!(["paid by notify", "paid by query"].contains(&&*history[2]), "{history:?}");
         assert_eq!(history.len(), 3);

@@ -28,7 +28,7 @@ fn wrong_kinds(other: &Shop) -> Vec<(PayOptions, Option<&'static str>, usize)> {
 #[tokio::test]
 async fn each_of_sixty_in_one_batch_gets_its_own_status() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let other = world.hmac_shop();
     let numbers: Vec<String> = (0..20).map(|_| Shop::number()).collect();
     let orders: Vec<_> = numbers.iter().map(|n| shop.order(n, 9900)).collect();
@@ -89,7 +89,7 @@ async fn each_of_sixty_in_one_batch_gets_its_own_status() {
         assert_eq!(world.count_notifications(verdict).await, count, "{verdict}");
     }
     for number in &numbers {
-        assert_eq!(world.transitions(number).await, HISTORY);
+        assert_eq!(world.transition_labels(number).await, HISTORY);
     }
     world.finish().await;
 }

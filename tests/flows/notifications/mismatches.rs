@@ -29,7 +29,7 @@ async fn pay_and_expect_paid(world: &World, shop: &Shop, number: &str) {
     world.wait_for_state(shop, number, "paid").await;
     let (_, view) = world.get(shop, number).await;
     assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
-    let history = world.transitions(number).await;
+    let history = world.transition_labels(number).await;
     assert_eq!(history[..2], HISTORY[..2]);
     assert!(["paid by notify", "paid by query"].contains(&&*history[2]), "{history:?}");
     assert_eq!(history.len(), 3);
@@ -38,7 +38,7 @@ async fn pay_and_expect_paid(world: &World, shop: &Shop, number: &str) {
 #[tokio::test]
 async fn other_amount_is_exception_and_true_amount_settles() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let options = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };
@@ -91,7 +91,7 @@ async fn other_currency_or_app_is_exception() {
 #[tokio::test]
 async fn second_payment_is_exception_and_first_stands() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let first = world.pay(&shop, &number, &PayOptions::default());
@@ -115,14 +115,14 @@ async fn second_payment_is_exception_and_first_stands() {
     let (_, view) = world.get(&shop, &number).await;
     assert_eq!(view["transaction_id"], first.transaction_id.as_str());
     assert_eq!(view["exceptions"][0]["kind"], "duplicate_payment");
-    assert_eq!(world.transitions(&number).await, HISTORY);
+    assert_eq!(world.transition_labels(&number).await, HISTORY);
     world.finish().await;
 }
 
 #[tokio::test]
 async fn payment_settles_one_order_only() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let paid_number = Shop::number();
     let number = Shop::number();
     world.create_payable(&shop.order(&paid_number, 9900)).await;
@@ -151,7 +151,7 @@ async fn payment_settles_one_order_only() {
 #[tokio::test]
 async fn payment_of_failed_order_is_booked_as_late() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let refusal = Fault::ErrCode {
         err_code: "NOAUTH".to_owned(),
@@ -167,7 +167,7 @@ async fn payment_of_failed_order_is_booked_as_late() {
     let body = notification_of_unknown_order(&world, &shop, &number, &transaction_id());
     assert_eq!(notify_and_wait(&world, &shop, &body).await, StoredNotification::new("applied", 0));
     let history = ["created by shop", "failed by reply", "paid by notify"];
-    assert_eq!(world.transitions(&number).await, history);
+    assert_eq!(world.transition_labels(&number).await, history);
     let events = world.exception_events(&number, 1).await;
     assert_eq!(events[0]["exception"]["kind"], "late_payment");
     let (_, view) = world.get(&shop, &number).await;
@@ -194,7 +194,7 @@ fn notification_of_unknown_order(
 #[tokio::test]
 async fn unknown_order_notified_often_is_one_exception() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let id = transaction_id();
     let first = notification_of_unknown_order(&world, &shop, &number, &id);
@@ -221,7 +221,7 @@ async fn unknown_order_notified_often_is_one_exception() {
 #[tokio::test]
 async fn repeated_notification_is_evaluated_again() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let id = transaction_id();
     let early = notification_of_unknown_order(&world, &shop, &number, &id);
@@ -251,7 +251,7 @@ async fn repeated_notification_is_evaluated_again() {
 #[tokio::test]
 async fn signed_unreadable_notification_is_parked_with_reason() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let ledger = world.ledger_rows().await;
@@ -283,7 +283,7 @@ async fn signed_unreadable_notification_is_parked_with_reason() {
 #[tokio::test]
 async fn signed_notifications_are_stored_with_their_order() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let failed = PayOptions { malform: Some(Malformation::ResultFail), ..unpaid_notification() };

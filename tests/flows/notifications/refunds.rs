@@ -87,7 +87,7 @@ async fn refund_notification_is_deferred_and_moves_nothing() {
 #[tokio::test]
 async fn refund_notification_with_overlong_number_is_stored() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let overlong: String = (0..200).map(|_| Shop::number()).collect();
     let body = refund(&shop, &overlong, &overlong, &world.merchants[0].key);
     let stored = notify_and_wait(&world, &shop, &body).await;
@@ -98,7 +98,7 @@ async fn refund_notification_with_overlong_number_is_stored() {
 #[tokio::test]
 async fn undecryptable_refund_notification_is_sampled() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let paid = world.pay(&shop, &number, &PayOptions::default());
@@ -127,7 +127,7 @@ async fn undecryptable_refund_notification_is_sampled() {
 #[tokio::test]
 async fn payment_notification_on_refund_path_moves_nothing() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let ledger = world.ledger_rows().await;
@@ -147,7 +147,7 @@ async fn payment_notification_on_refund_path_moves_nothing() {
 #[tokio::test]
 async fn repeat_that_settles_is_stored_with_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     let body = world.unsent_notification(&shop, &number, PayOptions::default());

@@ -11,7 +11,7 @@ use super::{create_payable_order, expect_audited, lines, unpaid_notification};
 #[tokio::test]
 async fn exception_is_listed_shown_and_resolved_once() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let number = create_payable_order(&world, &shop).await;
     let wrong = PayOptions { total_fee: Some(Fen::new(1).unwrap()), ..unpaid_notification() };

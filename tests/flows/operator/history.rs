@@ -21,7 +21,7 @@ async fn explain_lists_everything_in_order_of_time() {
     let never = Duration::from_secs(3600);
     let schedule = Some(CheckSchedule { closed_check_delay: never, ..fast_schedule() });
     let world = World::start_with(Options { schedule, ..Options::default() }).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let program = Program::of(&world);
     let lost = PlannedFault::new(Fault::DropAfterCommit, 1);
@@ -112,7 +112,7 @@ async fn explain_lists_everything_in_order_of_time() {
 #[tokio::test]
 async fn explain_shows_forgery_and_its_query() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let number = create_payable_order(&world, &shop).await;
     let explain = ["order", "explain", &shop.mch_id, &number, "--json"];
@@ -151,7 +151,7 @@ async fn explain_shows_forgery_and_its_query() {
 #[tokio::test]
 async fn show_without_order_shows_rejection() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let program = Program::of(&world);
     let amqp = Amqp::connect(&world.environment).await;

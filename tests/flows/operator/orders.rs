@@ -9,7 +9,7 @@ use super::{actions, create_paid_order, create_payable_order, expect_audited, fa
 #[tokio::test]
 async fn requery_closed_finds_late_payments() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let [paid, left] = [(); 2].map(|()| Shop::number());
     for number in [&paid, &left] {
@@ -54,7 +54,7 @@ async fn requery_closed_finds_late_payments() {
 #[tokio::test]
 async fn requery_finds_unnotified_payment() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let number = create_payable_order(&world, &shop).await;
     world.pay(&shop, &number, &PayOptions { state_only: true, ..PayOptions::default() });
@@ -67,7 +67,7 @@ async fn requery_finds_unnotified_payment() {
 #[tokio::test]
 async fn close_verb_closes_unpaid_orders_only() {
     let world = World::start_with(fast_options()).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let open = create_payable_order(&world, &shop).await;
     let settled = create_paid_order(&world, &shop).await;
@@ -85,7 +85,7 @@ async fn close_verb_closes_unpaid_orders_only() {
     program.run_ok(&world, &["order", "requery", &shop.mch_id, &open]).await;
     world.wait_for_state(&shop, &open, "closed").await;
     let history = ["created by shop", "payable by reply", "closing by operator", "closed by reply"];
-    assert_eq!(world.transitions(&open).await, history);
+    assert_eq!(world.transition_labels(&open).await, history);
     world
         .expect_events(&open, &["order.created", "order.payable", "order.closing", "order.closed"])
         .await;

@@ -22,7 +22,7 @@ async fn wait_for_messages(amqp: &Amqp, queue: &str, count: usize) {
 #[tokio::test]
 async fn parked_message_is_listed_shown_replayed_discarded() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let program = Program::of(&world);
     let amqp = Amqp::connect(&world.environment).await;
@@ -68,7 +68,7 @@ async fn parked_message_is_listed_shown_replayed_discarded() {
 #[tokio::test]
 async fn replayed_parked_order_is_processed() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let amqp = Amqp::connect(&world.environment).await;
     let numbers: Vec<_> = (0..3).map(|_| Shop::number()).collect();
@@ -95,7 +95,7 @@ async fn replayed_parked_order_is_processed() {
 #[tokio::test]
 async fn unrouted_messages_are_processed_after_rebinding() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let program = Program::of(&world);
     let paid_number = create_payable_order(&world, &shop).await;

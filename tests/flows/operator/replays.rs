@@ -13,7 +13,7 @@ use super::{actions, create_paid_order, create_payable_order, unpaid_notificatio
 #[tokio::test]
 async fn replayed_notification_settles_after_key_correction() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let number = create_payable_order(&world, &shop).await;
     let wrong: Vec<_> = world
@@ -25,7 +25,7 @@ async fn replayed_notification_settles_after_key_correction() {
             merchant
         })
         .collect();
-    world.keys.replace(&merchants::keys(&wrong, world.public));
+    world.worker_merchants.replace(&merchants::keys(&wrong, world.public));
     let body = world.unsent_notification(&shop, &number, PayOptions::default());
     world.notify_ok(&shop.mch_id, &body).await;
     eventually("the stored notification", async || world.stored_notification(&body).await).await;
@@ -68,7 +68,7 @@ async fn replayed_notification_settles_after_key_correction() {
 #[tokio::test]
 async fn replayed_events_keep_ids_and_bytes() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let program = Program::of(&world);
     let since = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
     let one = create_paid_order(&world, &shop).await;

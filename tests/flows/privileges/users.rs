@@ -37,7 +37,7 @@ impl Users {
         world.add_secret(&self.password);
         let file = std::env::temp_dir().join(format!("wxpay-{}", Uuid::new_v4().simple()));
         std::fs::write(&file, &self.password).unwrap();
-        let mch_id = world.shop().mch_id;
+        let mch_id = world.md5_shop().mch_id;
         for part in [&["ingress", "ingress"][..], &["worker", "worker"], &["shop", "shop-a"]] {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
             let mut script = Command::new(root.join("deploy/rabbitmq/permissions.sh"));
@@ -104,9 +104,9 @@ impl Users {
         .await;
 
         let own = format!("shop.shop-a.{}", Uuid::new_v4().simple());
-        shop.own_queue(&own, &format!("order.paid.{}", world.shop().mch_id)).await;
+        shop.own_queue(&own, &format!("order.paid.{}", world.md5_shop().mch_id)).await;
         let other = world.hmac_shop().mch_id;
-        let mch_id = world.shop().mch_id;
+        let mch_id = world.md5_shop().mch_id;
         for pattern in [
             "#".to_owned(),
             "*.*.*".to_owned(),

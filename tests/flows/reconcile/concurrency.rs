@@ -40,7 +40,7 @@ fn queries(world: &World) -> u64 {
 async fn order_is_checked_by_one_worker_at_a_time() {
     let options = Options { workers: Some(3), gateway_limits: long_calls(), ..Options::default() };
     let world = World::start_with(options).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let mut numbers = create_payable_orders(&world, &shop, 45).await;
     for number in &numbers {
         world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
@@ -63,7 +63,7 @@ async fn order_is_checked_by_one_worker_at_a_time() {
     eventually("the release of every lease", async || (leases(&world).await == 0).then_some(()))
         .await;
     for number in &numbers {
-        assert_eq!(world.transitions(number).await, PAYABLE);
+        assert_eq!(world.transition_labels(number).await, PAYABLE);
         world.pay(&shop, number, &without_notification());
     }
     make_all_due(&world).await;
@@ -80,7 +80,7 @@ async fn worker_checks_at_most_its_merchants_permits() {
     const PERMITS: usize = 16;
     let options = Options { gateway_limits: long_calls(), ..Options::default() };
     let world = World::start_with(options).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let numbers = create_payable_orders(&world, &shop, PERMITS + 8).await;
     for number in &numbers {
         world.inject_fault(Api::Orderquery, number, Fault::HoldAfterCommit, 1);
@@ -101,7 +101,7 @@ async fn worker_checks_at_most_its_merchants_permits() {
     })
     .await;
     for number in &numbers {
-        assert_eq!(world.transitions(number).await, PAYABLE);
+        assert_eq!(world.transition_labels(number).await, PAYABLE);
     }
     world.finish().await;
 }
@@ -110,7 +110,7 @@ async fn worker_checks_at_most_its_merchants_permits() {
 #[tokio::test]
 async fn check_without_outcome_changes_no_paid_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let [queried, created] = [Shop::number(), Shop::number()];
     world.create_payable(&shop.order(&queried, 9900)).await;
     world.inject_fault(Api::Orderquery, &queried, Fault::HoldAfterCommit, 1);

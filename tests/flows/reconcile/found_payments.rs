@@ -11,14 +11,14 @@ use super::{
 #[tokio::test]
 async fn unnotified_payments_are_found() {
     let world = world_with_fast_schedule().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let numbers = create_payable_orders(&world, &shop, 50).await;
     for number in &numbers {
         world.pay(&shop, number, &without_notification());
     }
     for number in &numbers {
         world.wait_for_state(&shop, number, "paid").await;
-        assert_eq!(world.transitions(number).await, FOUND);
+        assert_eq!(world.transition_labels(number).await, FOUND);
         world.expect_events(number, &EVENTS).await;
         expect_no_exceptions(&world, number).await;
     }
@@ -28,13 +28,13 @@ async fn unnotified_payments_are_found() {
 #[tokio::test]
 async fn trade_state_refund_means_paid() {
     let world = World::start().await;
-    for shop in [world.shop(), world.hmac_shop()] {
+    for shop in [world.md5_shop(), world.hmac_shop()] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
         let paid = world.pay(&shop, &number, &without_notification());
         world.simulator.set_state(&shop.mch_id, &number, "REFUND").unwrap();
         world.check_order_now(&shop, &number).await;
-        assert_eq!(world.transitions(&number).await, FOUND);
+        assert_eq!(world.transition_labels(&number).await, FOUND);
         let (_, view) = world.get(&shop, &number).await;
         assert_eq!(view["transaction_id"], paid.transaction_id.as_str());
         expect_no_exceptions(&world, &number).await;
@@ -47,7 +47,7 @@ async fn trade_state_refund_means_paid() {
 #[tokio::test]
 async fn undecided_trade_state_moves_nothing() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for trade_state in ["NOTPAY", "USERPAYING", "ACCEPT", "PAYERROR", "STATE_OF_TOMORROW"] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
@@ -63,7 +63,7 @@ async fn undecided_trade_state_moves_nothing() {
 
         world.pay(&shop, &number, &without_notification());
         world.check_order_now(&shop, &number).await;
-        assert_eq!(world.transitions(&number).await, FOUND, "{trade_state}");
+        assert_eq!(world.transition_labels(&number).await, FOUND, "{trade_state}");
     }
     world.finish().await;
 }
@@ -71,7 +71,7 @@ async fn undecided_trade_state_moves_nothing() {
 #[tokio::test]
 async fn trade_state_closed_closes_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for trade_state in ["CLOSED", "REVOKED"] {
         let number = Shop::number();
         world.create_payable(&shop.order(&number, 9900)).await;
@@ -99,7 +99,7 @@ async fn trade_state_closed_closes_order() {
 #[tokio::test]
 async fn confirmed_other_amount_stops_checks() {
     let world = world_with_fast_schedule().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.inject_fault(Api::Orderquery, &number, Fault::SystemError, 1000);
     world.create_payable(&shop.order(&number, 9900)).await;
@@ -116,7 +116,7 @@ async fn confirmed_other_amount_stops_checks() {
         world.select_order::<bool>(&number, stopped).await.then_some(())
     })
     .await;
-    assert_eq!(world.transitions(&number).await, PAYABLE);
+    assert_eq!(world.transition_labels(&number).await, PAYABLE);
     let before = world.calls(&shop, &number).orderquery;
 
     // Another order is checked many times, this one never.

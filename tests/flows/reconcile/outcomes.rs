@@ -17,7 +17,7 @@ fn expect_no_differing_request(world: &World) {
 #[tokio::test]
 async fn unknown_outcome_is_settled_by_one_check() {
     let world = World::start().await;
-    let shops = [world.shop(), world.hmac_shop()];
+    let shops = [world.md5_shop(), world.hmac_shop()];
     let cases =
         shops.iter().flat_map(|shop| unknown_outcomes().into_iter().map(move |it| (shop, it)));
     let settle = async |(shop, fault): (&Shop, Fault)| {
@@ -31,7 +31,7 @@ async fn unknown_outcome_is_settled_by_one_check() {
         assert!(view["gateway_message"].is_string(), "{case}: {view}");
 
         world.check_order_now(shop, &number).await;
-        assert_eq!(world.transitions(&number).await, PAYABLE, "{case}");
+        assert_eq!(world.transition_labels(&number).await, PAYABLE, "{case}");
         let (_, view) = world.get(shop, &number).await;
         assert_eq!(view.get("gateway_message"), None, "{case}");
         let gateway = world.simulator.order(&shop.mch_id, &number).unwrap();
@@ -53,7 +53,7 @@ async fn unknown_outcomes_settle_automatically() {
     let schedule = Some(fast_schedule());
     let options = Options { schedule, ..Options::default() };
     let world = World::start_with(options).await;
-    let shops = [world.shop(), world.hmac_shop()];
+    let shops = [world.md5_shop(), world.hmac_shop()];
     let cases =
         shops.iter().flat_map(|shop| unknown_outcomes().into_iter().map(move |it| (shop, it)));
     let settle = async |(shop, fault): (&Shop, Fault)| {
@@ -66,7 +66,7 @@ async fn unknown_outcomes_settle_automatically() {
         assert_eq!(world.calls(shop, &number).unifiedorder, 3, "{case}");
         world.pay(shop, &number, &without_notification());
         world.expect_events(&number, &EVENTS).await;
-        assert_eq!(world.transitions(&number).await, FOUND, "{case}");
+        assert_eq!(world.transition_labels(&number).await, FOUND, "{case}");
         expect_no_exceptions(&world, &number).await;
     };
     join_all(cases.map(settle)).await;
@@ -93,7 +93,7 @@ async fn order_paid_before_replay_is_found_paid() {
         }
         world.check_order_now(&shop, &number).await;
         world.expect_events(&number, &["order.created", "order.paid"]).await;
-        assert_eq!(world.transitions(&number).await, ["created by shop", "paid by query"]);
+        assert_eq!(world.transition_labels(&number).await, ["created by shop", "paid by query"]);
         assert_eq!(world.calls(&shop, &number).unifiedorder, 1 + u64::from(repeated));
         let (status, view) = world.create(&order, Some(20)).await;
         assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
@@ -106,7 +106,7 @@ async fn order_paid_before_replay_is_found_paid() {
 #[tokio::test]
 async fn number_reported_used_is_queried_not_failed() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     for (err_code, text) in [
         ("OUT_TRADE_NO_USED", "商户订单号重复"),
         ("INVALID_REQUEST", "201 商户订单号重复"),
@@ -117,13 +117,13 @@ async fn number_reported_used_is_queried_not_failed() {
         let (status, view) = world.create(&shop.order(&number, 9900), Some(20)).await;
         assert_eq!(status.as_u16(), 202, "{err_code}: {view}");
         world.check_order_now(&shop, &number).await;
-        assert_eq!(world.transitions(&number).await, ["created by shop"], "{err_code}");
+        assert_eq!(world.transition_labels(&number).await, ["created by shop"], "{err_code}");
         let (_, view) = world.get(&shop, &number).await;
         let message = view["gateway_message"].as_str().unwrap();
         assert!(message.contains(text), "{message}");
 
         world.check_order_now(&shop, &number).await;
-        assert_eq!(world.transitions(&number).await, PAYABLE, "{err_code}");
+        assert_eq!(world.transition_labels(&number).await, PAYABLE, "{err_code}");
         world.pay(&shop, &number, &PayOptions::default());
         world.expect_events(&number, &EVENTS).await;
     }
@@ -133,7 +133,7 @@ async fn number_reported_used_is_queried_not_failed() {
 #[tokio::test]
 async fn number_closed_at_wechat_fails_order() {
     let world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     world.inject_fault(Api::Unifiedorder, &number, Fault::DropAfterCommit, 1);
@@ -153,7 +153,7 @@ async fn number_closed_at_wechat_fails_order() {
 #[tokio::test]
 async fn failed_query_moves_nothing_and_is_repeated() {
     let world = World::start().await;
-    let shops = [world.shop(), world.hmac_shop()];
+    let shops = [world.md5_shop(), world.hmac_shop()];
     let mut faults = unknown_outcomes();
     faults
         .extend(["NOAUTH", "ORDERNOTEXIST", "A_CODE_OF_TOMORROW"].map(|it| refusal(it, "不知道")));
@@ -167,14 +167,14 @@ async fn failed_query_moves_nothing_and_is_repeated() {
         for _ in 0..2 {
             world.inject_fault(Api::Orderquery, &number, fault.clone(), 1);
             world.check_order_now(shop, &number).await;
-            assert_eq!(world.transitions(&number).await, PAYABLE, "{case}");
+            assert_eq!(world.transition_labels(&number).await, PAYABLE, "{case}");
             assert!(world.select_order::<bool>(&number, "next_check_at > now()").await, "{case}");
         }
         expect_no_exceptions(&world, &number).await;
         assert_eq!(world.calls(shop, &number).closeorder, 0, "{case}");
         assert_eq!(world.calls(shop, &number).unifiedorder, 1, "{case}");
         world.check_order_now(shop, &number).await;
-        assert_eq!(world.transitions(&number).await, FOUND, "{case}");
+        assert_eq!(world.transition_labels(&number).await, FOUND, "{case}");
         let (_, view) = world.get(shop, &number).await;
         assert_eq!(view.get("gateway_message"), None, "{case}");
     };
@@ -187,7 +187,7 @@ async fn failed_queries_are_repeated_automatically() {
     let schedule = Some(fast_schedule());
     let options = Options { schedule, ..Options::default() };
     let world = World::start_with(options).await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let find = async |fault: Fault| {
         let case = format!("{fault:?}");
         let number = Shop::number();
@@ -195,7 +195,7 @@ async fn failed_queries_are_repeated_automatically() {
         world.create_payable(&shop.order(&number, 9900)).await;
         world.pay(&shop, &number, &without_notification());
         world.expect_events(&number, &EVENTS).await;
-        assert_eq!(world.transitions(&number).await, FOUND, "{case}");
+        assert_eq!(world.transition_labels(&number).await, FOUND, "{case}");
         assert_eq!(world.calls(&shop, &number).orderquery, 4, "{case}");
         expect_no_exceptions(&world, &number).await;
     };

@@ -36,7 +36,7 @@ async fn repeated_communication_failure_is_unsettled() {
     let world =
         World::start_with(Options { schedule: Some(schedule_of_minutes()), ..Options::default() })
             .await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let text = "body参数格式错误";
     world.inject_fault(Api::Unifiedorder, &number, Fault::ReturnFail(text.to_owned()), 7);
@@ -79,7 +79,7 @@ async fn order_that_never_gets_answer_is_unsettled() {
     let world =
         World::start_with(Options { schedule: Some(schedule_of_minutes()), ..Options::default() })
             .await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
     world.pay(&shop, &number, &without_notification());
@@ -90,7 +90,7 @@ async fn order_that_never_gets_answer_is_unsettled() {
     world.inject_fault(Api::Orderquery, &number, Fault::BadSignature, 6);
     for _ in 0..15 {
         world.check_order_now(&shop, &number).await;
-        assert_eq!(world.transitions(&number).await, PAYABLE);
+        assert_eq!(world.transition_labels(&number).await, PAYABLE);
         expect_no_exceptions(&world, &number).await;
         assert!(pause(&world, &number).await < 3961.0);
     }

@@ -42,7 +42,7 @@ impl TableCase {
         };
         let options = Options { schedule: Some(schedule), ..Options::default() };
         let world = World::start_with(options).await;
-        let shop = world.shop();
+        let shop = world.md5_shop();
         Self { world, shop, number: Shop::number(), rejections: 0 }
     }
 
@@ -259,7 +259,7 @@ impl TableCase {
         let number = &*self.number;
         let states: Vec<&str> = moves.iter().map(|it| it.split(' ').next().unwrap()).collect();
         let state = *states.last().unwrap();
-        assert_eq!(world.transitions(number).await, moves);
+        assert_eq!(world.transition_labels(number).await, moves);
         assert_eq!(self.state().await, state);
         assert_eq!(world.exception_kinds(number).await, exceptions);
 

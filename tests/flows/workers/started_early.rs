@@ -21,7 +21,7 @@ async fn worker_started_before_migrations_waits() {
     })
     .await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let numbers = post_orders(&world, &shop, 3).await;
     wait_for_queued(&world, 3).await;
 
@@ -46,7 +46,7 @@ async fn worker_without_topology_waits() {
     let (status, text) = world.workers[0].readiness(&world.http).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.contains("no broker"), "{text}");
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let (status, problem) = world.create(&shop.order(&Shop::number(), 9900), None).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
 
@@ -76,7 +76,7 @@ async fn declare(world: &World) {
 async fn order_accepted_during_topology_declaration_is_processed() {
     let mut world = World::start_with(Options { undeclared: true, ..Options::default() }).await;
     world.stop_workers().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let number = Shop::number();
     let order = shop.order(&number, 9900);
     let accepted = eventually("the accepted order", async || {
@@ -96,7 +96,7 @@ async fn order_accepted_during_topology_declaration_is_processed() {
 #[tokio::test]
 async fn worker_restores_topology_and_replays_unrouted() {
     let mut world = World::start().await;
-    let shop = world.shop();
+    let shop = world.md5_shop();
     let paid = Shop::number();
     let number = Shop::number();
     world.create_payable(&shop.order(&paid, 9900)).await;

@@ -48,7 +48,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves until `stop`, then waits for the requests in flight, at most `drain_within`. Dropping
+    /// Serves until `stop`, then waits for the requests in flight, at most `drain_timeout`. Dropping
     /// the future closes every connection.
     pub(crate) async fn run(self, listener: TcpListener, router: Router) {
         let connections = Arc::new(self.connections);
@@ -99,7 +99,7 @@ impl Server {
 
 async fn drain(mut tasks: JoinSet<()>, context: &ConnectionContext) {
     let ended = async { while tasks.join_next().await.is_some() {} };
-    if timeout(context.limits.drain_within, ended).await.is_err() {
+    if timeout(context.limits.drain_timeout, ended).await.is_err() {
         let open = tasks.len();
         let listener = context.listener;
         tracing::warn!(listener, open, "closed connections with requests in flight");
@@ -132,11 +132,11 @@ impl ConnectionContext {
     async fn serve(self, stream: TcpStream, peer: Peer) {
         // Answers are small and clients wait for them. An error means that the peer has left.
         let _ = stream.set_nodelay(true);
-        let stream = WriteTimeout::new(stream, self.limits.answer_read_within);
+        let stream = WriteTimeout::new(stream, self.limits.answer_read_timeout);
         let Some(tls) = &self.tls else {
             return self.serve_http(stream, peer).await;
         };
-        let handshake = timeout(self.limits.handshake_within, tls.acceptor().accept(stream));
+        let handshake = timeout(self.limits.handshake_timeout, tls.acceptor().accept(stream));
         let handshake = tokio::select! {
             handshake = handshake => handshake,
             () = self.stop.cancelled() => return,
@@ -163,7 +163,7 @@ impl ConnectionContext {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_within)
+            .header_read_timeout(self.limits.header_timeout)
             .max_buf_size(self.limits.header_bytes)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);

@@ -40,7 +40,7 @@ pub(crate) async fn authenticate(
         return next.run(request).await;
     };
     let Some(client) = bearer_token(request.headers()).and_then(|token| clients.find(token)) else {
-        body::discard(request, app.limits.private_body_within).await;
+        body::discard(request, app.limits.private_body_timeout).await;
         return ApiError::from(Problem::unauthorized()).into_response();
     };
     Span::current().record("client", client.name.as_str());

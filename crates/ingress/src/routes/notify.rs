@@ -61,7 +61,7 @@ pub(super) async fn refund(
 }
 
 pub(super) async fn no_route(State(app): State<Arc<App>>, request: Request) -> Response {
-    body::discard(request, app.limits.public_body_within).await;
+    body::discard(request, app.limits.public_body_timeout).await;
     notify_response::fail(StatusCode::NOT_FOUND, "not found")
 }
 
@@ -80,11 +80,11 @@ async fn receive(
 ) -> Result<(), NotifyError> {
     let mch_id = mch_id.ok().and_then(|Path(text)| MchId::parse(text).ok());
     let Some(mch_id) = mch_id.filter(|mch_id| app.merchants.contains(mch_id)) else {
-        body::discard(request, app.limits.public_body_within).await;
+        body::discard(request, app.limits.public_body_timeout).await;
         return Err(NotifyError::UnknownMerchant);
     };
     Span::current().record("mch_id", mch_id.as_str());
-    let body = body::read(request, app.limits.public_body_within).await;
+    let body = body::read(request, app.limits.public_body_timeout).await;
     let body = body.map_err(NotifyError::Body)?;
     notification_shape::check(&body).map_err(NotifyError::Shape)?;
     let received_at = OffsetDateTime::now_utc().format(RECEIVED_AT).unwrap_or_default();
@@ -93,7 +93,7 @@ async fn receive(
         .with_header("received_at", received_at)
         .with_header("remote_addr", source.to_string());
     let message = traceparent.add_to(message);
-    let published = app.outbound.publish(message, app.limits.notification_within).await;
+    let published = app.outbound.publish(message, app.limits.notification_timeout).await;
     published.map_err(NotifyError::Publish)
 }
 

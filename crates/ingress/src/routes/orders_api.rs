@@ -32,7 +32,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let options = CommandOptions::from_headers(request.headers());
     let is_json = is_json(request.headers());
-    let body = body::read(request, app.limits.private_body_within).await?;
+    let body = body::read(request, app.limits.private_body_timeout).await?;
     if !is_json {
         return Err(Problem::malformed("send it with the content-type application/json").into());
     }
@@ -57,7 +57,7 @@ pub(super) async fn close(
     request: Request,
 ) -> Result<Response, ApiError> {
     let options = CommandOptions::from_headers(request.headers());
-    body::discard(request, app.limits.private_body_within).await;
+    body::discard(request, app.limits.private_body_timeout).await;
     check_access(&app, &caller, &key)?;
     let message = Message::command(topology::ORDER_CLOSE, key_json(&key)?);
     send_command(&app, &key, traceparent.add_to(message), options?).await
@@ -71,7 +71,7 @@ pub(super) async fn view(
 ) -> Result<Response, ApiError> {
     check_access(&app, &caller, &key)?;
     let message = Message::command(topology::ORDER_QUERY, key_json(&key)?);
-    let within = app.limits.query_within;
+    let within = app.limits.query_timeout;
     let reply_by = Instant::now() + within;
     match app.outbound.request(traceparent.add_to(message), within, reply_by).await {
         Ok(Some(reply)) => Ok(reply_response(&key, reply)),
@@ -101,7 +101,7 @@ async fn send_command(
     command: Message,
     options: CommandOptions,
 ) -> Result<Response, ApiError> {
-    let within = app.limits.command_within;
+    let within = app.limits.command_timeout;
     let Some(wait) = options.wait else {
         app.outbound.publish(command, within).await?;
         return Ok(accepted_response(key));

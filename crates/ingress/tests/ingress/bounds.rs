@@ -19,7 +19,7 @@ async fn server(limits: Limits) -> TestServer {
 
 #[tokio::test]
 async fn slow_headers_close_the_connection() {
-    let server = server(Limits { header_within: SHORT, ..Limits::default() }).await;
+    let server = server(Limits { header_timeout: SHORT, ..Limits::default() }).await;
     for address in [server.public, server.private] {
         let mut silent = Connection::open(address).await;
         let mut slow = Connection::open(address).await;
@@ -31,7 +31,7 @@ async fn slow_headers_close_the_connection() {
 
 #[tokio::test]
 async fn idle_connection_is_closed() {
-    let server = server(Limits { header_within: SHORT, ..Limits::default() }).await;
+    let server = server(Limits { header_timeout: SHORT, ..Limits::default() }).await;
     let mut connection = Connection::open(server.private).await;
     connection.write(&get("/healthz").bytes()).await;
     assert_eq!(connection.answer().await.status, 200);
@@ -41,7 +41,7 @@ async fn idle_connection_is_closed() {
 #[tokio::test]
 async fn stalled_body_is_answered_408() {
     let limits =
-        Limits { public_body_within: SHORT, private_body_within: SHORT, ..Limits::default() };
+        Limits { public_body_timeout: SHORT, private_body_timeout: SHORT, ..Limits::default() };
     let server = server(limits).await;
     // Stalled: the whole body is announced and a part of it arrives.
     let mut stalled = Connection::open(server.public).await;
@@ -56,7 +56,7 @@ async fn stalled_body_is_answered_408() {
 
 #[tokio::test]
 async fn dripping_body_is_cut_off() {
-    let server = server(Limits { public_body_within: SHORT, ..Limits::default() }).await;
+    let server = server(Limits { public_body_timeout: SHORT, ..Limits::default() }).await;
     let mut dripping = Connection::open(server.public).await;
     dripping.write(&post(notify_path(), vec![b'x'; 60_000]).head()).await;
     timeout(DEADLINE, dripping.drip(b'x')).await.expect("is cut off in time");
@@ -77,8 +77,8 @@ async fn long_headers_are_answered_431() {
 async fn requests_over_the_limit_are_refused() {
     let limits = Limits {
         requests: 1,
-        public_body_within: LONG,
-        private_body_within: LONG,
+        public_body_timeout: LONG,
+        private_body_timeout: LONG,
         ..Limits::default()
     };
     let server = server(limits).await;
@@ -108,7 +108,7 @@ async fn requests_over_the_limit_are_refused() {
 
 #[tokio::test]
 async fn connections_over_the_limit_wait() {
-    let server = server(Limits { connections: 2, header_within: LONG, ..Limits::default() }).await;
+    let server = server(Limits { connections: 2, header_timeout: LONG, ..Limits::default() }).await;
     let health = get("/healthz").bytes();
     let mut connections = Vec::new();
     for _ in 0..2 {
@@ -126,7 +126,7 @@ async fn connections_over_the_limit_wait() {
 
 #[tokio::test]
 async fn old_connection_is_closed() {
-    let limits = Limits { connection_age: SHORT, header_within: LONG, ..Limits::default() };
+    let limits = Limits { connection_age: SHORT, header_timeout: LONG, ..Limits::default() };
     let server = server(limits).await;
     let mut connection = Connection::open(server.private).await;
     let mut answered = 0;

@@ -35,7 +35,7 @@ async fn pipelined_answers_come_in_the_order_of_requests() {
 #[tokio::test]
 async fn unread_answers_close_the_connection() {
     let within = Duration::from_millis(100);
-    let limits = Limits { answer_read_within: within, ..Limits::default() };
+    let limits = Limits { answer_read_timeout: within, ..Limits::default() };
     let server = TestServer::start(Config { limits, ..config_without_broker().await }).await;
     // An answer much longer than its request.
     let request = get("/openapi.json").bytes();

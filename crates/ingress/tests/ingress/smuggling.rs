@@ -19,7 +19,7 @@ const HIDDEN: &str = "GET /notify/1/payment HTTP/1.1\r\nhost: a\r\n\r\n";
 const PARSED: u16 = 503;
 
 async fn server() -> TestServer {
-    let limits = Limits { header_within: IDLE, public_body_within: IDLE, ..Limits::default() };
+    let limits = Limits { header_timeout: IDLE, public_body_timeout: IDLE, ..Limits::default() };
     TestServer::start(Config { limits, ..config_without_broker().await }).await
 }
 

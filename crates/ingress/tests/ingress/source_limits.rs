@@ -88,7 +88,7 @@ async fn one_source_cannot_take_all_connections() {
     let limits = Limits {
         connections: 5,
         connections_per_source: 2,
-        header_within: Duration::from_secs(600),
+        header_timeout: Duration::from_secs(600),
         ..Limits::default()
     };
     let trusted_proxies = networks("127.0.0.3");

@@ -13,7 +13,7 @@ use crate::test_server::{TestServer, config_without_broker, until};
 #[tokio::test]
 async fn requests_in_flight_are_finished_on_stop() {
     let limits =
-        Limits { requests: 1, public_body_within: Duration::from_secs(600), ..Limits::default() };
+        Limits { requests: 1, public_body_timeout: Duration::from_secs(600), ..Limits::default() };
     let server = TestServer::start(Config { limits, ..config_without_broker().await }).await;
     let notification = post(notify_path(), NOTIFICATION);
     let mut in_flight = Connection::open(server.public).await;
@@ -42,8 +42,8 @@ async fn requests_in_flight_are_finished_on_stop() {
 #[tokio::test]
 async fn requests_over_the_drain_time_are_cut_off() {
     let limits = Limits {
-        public_body_within: Duration::from_secs(600),
-        drain_within: Duration::from_millis(100),
+        public_body_timeout: Duration::from_secs(600),
+        drain_timeout: Duration::from_millis(100),
         ..Limits::default()
     };
     let server = TestServer::start(Config { limits, ..config_without_broker().await }).await;

@@ -148,8 +148,8 @@ async fn stalled_handshake_frees_its_connection() {
     let (files, cert) = Files::new();
     let limits = Limits {
         connections: 1,
-        handshake_within: Duration::from_millis(300),
-        header_within: Duration::from_secs(600),
+        handshake_timeout: Duration::from_millis(300),
+        header_timeout: Duration::from_secs(600),
         ..Limits::default()
     };
     let config = Config { limits, public_tls: Some(files.read()), ..config_without_broker().await };

@@ -109,7 +109,7 @@ async fn query_is_answered_with_the_workers_reply() {
 async fn query_without_reply_is_answered_504() {
     let broker = TestBroker::start().await;
     // Also the time for the confirm, which must arrive on a busy machine, too.
-    let limits = Limits { query_within: Duration::from_secs(2), ..Limits::default() };
+    let limits = Limits { query_timeout: Duration::from_secs(2), ..Limits::default() };
     let config = Config { limits, ..broker.config() };
     let server = TestServer::start(config).await.ready().await;
     get(order_path()).send(server.private).await.problem(504, "no-answer");

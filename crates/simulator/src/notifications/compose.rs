@@ -4,7 +4,7 @@
 use wechatpay_v2::{ApiKey, Fields, Nonce, SignType};
 
 use crate::config::Merchant;
-use crate::message::{Message, element, wrong_signature};
+use crate::message::{Message, write_element, wrong_signature};
 use crate::order::OrderKey;
 use crate::pay_options::{Malformation, PayOptions, Signing};
 use crate::payment::{Payment, fee_elements, payer_elements};
@@ -107,7 +107,7 @@ fn malform(xml: String, malform: Option<Malformation>) -> Vec<u8> {
             let doctype = r#"<!DOCTYPE xml [<!ENTITY x SYSTEM "file:///etc/hostname">]>"#;
             format!("{doctype}\n{xml}").into_bytes()
         }
-        Some(Malformation::Duplicate) => before_end(&element("total_fee", "1")).into_bytes(),
+        Some(Malformation::Duplicate) => before_end(&write_element("total_fee", "1")).into_bytes(),
         Some(Malformation::Nested) => before_end("<a><total_fee>1</total_fee></a>").into_bytes(),
         Some(Malformation::Trailing) => format!("{xml}\n<xml></xml>").into_bytes(),
         Some(Malformation::Truncated) => {

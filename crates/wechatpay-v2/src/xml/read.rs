@@ -27,7 +27,7 @@ pub(crate) fn parse_rooted(
     }
     let text = std::str::from_utf8(bytes).map_err(|_| XmlError::NotUtf8)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if contains_doctype(text) {
+    if contains_doctype_or_entity(text) {
         return Err(XmlError::Doctype);
     }
     // A second byte order mark is text, but the reader would skip it.
@@ -69,7 +69,7 @@ pub(crate) fn parse_rooted(
 }
 
 // Also inside texts and comments, where it would be harmless: nothing legitimate contains it.
-pub(crate) fn contains_doctype(text: &str) -> bool {
+pub(crate) fn contains_doctype_or_entity(text: &str) -> bool {
     text.match_indices("<!").any(|(at, _)| {
         let rest = &text.as_bytes()[at + 2..];
         starts_with_ignoring_case(rest, b"DOCTYPE") || starts_with_ignoring_case(rest, b"ENTITY")

@@ -1,7 +1,7 @@
 //! The clients file, as the worker and the ingress read it.
 
 use service::SettingError;
-use service::clients_file::{self, Client, InvalidClients, Scope};
+use service::clients_file::{self, Client, ClientsFileError, Scope};
 use wechatpay_v2::MchId;
 
 use super::report::Check;
@@ -28,7 +28,7 @@ pub(super) fn checks(file: &ClientsFile, merchants: Option<&[MchId]>) -> Vec<Che
     let shown = plain(&file.path.to_string_lossy());
     let clients = match clients_file::read(&file.path) {
         Ok(clients) => clients,
-        Err(InvalidClients::Client { name, rule }) => {
+        Err(ClientsFileError::Client { name, rule }) => {
             return vec![Check::bad(check_name(&name), rule, REMEDY)];
         }
         Err(error) => {

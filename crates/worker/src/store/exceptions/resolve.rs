@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use crate::store::operator_actions::{self, OperatorAction};
-use crate::store::schedule_checks::resume_checks;
+use crate::store::request_checks::resume_checks;
 use crate::store::{LINES_MAX, Store, StoreError};
 
 /// One row of the table.
