@@ -96,6 +96,7 @@ impl Shops<'_> {
             Ending::OtherMerchantNotified => {
                 let other = self.system.merchants.iter().find(|it| it.mch_id != merchant.mch_id);
                 let mch_id = other.map(|it| it.mch_id.clone());
+                self.named_by_others.lock().unwrap().insert(number.to_owned());
                 pay(PayOptions { notify_only: true, mch_id, ..plain() });
                 pay(plain());
             }

@@ -97,11 +97,13 @@ pub(crate) async fn check(system: &System, shops: &Shops<'_>) -> CampaignReport 
 
     // Every event is published without an operator, except those that the broker lost.
     let accepted = shops.accepted();
+    let named_by_others = shops.named_by_others.lock().unwrap().clone();
     let audit = Audit {
         pool: &pool,
         simulator: &system.simulator,
         accepted: &accepted,
         broker_was_lost: lost_at.is_some(),
+        named_by_others: &named_by_others,
     };
     violations.extend(audit.violations().await);
     violations.extend(audit.booked_but_not_paid().await);
@@ -207,7 +209,9 @@ async fn undecided(system: &System, pool: &PgPool) -> Vec<Violation> {
     );
     let accepted = BTreeSet::new();
     let simulator = &system.simulator;
-    let audit = Audit { pool, simulator, accepted: &accepted, broker_was_lost: true };
+    let named_by_others = &BTreeSet::new();
+    let audit =
+        Audit { pool, simulator, accepted: &accepted, broker_was_lost: true, named_by_others };
     left.extend(audit.violations().await);
     left
 }
