@@ -13,13 +13,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 mod notification_shape;
 mod notify;
+mod openapi;
 mod order_path;
 mod orders_api;
 mod prefer;
 mod probes;
 mod traceparent;
 
-pub use probes::OPENAPI;
+pub use openapi::OPENAPI;
 
 use crate::api_error::ApiError;
 use crate::app::App;
@@ -59,7 +60,7 @@ pub(crate) fn private(app: Arc<App>, metrics: PrometheusHandle) -> Router {
         .layer(from_fn_with_state(concurrency_limit, limit_concurrency));
     let inspection = Router::new()
         .route("/metrics", get(move || probes::metrics(metrics.clone())))
-        .route("/openapi.json", get(probes::openapi))
+        .route("/openapi.json", get(openapi::openapi))
         .layer(authentication);
     let router = Router::new()
         .merge(orders)

@@ -76,7 +76,7 @@ pub fn order_in(state: StateName, order: &Value) -> Order {
     };
     Order {
         state,
-        seq: 7,
+        seq: 2,
         gateway_message: Some("系统超时".to_owned()),
         updated_at: REACHED_AT,
         ..accepted

@@ -61,7 +61,7 @@ impl Config {
             clients: clients(settings)?,
             ops_addr: ops_addr(settings)?,
             log: log_filter(settings)?,
-            schedule: failpoint::schedule(),
+            schedule: failpoint::shortened_schedule().unwrap_or_default(),
             gateway_limits: GatewayLimits::default(),
         })
     }

@@ -59,7 +59,7 @@ const UNSETTLED_CHECK_INTERVAL: Duration = Duration::from_secs(30 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnpaidAction {
     /// Send the first unifiedorder again, byte for byte.
-    Replay,
+    RepeatUnifiedorder,
     /// Decide to close it.
     RequestClose,
     Close,
@@ -74,7 +74,9 @@ pub(crate) fn unpaid_action(
     now: OffsetDateTime,
 ) -> UnpaidAction {
     match &order.state {
-        State::Created if order.time_expire - now >= REMAINING_LIFETIME_MIN => UnpaidAction::Replay,
+        State::Created if order.time_expire - now >= REMAINING_LIFETIME_MIN => {
+            UnpaidAction::RepeatUnifiedorder
+        }
         State::Created => UnpaidAction::RequestClose,
         State::Payable { .. } if now >= order.time_expire + schedule.expiry_grace => {
             UnpaidAction::RequestClose

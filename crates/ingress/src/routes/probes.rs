@@ -1,4 +1,4 @@
-//! Health, readiness, metrics and the description of the API.
+//! Health, readiness and metrics.
 
 use std::sync::Arc;
 
@@ -10,9 +10,6 @@ use broker::ConnectionState;
 use service::metrics::PrometheusHandle;
 
 use crate::app::App;
-
-/// The description of the private API.
-pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// `GET /healthz`: the process is running. Says nothing about the broker, since a restart of the
 /// ingress does not bring the broker back.
@@ -39,8 +36,4 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, String) {
 
 pub(super) async fn metrics(handle: PrometheusHandle) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response()
-}
-
-pub(super) async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], OPENAPI)
 }

@@ -33,7 +33,7 @@ fn created_view() -> Value {
 fn moved_view(state: StateName, fields: Value) -> Value {
     let mut view = created_view();
     view["state"] = json!(state);
-    view["seq"] = json!(8);
+    view["seq"] = json!(3);
     view["updated_at"] = json!("2026-07-21T10:40:00.75Z");
     for (name, value) in fields.as_object().unwrap() {
         view[name] = value.clone();

@@ -11,7 +11,7 @@ use crate::calls::unifiedorder_rules::out_trade_no;
 use crate::order::OrderKey;
 use crate::state::State;
 
-pub(crate) fn decide(
+pub(crate) fn execute(
     state: &mut State,
     request: &Request,
     age_min: Duration,

@@ -113,7 +113,7 @@ async fn answer(
     }
 }
 
-/// Decides and counts under one lock: a test that sees the count also sees the effect.
+/// Executes and counts under one lock: a test that sees the count also sees the effect.
 fn commit(
     simulator: &Simulator,
     api: Api,
@@ -126,14 +126,14 @@ fn commit(
         Err(text) => Answer::Communication(text.clone()),
         Ok(request) => match fault.and_then(Answer::without_effect) {
             Some(answer) => answer,
-            None => decide(&mut state, simulator, api, request, fault),
+            None => execute(&mut state, simulator, api, request, fault),
         },
     };
     state.count(api, key, outcome(&answer, fault));
     answer
 }
 
-fn decide(
+fn execute(
     state: &mut State,
     simulator: &Simulator,
     api: Api,
@@ -142,10 +142,10 @@ fn decide(
 ) -> Answer {
     let now = OffsetDateTime::now_utc();
     let answer = match api {
-        Api::Unifiedorder => unifiedorder::decide(state, request, now),
-        Api::Orderquery => orderquery::decide(state, request, fault.and_then(Fault::trade_state)),
+        Api::Unifiedorder => unifiedorder::execute(state, request, now),
+        Api::Orderquery => orderquery::execute(state, request, fault.and_then(Fault::trade_state)),
         Api::Closeorder => {
-            closeorder::decide(state, request, simulator.config().close_age_min, now)
+            closeorder::execute(state, request, simulator.config().close_age_min, now)
         }
     };
     if fault == Some(&Fault::SystemErrorAfterCommit) { Answer::system_error() } else { answer }

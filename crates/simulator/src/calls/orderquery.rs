@@ -11,7 +11,7 @@ use crate::payment::{Payment, fee_elements, payer_elements};
 use crate::state::State;
 
 /// `fault_state` replaces the `trade_state` of an order that is not closed.
-pub(crate) fn decide(state: &State, request: &Request, fault_state: Option<&str>) -> Answer {
+pub(crate) fn execute(state: &State, request: &Request, fault_state: Option<&str>) -> Answer {
     let transaction_id = request.fields.get("transaction_id");
     let key = match transaction_id {
         Some(transaction_id) => state.key_of(transaction_id).cloned(),

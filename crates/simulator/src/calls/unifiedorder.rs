@@ -12,7 +12,7 @@ use crate::calls::unifiedorder_rules;
 use crate::order::{Order, OrderKey};
 use crate::state::State;
 
-pub(crate) fn decide(state: &mut State, request: &Request, now: OffsetDateTime) -> Answer {
+pub(crate) fn execute(state: &mut State, request: &Request, now: OffsetDateTime) -> Answer {
     let fields = &request.fields;
     let total_fee = match unifiedorder_rules::check(fields, now) {
         Ok(total_fee) => total_fee,

@@ -17,7 +17,7 @@ use crate::store::{StoreError, StoredOrder};
 enum NextAction {
     Record(Fact),
     /// Send the first unifiedorder again, byte for byte.
-    Replay,
+    RepeatUnifiedorder,
     Close {
         exists: bool,
     },
@@ -48,7 +48,9 @@ pub(super) async fn check(
             service.record_fact(&leased, fact, Source::Query).await?;
             Ok(())
         }
-        NextAction::Replay => replay(service, &leased, &stored.parameters).await,
+        NextAction::RepeatUnifiedorder => {
+            repeat_unifiedorder(service, &leased, &stored.parameters).await
+        }
         NextAction::Close { exists } => close(service, &leased, exists).await,
         NextAction::CheckAt(at) => {
             service.store.release_lease_and_reschedule(order, holder, at).await
@@ -105,7 +107,7 @@ fn decide_unpaid(
     now: OffsetDateTime,
 ) -> NextAction {
     match schedule::unpaid_action(order, schedule, now) {
-        UnpaidAction::Replay => NextAction::Replay,
+        UnpaidAction::RepeatUnifiedorder => NextAction::RepeatUnifiedorder,
         UnpaidAction::RequestClose => NextAction::Record(Fact::CloseRequested),
         UnpaidAction::Close => NextAction::Close { exists },
         UnpaidAction::Wait => {
@@ -126,7 +128,7 @@ async fn postpone(service: &OrderService, order: &Order, holder: Uuid) -> Result
     service.store.release_lease_and_reschedule(order, holder, Some(at)).await
 }
 
-async fn replay(
+async fn repeat_unifiedorder(
     service: &OrderService,
     leased: &LeasedOrder<'_>,
     parameters: &Fields,

@@ -47,8 +47,8 @@ fn check_after(order: &Order, now: OffsetDateTime) -> Option<time::Duration> {
 fn created_order_is_replayed_while_wechat_accepts_its_expiry() {
     let order = order(State::Created);
     let end = order.time_expire - time::Duration::minutes(6);
-    assert_eq!(action_at(&order, NOW), UnpaidAction::Replay);
-    assert_eq!(action_at(&order, end), UnpaidAction::Replay);
+    assert_eq!(action_at(&order, NOW), UnpaidAction::RepeatUnifiedorder);
+    assert_eq!(action_at(&order, end), UnpaidAction::RepeatUnifiedorder);
     assert_eq!(action_at(&order, end + time::Duration::NANOSECOND), UnpaidAction::RequestClose);
     assert_eq!(
         action_at(&order, order.time_expire + time::Duration::days(1)),

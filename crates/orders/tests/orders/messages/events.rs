@@ -104,7 +104,7 @@ fn each_transition_makes_its_event() {
             "occurred_at": "2026-07-21T10:40:00.75Z",
             "mch_id": "1699000001",
             "out_trade_no": "SO20260721A0001",
-            "seq": 8,
+            "seq": 3,
             "state": to,
             "previous_state": from,
             "order": moved_view(to, fields),
@@ -147,7 +147,7 @@ fn exception_event_carries_the_order_if_known() {
         "occurred_at": "2026-07-21T10:40:00.75Z",
         "mch_id": "1699000001",
         "out_trade_no": "SO20260721A0001",
-        "seq": 7,
+        "seq": 2,
         "state": "payable",
         "exception": {
             "kind": "amount_mismatch",
@@ -156,7 +156,7 @@ fn exception_event_carries_the_order_if_known() {
             "opened_at": "2026-07-21T10:40:00.75Z",
         },
         "order": moved_view(StateName::Payable, json!({
-            "seq": 7,
+            "seq": 2,
             "updated_at": "2026-07-21T10:31:00.5Z",
             "prepay_id": "wx21183000118842f0c7d9a1b2c3d4e50000",
             "gateway_message": "系统超时",

@@ -17,7 +17,7 @@ fn round_trip(reply: &Reply, expected: &Value) {
 #[test]
 fn reply_is_an_order_or_a_problem() {
     let at_reached = |state, fields: Value| {
-        let mut view = moved_view(state, json!({ "seq": 7, "gateway_message": "系统超时" }));
+        let mut view = moved_view(state, json!({ "seq": 2, "gateway_message": "系统超时" }));
         view["updated_at"] =
             json!(REACHED_AT.format(&time::format_description::well_known::Rfc3339).unwrap());
         for (name, value) in fields.as_object().unwrap() {
