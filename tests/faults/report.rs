@@ -162,7 +162,7 @@ async fn wait_until_idle(system: &System, pool: &PgPool) -> Vec<Violation> {
     let mut last = Instant::now();
     let mut was_idle = false;
     loop {
-        let left = undecided(system, pool).await;
+        let left = unfinished_work(system, pool).await;
         // Twice in a row: a quorum queue counts a message a moment after its confirm.
         if left.is_empty() && was_idle {
             return left;
@@ -183,7 +183,7 @@ async fn wait_until_idle(system: &System, pool: &PgPool) -> Vec<Violation> {
     }
 }
 
-async fn undecided(system: &System, pool: &PgPool) -> Vec<Violation> {
+async fn unfinished_work(system: &System, pool: &PgPool) -> Vec<Violation> {
     let mut left = Vec::new();
     // Before the queues: a notification that is answered in between is in one of them.
     let deliveries = system.simulator.orders().into_iter().flat_map(|order| order.notifications);

@@ -9,7 +9,7 @@ use harness::proxy::Proxy;
 use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
-use simulator::{AttemptOutcome, Fault, FaultPlan, PayOptions, PlannedFault, Release};
+use simulator::{AttemptOutcome, Fault, FaultPlan, HeldCallFilter, PayOptions, PlannedFault};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
@@ -140,7 +140,7 @@ async fn orders_cut_off_from_broker_are_settled_by_repeating() {
         proxy.close();
         let late = after.iter().map(|order| world.create(order, None));
         let late = join_all(late).await;
-        world.simulator.release(&Release::default());
+        world.simulator.release(&HeldCallFilter::default());
         late
     };
     let (answers, late) = join!(posted, cut);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use harness::{Options, Shop, World, eventually, fast_schedule};
 use serde_json::Value;
-use simulator::{Api, ControlError, Fault, PayOptions, Release};
+use simulator::{Api, ControlError, Fault, HeldCallFilter, PayOptions};
 use worker::CheckSchedule;
 
 const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
@@ -100,7 +100,7 @@ async fn worker_killed_during_first_call() {
             world.wait_for_state(&shop, number, "payable").await;
         }
         // The killed worker's calls reach the gateway late.
-        world.simulator.release(&Release::default());
+        world.simulator.release(&HeldCallFilter::default());
         for number in &numbers {
             world.wait_for_state(&shop, number, "payable").await;
             world.pay(&shop, number, &PayOptions::default());
@@ -142,7 +142,7 @@ async fn worker_killed_before_storing_answer() {
     world.wait_for_held_calls(1).await;
     let mut lock = world.environment.pool.begin().await.unwrap();
     sqlx::query("select from orders for update").execute(&mut *lock).await.unwrap();
-    world.simulator.release(&Release::default());
+    world.simulator.release(&HeldCallFilter::default());
     wait_for_lock(&world).await;
     kill_worker(&mut world);
     lock.rollback().await.unwrap();
@@ -241,7 +241,7 @@ async fn worker_killed_while_closing() {
             assert_eq!(world.transition_labels(number).await.len(), 4);
             assert_eq!(world.exception_kinds(number).await, Vec::<String>::new());
         }
-        world.simulator.release(&Release::default());
+        world.simulator.release(&HeldCallFilter::default());
     }
     world.finish().await;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, merchants};
 use serde_json::{Value, json};
-use simulator::{Fault, FaultPlan, PayOptions, PlannedFault, Release};
+use simulator::{Fault, FaultPlan, HeldCallFilter, PayOptions, PlannedFault};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use wechatpay_v2::client::Timeouts;
 use wechatpay_v2::{ApiKey, MchId};
@@ -53,7 +53,7 @@ fn fail_all_calls(world: &World, shop: &Shop, fault: Fault) {
 
 fn remove_faults(world: &World) {
     world.simulator.set_faults(FaultPlan::default()).unwrap();
-    world.simulator.release(&Release::default());
+    world.simulator.release(&HeldCallFilter::default());
 }
 
 /// The merchants of the world with a change.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use harness::{Options, Shop, StoredNotification, World, eventually};
 use serde_json::json;
 use simulator::{AttemptOutcome, Fault, FaultPlan, NotificationState, PayOptions};
-use simulator::{PlannedFault, Release};
+use simulator::{HeldCallFilter, PlannedFault};
 use wechatpay_v2::{Coupon, Fen};
 
 const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
@@ -114,7 +114,7 @@ async fn payment_notified_before_create_reply_is_booked() {
         .await;
         let paid = world.pay(&shop, &number, &PayOptions::default());
         world.wait_for_state(&shop, &number, "paid").await;
-        world.simulator.release(&Release::default());
+        world.simulator.release(&HeldCallFilter::default());
         paid
     };
     let ((status, view), paid) = tokio::join!(world.create(&order, Some(20)), customer);

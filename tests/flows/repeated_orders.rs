@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use harness::problem::{expect_problem, kind_of};
 use harness::{Shop, TestMerchant, World, eventually};
 use serde_json::{Value, json};
-use simulator::{Fault, FaultPlan, PayOptions, PlannedFault, Release};
+use simulator::{Fault, FaultPlan, HeldCallFilter, PayOptions, PlannedFault};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use wechatpay_v2::{ApiKey, Fields, sign};
@@ -249,7 +249,7 @@ async fn repeat_during_first_call_answers_created() {
         assert_eq!((status.as_u16(), &view["state"]), (202, &json!("created")));
         let problem = expect_conflict(&world, &with(&order, "total_fee", 1)).await;
         assert_eq!(problem["state"], "created");
-        world.simulator.release(&Release::default());
+        world.simulator.release(&HeldCallFilter::default());
     };
     let ((status, view), ()) = futures_util::join!(first, meanwhile);
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("payable")));

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use harness::faults::unknown_outcomes;
 use harness::{Shop, World, eventually};
 use serde_json::{Value, json};
-use simulator::{Api, Fault, FaultPlan, PayOptions, PlannedFault, Release};
+use simulator::{Api, Fault, FaultPlan, HeldCallFilter, PayOptions, PlannedFault};
 
 /// Injects faults into the next unifiedorder calls for these numbers.
 fn inject_faults<'a>(world: &World, faults: impl IntoIterator<Item = (&'a str, Fault, u32)>) {
@@ -216,7 +216,7 @@ async fn payment_may_arrive_during_create_call() {
         .await;
         world.pay(&shop, &number, &PayOptions::default());
         world.wait_for_state(&shop, &number, "paid").await;
-        world.simulator.release(&Release::default());
+        world.simulator.release(&HeldCallFilter::default());
     };
     let ((status, view), ()) = futures_util::join!(created, meanwhile);
     assert_eq!((status.as_u16(), &view["state"]), (200, &json!("paid")));
@@ -238,7 +238,7 @@ async fn call_without_answer_is_settled_by_repeat() {
     create_and_expect_unknown(&world, &shop, &order, "held").await;
     repeat_and_expect_paid(&world, &shop, &order, "held").await;
     expect_no_differing_request(&world);
-    world.simulator.release(&Release::default());
+    world.simulator.release(&HeldCallFilter::default());
     world.finish().await;
 }
 
@@ -259,7 +259,7 @@ async fn slow_call_delays_no_other_order() {
         join_all(orders.iter().map(|order| world.create_payable(order))).await;
         assert!(is_held(), "the other orders must not wait for the slow call");
         assert_eq!(world.order_state(&shop, &slow).await.unwrap(), "created");
-        world.simulator.release(&Release::default());
+        world.simulator.release(&HeldCallFilter::default());
     };
     let ((status, view), ()) = futures_util::join!(world.create(&order, Some(20)), others);
     // The answer is 202 when the worker gave up the call before.

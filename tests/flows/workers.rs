@@ -5,7 +5,7 @@ mod started_early;
 use futures_util::future::join_all;
 use harness::{Options, Shop, World, eventually};
 use serde_json::{Value, json};
-use simulator::{Api, Fault, FaultPlan, PayOptions, PlannedFault, Release};
+use simulator::{Api, Fault, FaultPlan, HeldCallFilter, PayOptions, PlannedFault};
 
 const PAYABLE: [&str; 2] = ["created by shop", "payable by reply"];
 const PAID: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
@@ -106,7 +106,7 @@ async fn stopping_worker_finishes_its_calls() {
         })
         .await;
         assert_eq!(count_orders(&world, "payable").await, 0);
-        world.simulator.release(&Release::default())
+        world.simulator.release(&HeldCallFilter::default())
     };
     let ((), released) = tokio::join!(worker.stop(), gateway);
     assert_eq!(released, 30);
@@ -170,7 +170,7 @@ async fn answer_survives_slow_database() {
     let locked = sqlx::query("select from orders for update").execute(&mut *lock).await;
     assert_eq!(locked.unwrap().rows_affected(), 1);
 
-    world.simulator.release(&Release::default());
+    world.simulator.release(&HeldCallFilter::default());
     eventually("a worker that waits for the row", async || {
         (count_lock_waiters(&world).await > 0).then_some(())
     })
@@ -199,7 +199,7 @@ async fn order_posted_again_during_call_is_called_once() {
         let second = async {
             world.wait_for_held_calls(1).await;
             let answer = world.create(&order, Some(20)).await;
-            world.simulator.release(&Release::default());
+            world.simulator.release(&HeldCallFilter::default());
             answer
         };
         let (first, second) = tokio::join!(world.create(&order, Some(20)), second);

@@ -109,7 +109,7 @@ impl Amqp {
     }
 
     /// A durable queue that this connection consumes, bound to the events that match `pattern`.
-    pub async fn own_queue(&self, name: &str, pattern: &str) -> Inbox {
+    pub async fn consume_durable_queue(&self, name: &str, pattern: &str) -> Inbox {
         self.durable_queue(name, pattern).await;
         self.consume(name.to_owned()).await
     }

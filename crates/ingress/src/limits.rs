@@ -2,7 +2,7 @@ use std::time::Duration;
 
 /// The largest body that either listener accepts. An order may be as large, and the worker reads a
 /// notification up to the same 64 KiB (`wechatpay_v2::Limits::MESSAGE`).
-pub(crate) const BODY_BYTES_MAX: usize = orders::ORDER_BYTES_MAX;
+pub(crate) const BODY_BYTES_MAX: usize = orders::COMMAND_BYTES_MAX;
 
 /// The bounds. The defaults are meant for production; tests shorten them.
 #[derive(Clone, Copy, Debug)]

@@ -33,7 +33,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     #[cfg(feature = "failpoints")]
     let _armed = fail::FailScenario::setup();
     let listeners = Listeners::bind(&config).await?;
-    let stop = shutdown::stop_signal().context("cannot watch for signals")?;
+    let stop = shutdown::cancel_on_stop_signal().context("cannot watch for signals")?;
     let public_tls = config.public_tls.clone();
     let private_tls = config.private_tls.clone();
     shutdown::on_hangup(move || {

@@ -31,7 +31,7 @@ pub use fact::{Fact, FactKind, Source};
 pub use key::OrderKey;
 pub use machine::{Applied, ApplyContext, Refusal, Step};
 pub use order::Order;
-pub use parse::{InvalidOrder, ORDER_BYTES_MAX};
+pub use parse::{COMMAND_BYTES_MAX, InvalidCommand};
 pub use problem::{FieldProblem, Problem};
 pub use reply::Reply;
 pub use request::OrderRequest;

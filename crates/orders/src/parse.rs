@@ -15,11 +15,11 @@ use crate::{FieldProblem, OrderKey, OrderRequest, Problem, json, text};
 
 /// The largest body of a command, in bytes. An order whose fields all have their greatest length
 /// and consist of JSON escapes alone stays below it.
-pub const ORDER_BYTES_MAX: usize = 64 * 1024;
+pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a body is not a valid command. `Debug` omits `out_trade_no`: an invalid one holds anything.
 #[derive(Clone, PartialEq, Eq)]
-pub enum InvalidOrder {
+pub enum InvalidCommand {
     /// Not one JSON object.
     Malformed(&'static str),
     /// Fields break their rules. `mch_id` and `out_trade_no` are what could be read of the order's
@@ -35,7 +35,7 @@ pub enum InvalidOrder {
     },
 }
 
-impl InvalidOrder {
+impl InvalidCommand {
     #[must_use]
     pub fn into_problem(self) -> Problem {
         match self {
@@ -45,7 +45,7 @@ impl InvalidOrder {
     }
 }
 
-impl fmt::Debug for InvalidOrder {
+impl fmt::Debug for InvalidCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(what) => f.debug_tuple("Malformed").field(what).finish(),
@@ -63,7 +63,7 @@ impl OrderRequest {
     ///
     /// # Errors
     /// Names **every** field that breaks its rule, unknown fields included.
-    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidOrder> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidCommand> {
         read(bytes, order)
     }
 }
@@ -73,16 +73,16 @@ impl OrderKey {
     ///
     /// # Errors
     /// Names every field that breaks its rule, unknown fields included.
-    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidOrder> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidCommand> {
         read(bytes, key)
     }
 }
 
-fn read<T>(bytes: &[u8], take: impl FnOnce(&mut Reader) -> Option<T>) -> Result<T, InvalidOrder> {
-    if bytes.len() > ORDER_BYTES_MAX {
-        return Err(InvalidOrder::Malformed("larger than 65536 bytes"));
+fn read<T>(bytes: &[u8], take: impl FnOnce(&mut Reader) -> Option<T>) -> Result<T, InvalidCommand> {
+    if bytes.len() > COMMAND_BYTES_MAX {
+        return Err(InvalidCommand::Malformed("larger than 65536 bytes"));
     }
-    let map = json::parse(bytes).map_err(InvalidOrder::Malformed)?;
+    let map = json::parse(bytes).map_err(InvalidCommand::Malformed)?;
     let given = |name| map.get(name).and_then(Value::as_str);
     let mch_id = given("mch_id").and_then(|text| MchId::parse(text).ok());
     let out_trade_no = given("out_trade_no").map(text::echo);
@@ -91,7 +91,7 @@ fn read<T>(bytes: &[u8], take: impl FnOnce(&mut Reader) -> Option<T>) -> Result<
     let errors = reader.finish();
     match taken {
         Some(value) if errors.is_empty() => Ok(value),
-        _ => Err(InvalidOrder::Fields { errors, mch_id, out_trade_no }),
+        _ => Err(InvalidCommand::Fields { errors, mch_id, out_trade_no }),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A token that the first SIGTERM or SIGINT cancels. Signals are caught from this call on, so call
 /// it before the program logs that it listens.
-pub fn stop_signal() -> io::Result<CancellationToken> {
+pub fn cancel_on_stop_signal() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();

@@ -10,7 +10,7 @@ use wechatpay_v2::MchId;
 
 use crate::api::Api;
 use crate::error::ControlError;
-use crate::faults::held::{HeldCall, Release};
+use crate::faults::held::{HeldCall, HeldCallFilter};
 use crate::faults::plan::{FaultPlan, PlannedFault};
 use crate::message::can_be_text;
 use crate::notifications::schedule;
@@ -149,7 +149,7 @@ impl Simulator {
     }
 
     /// Releases held calls and returns how many.
-    pub fn release(&self, which: &Release) -> usize {
+    pub fn release(&self, which: &HeldCallFilter) -> usize {
         let mut state = self.state();
         let released = state.waiting.extract_if(.., |waiting| which.matches(&waiting.call));
         released.filter_map(|waiting| waiting.release.send(()).ok()).count()

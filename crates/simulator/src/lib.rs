@@ -39,7 +39,7 @@ pub use api::Api;
 pub use config::{Config, Merchant};
 pub use error::ControlError;
 pub use faults::fault::Fault;
-pub use faults::held::{HeldCall, Release};
+pub use faults::held::{HeldCall, HeldCallFilter};
 pub use faults::plan::{FaultPlan, PlannedFault};
 pub use faults::seeded::{PerMille, SeededFaults};
 pub use pay::Paid;

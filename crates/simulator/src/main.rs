@@ -32,7 +32,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let listener = TcpListener::bind(addr).await;
         listeners.push(listener.with_context(|| format!("cannot listen on {addr}"))?);
     }
-    let stop = shutdown::stop_signal().context("cannot watch for signals")?;
+    let stop = shutdown::cancel_on_stop_signal().context("cannot watch for signals")?;
     simulator::run(settings.config, listeners, stop).await?;
     Ok(())
 }

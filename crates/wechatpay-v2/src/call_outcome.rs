@@ -136,7 +136,7 @@ fn authenticate(body: &[u8], credentials: &Credentials) -> Result<Fields, Unknow
 }
 
 /// Whether every call answers this code because the request or the configuration is wrong.
-pub(crate) fn needs_a_fix(err_code: &str) -> bool {
+pub(crate) fn is_fix_request_in_every_call(err_code: &str) -> bool {
     matches!(
         err_code,
         "NOAUTH"

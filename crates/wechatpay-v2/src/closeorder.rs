@@ -1,7 +1,7 @@
 //! `POST /pay/closeorder`: no further payment can arrive for a number
 //! ([protocol](crate::protocol#closeorder)).
 
-use crate::call_outcome::{needs_a_fix, read_answer};
+use crate::call_outcome::{is_fix_request_in_every_call, read_answer};
 use crate::{Advice, AppId, CallOutcome, Credentials, Fields, MchId, Nonce, OutTradeNo};
 
 /// The path of the call's URL.
@@ -42,7 +42,7 @@ fn advice(err_code: &str) -> Advice {
     match err_code {
         "ORDERCLOSED" => Advice::AlreadyDone,
         "SYSTEMERROR" | "FREQUENCY_LIMITED" | "RATELIMIT_EXCEEDED" => Advice::Retry,
-        code if needs_a_fix(code) => Advice::FixRequest,
+        code if is_fix_request_in_every_call(code) => Advice::FixRequest,
         _ => Advice::Query,
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /pay/orderquery`: what WeChat knows of an order ([protocol](crate::protocol#orderquery)).
 
-use crate::call_outcome::{needs_a_fix, read_answer};
+use crate::call_outcome::{is_fix_request_in_every_call, read_answer};
 use crate::{
     Advice, AppId, CallOutcome, Credentials, FieldError, Fields, MchId, Nonce, OutTradeNo, Payment,
     Unknown,
@@ -107,7 +107,7 @@ fn trade_state(fields: &Fields) -> Result<TradeState, FieldError> {
 fn advice(err_code: &str) -> Advice {
     match err_code {
         "INVALID_TRANSACTIONID" => Advice::FixRequest,
-        code if needs_a_fix(code) => Advice::FixRequest,
+        code if is_fix_request_in_every_call(code) => Advice::FixRequest,
         _ => Advice::Retry,
     }
 }

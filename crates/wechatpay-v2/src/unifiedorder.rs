@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call_outcome::{needs_a_fix, read_answer};
+use crate::call_outcome::{is_fix_request_in_every_call, read_answer};
 use crate::{
     Advice, AppId, BeijingTime, CallOutcome, Credentials, Fen, FieldError, Fields, MchId, Nonce,
     OpenId, OutTradeNo, PrepayId, Unknown,
@@ -204,7 +204,7 @@ fn advice(err_code: &str) -> Advice {
     match err_code {
         "SYSTEMERROR" | "FREQUENCY_LIMITED" | "RATELIMIT_EXCEEDED" => Advice::Retry,
         "ORDERCLOSED" => Advice::NumberUnusable,
-        code if needs_a_fix(code) => Advice::FixRequest,
+        code if is_fix_request_in_every_call(code) => Advice::FixRequest,
         _ => Advice::Query,
     }
 }

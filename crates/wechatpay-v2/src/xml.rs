@@ -1,8 +1,8 @@
 //! WeChat's flat XML, reading and writing (PROTOCOL.md, "XML").
 
-mod document;
 mod error;
 mod limits;
+mod parser;
 mod read;
 mod write;
 

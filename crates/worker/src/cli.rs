@@ -84,7 +84,7 @@ async fn run_worker() -> anyhow::Result<ExitCode> {
     let config = Config::read(&Settings::from_env())?;
     service::log::start(&config.log);
     let ops = ops::bind(&config).await?;
-    let stop = shutdown::stop_signal().context("cannot watch for signals")?;
+    let stop = shutdown::cancel_on_stop_signal().context("cannot watch for signals")?;
     let reread = reread_merchants(config.merchants.clone());
     shutdown::on_hangup(reread).context("cannot watch for signals")?;
     crate::run(config, ops, stop).await?;

@@ -11,10 +11,10 @@
 mod accept;
 mod exceptions;
 mod gateway_calls;
+mod gauges;
 mod history;
 mod keys;
 mod leases;
-mod metrics;
 mod notifications;
 mod operator_actions;
 mod orders;
@@ -31,7 +31,7 @@ mod settlement_input;
 mod transitions;
 mod unknown_outcomes;
 
-pub(crate) use self::metrics::{Gauges, OpenOrders};
+pub(crate) use self::gauges::{Gauges, OpenOrders};
 pub(crate) use self::orders::StoredOrder;
 pub(crate) use accept::{Acceptance, Accepted};
 pub(crate) use exceptions::{ExceptionId, ExceptionLine, Resolution};

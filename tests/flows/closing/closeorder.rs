@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use harness::{Options, Shop, World, eventually, fast_schedule};
-use simulator::{Api, Fault, Release};
+use simulator::{Api, Fault, HeldCallFilter};
 use worker::CheckSchedule;
 
 use super::{
@@ -25,7 +25,7 @@ async fn closeorder_waits_for_query_answer() {
     request_close(&world, &shop, &number).await;
     world.wait_for_held_calls(1).await;
     assert_eq!(world.calls(&shop, &number).closeorder, 0);
-    world.simulator.release(&Release::default());
+    world.simulator.release(&HeldCallFilter::default());
     world.expect_events(&number, &CLOSED).await;
     assert_eq!(world.calls(&shop, &number).closeorder, 1);
 
@@ -195,7 +195,7 @@ async fn close_during_first_call_waits_for_it() {
                 (0, 0),
                 "the first call still holds the lease"
             );
-            world.simulator.release(&Release::default());
+            world.simulator.release(&HeldCallFilter::default());
         };
         let ((status, view), ()) = tokio::join!(world.create(&order, Some(30)), meanwhile);
         assert_eq!(status.as_u16(), 200, "{view}");
@@ -217,7 +217,7 @@ async fn close_during_check_is_not_overwritten() {
     world.update_order_row(&number, "next_check_at = now()").await;
     world.wait_for_held_calls(1).await;
     request_close(&world, &shop, &number).await;
-    world.simulator.release(&Release::default());
+    world.simulator.release(&HeldCallFilter::default());
     // The next check is the one of the closing order, not that of the payable order.
     world.expect_events(&number, &CLOSED).await;
     world.finish().await;

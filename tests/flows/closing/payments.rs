@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::{Shop, World};
-use simulator::{Api, Fault, PayOptions, Release};
+use simulator::{Api, Fault, HeldCallFilter, PayOptions};
 use worker::CheckSchedule;
 
 use super::{
@@ -33,7 +33,7 @@ async fn payment_between_query_and_close_is_found() {
     request_close(&world, &shop, &number).await;
     world.wait_for_held_calls(1).await;
     world.pay(&shop, &number, &without_notification());
-    world.simulator.release(&Release::default());
+    world.simulator.release(&HeldCallFilter::default());
     world.wait_for_state(&shop, &number, "paid").await;
     let outcomes = &world.simulator.request_counts().apis[&Api::Closeorder];
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["ORDERPAID"]);

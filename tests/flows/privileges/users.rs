@@ -62,7 +62,7 @@ impl Users {
     /// A queue of the shop's own, bound to the events that it may receive.
     pub(super) async fn events(&self, amqp: &Amqp, pattern: &str) -> Inbox {
         let queue = format!("shop.shop-a.{}", Uuid::new_v4().simple());
-        amqp.own_queue(&queue, pattern).await
+        amqp.consume_durable_queue(&queue, pattern).await
     }
 
     /// Expects that every user is refused what it does not need.
@@ -104,7 +104,7 @@ impl Users {
         .await;
 
         let own = format!("shop.shop-a.{}", Uuid::new_v4().simple());
-        shop.own_queue(&own, &format!("order.paid.{}", world.md5_shop().mch_id)).await;
+        shop.consume_durable_queue(&own, &format!("order.paid.{}", world.md5_shop().mch_id)).await;
         let other = world.hmac_shop().mch_id;
         let mch_id = world.md5_shop().mch_id;
         for pattern in [

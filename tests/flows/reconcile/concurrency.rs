@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{Options, Shop, World, eventually};
 use serde_json::json;
-use simulator::{Api, Fault, PayOptions, Release};
+use simulator::{Api, Fault, HeldCallFilter, PayOptions};
 use wechatpay_v2::client::Timeouts;
 use worker::GatewayLimits;
 
@@ -59,7 +59,7 @@ async fn order_is_checked_by_one_worker_at_a_time() {
         assert_eq!(world.calls(&shop, number).orderquery, 1, "{number}");
         world.update_order_row(number, "next_check_at = now() + interval '1 hour'").await;
     }
-    world.simulator.release(&Release::default());
+    world.simulator.release(&HeldCallFilter::default());
     eventually("the release of every lease", async || (leases(&world).await == 0).then_some(()))
         .await;
     for number in &numbers {
@@ -91,12 +91,14 @@ async fn worker_checks_at_most_its_merchants_permits() {
 
     // One check ends and another starts; there is no permit for more.
     let done = held_numbers(&world).remove(0);
-    world.simulator.release(&Release { out_trade_no: Some(done), ..Release::default() });
+    world
+        .simulator
+        .release(&HeldCallFilter { out_trade_no: Some(done), ..HeldCallFilter::default() });
     eventually("the next query", async || (queries(&world) == 17).then_some(())).await;
     world.wait_for_held_calls(PERMITS).await;
     assert_eq!((leases(&world).await, queries(&world)), (16, 17));
     eventually("the other checks", async || {
-        world.simulator.release(&Release::default());
+        world.simulator.release(&HeldCallFilter::default());
         (queries(&world) >= 24 && leases(&world).await == 0).then_some(())
     })
     .await;

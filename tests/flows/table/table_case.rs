@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::problem::kind_of;
 use harness::{Options, Shop, StoredNotification, World, eventually};
 use serde_json::{Value, json};
-use simulator::{Api, Fault, OrderCalls, PayOptions, Release};
+use simulator::{Api, Fault, HeldCallFilter, OrderCalls, PayOptions};
 use worker::CheckSchedule;
 
 /// How often a case is repeated because the worker gave up its call before the late answer.
@@ -162,7 +162,7 @@ impl TableCase {
     }
 
     pub(super) fn release(&self) {
-        self.world.simulator.release(&Release::default());
+        self.world.simulator.release(&HeldCallFilter::default());
     }
 
     /// Creates the order and holds the call; `meanwhile` something happens to the order. Returns the

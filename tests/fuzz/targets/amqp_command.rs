@@ -5,7 +5,7 @@
 use broker::{Delivery, Namespace, topology};
 use fuzz::split;
 use libfuzzer_sys::fuzz_target;
-use orders::{InvalidOrder, OrderKey, OrderRequest, Reply};
+use orders::{InvalidCommand, OrderKey, OrderRequest, Reply};
 
 #[path = "../../../crates/worker/src/commands/identity.rs"]
 mod identity;
@@ -47,7 +47,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// The ingress can read the reply to a refused command, and the reply is small.
-fn check_reply(invalid: InvalidOrder) {
+fn check_reply(invalid: InvalidCommand) {
     let reply = Reply::problem(invalid.into_problem());
     let json = serde_json::to_vec(&reply).expect("a reply serializes");
     assert!(json.len() <= 32 * 1024);

@@ -4,7 +4,7 @@
 
 use fuzz::{MCH_ID, SIGN_TYPES, credentials, key, signed, split};
 use libfuzzer_sys::fuzz_target;
-use orders::{InvalidOrder, Order, OrderKey, OrderRequest};
+use orders::{InvalidCommand, Order, OrderKey, OrderRequest};
 use serde_json::{Map, Value};
 use time::macros::datetime;
 use wechatpay_v2::payment_notification::Received;
@@ -47,8 +47,8 @@ fn check_key(body: &[u8]) {
 }
 
 /// The problem of any body is bounded and printable.
-fn check_problem(invalid: InvalidOrder) {
-    if let InvalidOrder::Fields { errors, out_trade_no, .. } = &invalid {
+fn check_problem(invalid: InvalidCommand) {
+    if let InvalidCommand::Fields { errors, out_trade_no, .. } = &invalid {
         assert!((1..=32).contains(&errors.len()));
         let number = out_trade_no.as_deref().unwrap_or_default();
         assert!(number.chars().count() <= 64 && !number.contains(char::is_control));

@@ -141,7 +141,7 @@ impl<H: Handler> BatchProcessor<H> {
             }
         }
         tracing::warn!(error, "no copy could be published; the delivery goes back to its queue");
-        original.reject().await;
+        original.requeue_failed().await;
     }
 
     fn span(&self, delivery: &Delivery) -> Span {

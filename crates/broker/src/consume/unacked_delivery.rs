@@ -15,7 +15,7 @@ use crate::user::BrokerUser;
 /// alone never ends.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Used up by exactly one of `ack`, `reject` and `requeue`.
+/// Used up by exactly one of `ack`, `requeue_failed` and `requeue`.
 pub(super) struct UnackedDelivery {
     pub(super) delivery: Delivery,
     pub(super) routing_key: ShortString,
@@ -43,7 +43,7 @@ impl UnackedDelivery {
 
     /// Failed: back to the queue. Counts towards the delivery limit on every RabbitMQ version, so
     /// that it ends at some time.
-    pub(super) async fn reject(self) {
+    pub(super) async fn requeue_failed(self) {
         write(self.acker.reject(BasicRejectOptions { requeue: true })).await;
     }
 

@@ -35,9 +35,9 @@ struct NotificationKind {
     name: &'static str,
 }
 
-const PAYMENT: NotificationKind =
+const PAYMENT_NOTIFICATION: NotificationKind =
     NotificationKind { routing_key: topology::PAYMENT, name: "notification.payment" };
-const REFUND: NotificationKind =
+const REFUND_NOTIFICATION: NotificationKind =
     NotificationKind { routing_key: topology::REFUND, name: "notification.refund" };
 
 pub(super) async fn payment(
@@ -47,7 +47,7 @@ pub(super) async fn payment(
     traceparent: Traceparent,
     request: Request,
 ) -> Response {
-    answer(receive(&app, PAYMENT, source, mch_id, traceparent, request).await)
+    answer(receive(&app, PAYMENT_NOTIFICATION, source, mch_id, traceparent, request).await)
 }
 
 pub(super) async fn refund(
@@ -57,7 +57,7 @@ pub(super) async fn refund(
     traceparent: Traceparent,
     request: Request,
 ) -> Response {
-    answer(receive(&app, REFUND, source, mch_id, traceparent, request).await)
+    answer(receive(&app, REFUND_NOTIFICATION, source, mch_id, traceparent, request).await)
 }
 
 pub(super) async fn no_route(State(app): State<Arc<App>>, request: Request) -> Response {

@@ -61,7 +61,7 @@ fn description_has_every_field_of_an_order() {
     // Each field described exists: none is refused as unknown.
     for (field, _) in request["properties"].as_object().unwrap() {
         let with = order_with(field, Value::Bool(true)).to_string();
-        let Err(orders::InvalidOrder::Fields { errors, .. }) =
+        let Err(orders::InvalidCommand::Fields { errors, .. }) =
             orders::OrderRequest::parse(with.as_bytes())
         else {
             panic!("{field} cannot be a boolean");

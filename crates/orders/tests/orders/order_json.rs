@@ -1,7 +1,7 @@
 //! An order's JSON: the rule of every field, at its limits.
 
 use orders::testing::{sample_with_sub_merchant, with};
-use orders::{FieldProblem, InvalidOrder, OrderRequest};
+use orders::{FieldProblem, InvalidCommand, OrderRequest};
 use serde_json::{Value, json};
 
 mod body;
@@ -54,14 +54,14 @@ fn full_body() -> Value {
     full
 }
 
-fn parse(body: &Value) -> Result<OrderRequest, InvalidOrder> {
+fn parse(body: &Value) -> Result<OrderRequest, InvalidCommand> {
     OrderRequest::parse(body.to_string().as_bytes())
 }
 
 /// The wrong fields and their rules, as the shop receives them.
 fn errors(body: &Value) -> Vec<FieldProblem> {
     let invalid = parse(body).expect_err(&format!("accepted: {body}"));
-    let InvalidOrder::Fields { errors, .. } = &invalid else {
+    let InvalidCommand::Fields { errors, .. } = &invalid else {
         panic!("{invalid:?}: {body}");
     };
     assert!(!errors.is_empty());

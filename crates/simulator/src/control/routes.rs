@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::control::page;
 use crate::error::ControlError;
-use crate::faults::held::{HeldCall, Release};
+use crate::faults::held::{HeldCall, HeldCallFilter};
 use crate::faults::plan::FaultPlan;
 use crate::pay_options::PayOptions;
 use crate::simulator::Simulator;
@@ -109,27 +109,27 @@ async fn set_state(
 }
 
 #[derive(Serialize)]
-struct Faults {
+struct FaultsView {
     plan: FaultPlan,
     held: Vec<HeldCall>,
 }
 
-async fn faults(Shared(simulator): Sim) -> Json<Faults> {
-    Json(Faults { plan: simulator.faults(), held: simulator.held_calls() })
+async fn faults(Shared(simulator): Sim) -> Json<FaultsView> {
+    Json(FaultsView { plan: simulator.faults(), held: simulator.held_calls() })
 }
 
-async fn set_faults(simulator: Sim, body: Bytes) -> Result<Json<Faults>, Failure> {
+async fn set_faults(simulator: Sim, body: Bytes) -> Result<Json<FaultsView>, Failure> {
     simulator.set_faults(parse(&body)?)?;
     Ok(faults(simulator).await)
 }
 
-async fn clear_faults(simulator: Sim) -> Result<Json<Faults>, Failure> {
+async fn clear_faults(simulator: Sim) -> Result<Json<FaultsView>, Failure> {
     simulator.set_faults(FaultPlan::default())?;
     Ok(faults(simulator).await)
 }
 
 async fn release(Shared(simulator): Sim, body: Bytes) -> Result<Json<Value>, Failure> {
-    let which: Release = parse(&body)?;
+    let which: HeldCallFilter = parse(&body)?;
     Ok(Json(json!({"released": simulator.release(&which)})))
 }
 

@@ -18,7 +18,7 @@ pub struct HeldCall {
 /// Which calls to release: those that match all given fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Release {
+pub struct HeldCallFilter {
     pub api: Option<Api>,
     pub mch_id: Option<String>,
     pub out_trade_no: Option<String>,
@@ -29,7 +29,7 @@ pub(crate) struct WaitingCall {
     pub(crate) release: oneshot::Sender<()>,
 }
 
-impl Release {
+impl HeldCallFilter {
     pub(crate) fn matches(&self, call: &HeldCall) -> bool {
         self.api.is_none_or(|api| api == call.api)
             && (self.mch_id.is_none() || self.mch_id == call.mch_id)

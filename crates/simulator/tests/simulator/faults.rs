@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use simulator::{Fault, FaultPlan, HeldCall, PlannedFault, Release};
+use simulator::{Fault, FaultPlan, HeldCall, HeldCallFilter, PlannedFault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wechatpay_v2::{Limits, SignatureError, parse_xml, verify};
 
@@ -141,8 +141,10 @@ async fn held_call_waits_until_it_is_released() {
             };
             assert_eq!(gateway.held_calls(), [expected]);
             assert_eq!(gateway.order(MCH_ID, number).is_some(), effect);
-            let another =
-                Release { out_trade_no: Some("another_1".to_owned()), ..Release::default() };
+            let another = HeldCallFilter {
+                out_trade_no: Some("another_1".to_owned()),
+                ..HeldCallFilter::default()
+            };
             assert_eq!(gateway.release(&another), 0);
             let (_, answer) =
                 gateway.control("/_sim/release", json!({"out_trade_no": number})).await;
@@ -164,7 +166,7 @@ async fn held_call_takes_effect_after_its_caller_disconnects() {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     assert_eq!(gateway.orders().len(), 0);
-    assert_eq!(gateway.release(&Release::default()), 1);
+    assert_eq!(gateway.release(&HeldCallFilter::default()), 1);
     until("the order exists", || gateway.order(MCH_ID, ORDER_NO).is_some()).await;
 }
 

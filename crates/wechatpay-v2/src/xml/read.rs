@@ -1,9 +1,9 @@
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
-use super::document::{Document, resolve};
 use super::error::XmlError;
 use super::limits::Limits;
+use super::parser::{DocumentParser, resolve};
 use crate::Fields;
 
 /// Reads a message with the root element `<xml>`.
@@ -36,7 +36,7 @@ pub(crate) fn parse_rooted(
     }
     // Events instead of a deserializer: that one silently keeps the last of two equal names, while
     // the signer may have kept the first.
-    let mut document = Document::new(root, limits);
+    let mut document = DocumentParser::new(root, limits);
     let mut reader = Reader::from_str(text);
     let mut first = true;
     loop {

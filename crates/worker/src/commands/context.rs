@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker::{Delivery, Namespace, Outcome, Replier};
 use bytes::Bytes;
-use orders::{FieldProblem, InvalidOrder, OrderKey, Problem, Reply};
+use orders::{FieldProblem, InvalidCommand, OrderKey, Problem, Reply};
 use tracing::{Span, field};
 use wechatpay_v2::MchId;
 
@@ -78,9 +78,9 @@ impl CommandContext {
     pub(super) async fn reject_invalid(
         &self,
         delivery: &Delivery,
-        invalid: InvalidOrder,
+        invalid: InvalidCommand,
     ) -> Outcome {
-        if let InvalidOrder::Fields { mch_id: Some(mch_id), out_trade_no, .. } = &invalid {
+        if let InvalidCommand::Fields { mch_id: Some(mch_id), out_trade_no, .. } = &invalid {
             let mch_id = mch_id.clone();
             let out_trade_no = out_trade_no.clone().unwrap_or_default();
             return self.reject(delivery, &mch_id, &out_trade_no, invalid.into_problem()).await;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use broker::{Delivery, Outcome};
-use orders::{Failure, FieldProblem, ORDER_BYTES_MAX, Order, OrderKey, OrderRequest, OrderView};
+use orders::{COMMAND_BYTES_MAX, Failure, FieldProblem, Order, OrderKey, OrderRequest, OrderView};
 use orders::{Problem, Reply, State, StateName};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -41,9 +41,9 @@ struct Create<'a> {
 
 pub(super) async fn handle(context: &CommandContext, delivery: &Delivery) -> Outcome {
     failpoint::reached("create.taken");
-    if delivery.body.len() > ORDER_BYTES_MAX {
-        context.reply(delivery, &Reply::problem(Problem::too_large(ORDER_BYTES_MAX)));
-        return Outcome::Park { reason: format!("larger than {ORDER_BYTES_MAX} bytes") };
+    if delivery.body.len() > COMMAND_BYTES_MAX {
+        context.reply(delivery, &Reply::problem(Problem::too_large(COMMAND_BYTES_MAX)));
+        return Outcome::Park { reason: format!("larger than {COMMAND_BYTES_MAX} bytes") };
     }
     let request = match OrderRequest::parse(&delivery.body) {
         Ok(request) => request,

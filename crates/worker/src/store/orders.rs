@@ -13,7 +13,7 @@ use wechatpay_v2::Fields;
 
 use super::keys::{key_columns, parse_key};
 use super::{Store, StoreError, exceptions};
-use columns::OrderColumns;
+use columns::OrderUpdates;
 
 pub(super) use columns::OrderChange;
 pub(super) use row::Row;
@@ -176,7 +176,7 @@ pub(super) async fn update(
     if changes.is_empty() {
         return Ok(());
     }
-    let columns = OrderColumns::of(changes);
+    let columns = OrderUpdates::of(changes);
     if columns.update(connection).await? != changes.len() as u64 {
         return Err(StoreError::Conflict("state"));
     }

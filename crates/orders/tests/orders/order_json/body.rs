@@ -1,7 +1,7 @@
 //! The body as a whole: one JSON object, each name once, of bounded size.
 
 use orders::testing::{OPENID, sample};
-use orders::{InvalidOrder, ORDER_BYTES_MAX, OrderRequest};
+use orders::{COMMAND_BYTES_MAX, InvalidCommand, OrderRequest};
 use serde_json::json;
 
 use super::{TEXTS, full_body, parse, text_of};
@@ -18,7 +18,7 @@ fn duplicate_name_is_malformed() {
     ] {
         let invalid = OrderRequest::parse(twice.as_bytes()).expect_err(&twice);
         let rule = "not one JSON object with each name once";
-        assert_eq!(invalid, InvalidOrder::Malformed(rule), "{twice}");
+        assert_eq!(invalid, InvalidCommand::Malformed(rule), "{twice}");
     }
 }
 
@@ -62,7 +62,7 @@ fn body_that_is_not_a_json_object_is_malformed() {
     for bytes in bodies {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
         let invalid = OrderRequest::parse(&bytes).expect_err(&shown);
-        let InvalidOrder::Malformed(what) = invalid else {
+        let InvalidCommand::Malformed(what) = invalid else {
             panic!("{invalid:?}: {shown}");
         };
         let problem = invalid.into_problem();
@@ -78,9 +78,9 @@ fn body_size_limit_fits_the_largest_order() {
         let padding = " ".repeat(bytes - order.len());
         OrderRequest::parse((order + &padding).as_bytes())
     };
-    assert!(padded(ORDER_BYTES_MAX).is_ok());
-    let larger = InvalidOrder::Malformed("larger than 65536 bytes");
-    assert_eq!(padded(ORDER_BYTES_MAX + 1), Err(larger));
+    assert!(padded(COMMAND_BYTES_MAX).is_ok());
+    let larger = InvalidCommand::Malformed("larger than 65536 bytes");
+    assert_eq!(padded(COMMAND_BYTES_MAX + 1), Err(larger));
 
     // Every field as long as it may be, every character as an escape.
     let mut largest = full_body();

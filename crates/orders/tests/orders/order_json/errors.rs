@@ -1,7 +1,7 @@
 //! The errors of a wrong order: all of them, bounded, and without a value.
 
 use orders::testing::{OPENID, sample, with};
-use orders::{FieldProblem, InvalidOrder, OrderRequest};
+use orders::{FieldProblem, InvalidCommand, OrderRequest};
 use serde_json::{Value, json};
 
 use super::{FIELDS, errors, full_body, parse, wrong_fields};
@@ -157,7 +157,7 @@ fn errors_never_repeat_a_value() {
 #[test]
 fn order_number_of_invalid_order_is_kept() {
     let number = |body: &Value| match parse(body).unwrap_err() {
-        InvalidOrder::Fields { mch_id, out_trade_no, .. } => {
+        InvalidCommand::Fields { mch_id, out_trade_no, .. } => {
             (mch_id.map(|id| id.to_string()), out_trade_no)
         }
         malformed => panic!("{malformed:?}"),

@@ -1,7 +1,7 @@
 //! The fields that are no free text, and the key of `order.close` and `order.query`.
 
 use orders::testing::{OPENID, request, sample, with};
-use orders::{FieldProblem, InvalidOrder, OrderKey, OrderRequest};
+use orders::{FieldProblem, InvalidCommand, OrderKey, OrderRequest};
 use serde_json::{Value, json};
 use time::macros::datetime;
 use wechatpay_v2::unifiedorder::TradeType;
@@ -134,7 +134,7 @@ fn total_fee_is_a_whole_number_of_fen() {
     ] {
         let text = priced(bad);
         let invalid = OrderRequest::parse(text.as_bytes()).expect_err(bad);
-        let InvalidOrder::Fields { errors, .. } = invalid else {
+        let InvalidCommand::Fields { errors, .. } = invalid else {
             panic!("{bad}: {invalid:?}");
         };
         let rule = "a whole number of fen from 1 to 9007199254740991";
@@ -143,7 +143,7 @@ fn total_fee_is_a_whole_number_of_fen() {
     for no_json in ["09900", "+9900", "0x26AC", "9_900", "1e999", "NaN", "9,9"] {
         let text = priced(no_json);
         let invalid = OrderRequest::parse(text.as_bytes()).expect_err(no_json);
-        assert!(matches!(invalid, InvalidOrder::Malformed(_)), "{no_json}");
+        assert!(matches!(invalid, InvalidCommand::Malformed(_)), "{no_json}");
     }
 }
 
@@ -223,7 +223,7 @@ fn key_is_read_by_the_same_rules() {
     let invalid =
         parse(json!({ "mch_id": 1, "out_trade_no": "a b", "x": OPENID })).expect_err("taken");
     assert!(!format!("{invalid:?}").contains(OPENID));
-    let InvalidOrder::Fields { errors, mch_id, out_trade_no } = invalid else {
+    let InvalidCommand::Fields { errors, mch_id, out_trade_no } = invalid else {
         panic!("malformed");
     };
     let named: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
@@ -233,6 +233,6 @@ fn key_is_read_by_the_same_rules() {
     let twice = br#"{"mch_id":"1","mch_id":"1","out_trade_no":"SO1234"}"#;
     for malformed in [&b"[]"[..], b"", &twice[..]] {
         let invalid = OrderKey::parse(malformed).expect_err("taken");
-        assert!(matches!(invalid, InvalidOrder::Malformed(_)));
+        assert!(matches!(invalid, InvalidCommand::Malformed(_)));
     }
 }

@@ -1,7 +1,7 @@
 //! Properties of every body that can be sent.
 
 use orders::testing::{ACCEPTED_AT, EXPIRE, sample};
-use orders::{InvalidOrder, Order, OrderKey, OrderRequest};
+use orders::{InvalidCommand, Order, OrderKey, OrderRequest};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -112,8 +112,8 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
             prop_assert!(order.parameters("https://example.com/").len() >= 8);
             prop_assert!(order.conflicts_with(&order.request).is_empty());
         }
-        Err(InvalidOrder::Malformed(what)) => prop_assert!(!what.is_empty()),
-        Err(InvalidOrder::Fields { errors, .. }) => {
+        Err(InvalidCommand::Malformed(what)) => prop_assert!(!what.is_empty()),
+        Err(InvalidCommand::Fields { errors, .. }) => {
             prop_assert!((1..=32).contains(&errors.len()));
             for error in &errors {
                 prop_assert!(error.field.chars().count() <= 64);
@@ -173,7 +173,7 @@ proptest! {
         fields.insert(name.clone(), value);
         let bytes = order.to_string().into_bytes();
         check(&bytes)?;
-        if let Err(InvalidOrder::Fields { errors, .. }) = OrderRequest::parse(&bytes) {
+        if let Err(InvalidCommand::Fields { errors, .. }) = OrderRequest::parse(&bytes) {
             prop_assert!(errors.iter().any(|error| error.field == name), "{errors:?}");
         }
     }

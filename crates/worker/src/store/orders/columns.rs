@@ -21,7 +21,7 @@ pub(in crate::store) struct OrderChange<'a> {
 /// Changed orders as the arrays that `unnest` takes. The data of a state is in columns of its own;
 /// the columns of all other states are null.
 #[derive(Default)]
-pub(super) struct OrderColumns {
+pub(super) struct OrderUpdates {
     mch_id: Vec<String>,
     out_trade_no: Vec<String>,
     before_state: Vec<String>,
@@ -46,7 +46,7 @@ pub(super) struct OrderColumns {
     next_check_at: Times,
 }
 
-impl OrderColumns {
+impl OrderUpdates {
     pub(super) fn of(changes: &[OrderChange<'_>]) -> Self {
         let mut columns = Self::default();
         for change in changes {

@@ -1,4 +1,4 @@
-//! The document as it is read, event by event.
+//! Builds the fields of a document from its XML events, one after the other.
 
 use quick_xml::events::{BytesRef, BytesStart};
 
@@ -9,7 +9,7 @@ use crate::Fields;
 // Longer than WeChat's longest name (`refund_recv_accout_10`), and short enough to bound an attack.
 const NAME_BYTES_MAX: usize = 64;
 
-pub(super) struct Document {
+pub(super) struct DocumentParser {
     root: &'static str,
     limits: Limits,
     fields: Fields,
@@ -23,7 +23,7 @@ enum ParserState {
     Epilog,
 }
 
-impl Document {
+impl DocumentParser {
     pub(super) fn new(root: &'static str, limits: Limits) -> Self {
         Self { root, limits, fields: Fields::new(), state: ParserState::Prolog }
     }
