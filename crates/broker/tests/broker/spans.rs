@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::support::recorder::Recorder;
 use crate::support::{CONSUMER, SHORT, in_namespace, message_to};
 
+/// No other test of this process parks for this reason.
+const REASON: &str = "its log line is checked";
+
 #[derive(Clone, Default)]
 struct LogLines(Arc<Mutex<Vec<u8>>>);
 
@@ -31,8 +34,9 @@ impl io::Write for LogLines {
     }
 }
 
-/// On one thread, where the test's subscriber is the default one.
-#[tokio::test(flavor = "current_thread")]
+/// The subscriber is that of the whole process: beside other threads `tracing` may take one thread's
+/// subscriber for absent, and disable a span for good.
+#[tokio::test]
 async fn parked_log_line_carries_the_keys_of_its_delivery() {
     let log = LogLines::default();
     let writer = log.clone();
@@ -41,9 +45,9 @@ async fn parked_log_line_carries_the_keys_of_its_delivery() {
         .flatten_event(true)
         .with_writer(move || writer.clone())
         .finish();
-    let _default = tracing::subscriber::set_default(subscriber);
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     in_namespace(|namespace| async move {
-        let handler = Recorder::new(|_| Outcome::Park { reason: "unreadable".into() });
+        let handler = Recorder::new(|_| Outcome::Park { reason: REASON.into() });
         let consumer = namespace.consume(Queue::Orders, CONSUMER, &handler).await;
         let message = message_to(Exchange::Commands, topology::ORDER_CREATE);
         let id = message.message_id.to_string();
@@ -52,7 +56,7 @@ async fn parked_log_line_carries_the_keys_of_its_delivery() {
         raw.wait_for_count(&namespace.name("orders.parked"), 1).await;
         consumer.stop().await;
 
-        let line = log.find("parked: unreadable").unwrap();
+        let line = log.find(&format!("parked: {REASON}")).unwrap();
         assert_eq!(line["span"]["name"], "delivery");
         assert_eq!(line["span"]["queue"], "orders");
         assert_eq!(line["span"]["routing_key"], topology::ORDER_CREATE);
