@@ -19,10 +19,10 @@ use wechatpay_v2::{CallOutcome, Credentials, Fields, MchId, OutTradeNo, Unknown}
 
 use crate::failpoint;
 use crate::merchants::Merchants;
-use crate::store::Store;
-use call_log::{CallLog, CallTimer};
+use call_log::CallTimer;
 use merchant_limiters::MerchantLimiters;
 
+pub(crate) use call_log::CallRecords;
 pub(crate) use fair_semaphore::FairSemaphore;
 pub use limits::GatewayLimits;
 pub(crate) use merchant_limiter::Deferred;
@@ -32,7 +32,7 @@ pub(crate) use merchant_limiter::Deferred;
 pub(crate) struct Gateway {
     client: Client,
     limiters: MerchantLimiters,
-    call_log: CallLog,
+    records: CallRecords,
 }
 
 impl Gateway {
@@ -41,12 +41,12 @@ impl Gateway {
         backup: Option<&str>,
         merchants: Merchants,
         limits: &GatewayLimits,
-        store: Store,
+        records: CallRecords,
     ) -> Result<Self, ClientError> {
         Ok(Self {
             client: Client::with_timeouts(primary, backup, limits.timeouts)?,
             limiters: MerchantLimiters::new(merchants, limits),
-            call_log: CallLog::new(store),
+            records,
         })
     }
 
@@ -107,10 +107,9 @@ impl Gateway {
                 outcome =
                     CallOutcome::Unknown(Unknown::Transport("the answer vanished".to_owned()));
             }
-            // Before the record: the next call does not wait for the database.
             permit.finish(&outcome);
             self.update_host_counters();
-            self.call_log.record(key, timer, &outcome, detail).await;
+            self.records.add(key, timer, &outcome, detail);
             Ok(outcome)
         };
         call_and_record.instrument(info_span!("gateway_call", api)).await

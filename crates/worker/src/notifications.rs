@@ -125,7 +125,7 @@ impl Notifications {
                     pending.settled(&settled);
                 }
             }
-            Err(error) if inputs.len() == 1 || matches!(error, StoreError::Unavailable(_)) => {
+            Err(error) if inputs.len() == 1 || !error.is_about_rows() => {
                 tracing::warn!(
                     %error,
                     count = inputs.len(),

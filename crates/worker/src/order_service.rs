@@ -1,15 +1,17 @@
 //! What the handlers of commands, notifications and checks do to an order.
 
 mod settlement;
+mod settlement_writer;
 mod unified_order;
 
 use orders::Order;
 use uuid::Uuid;
 
-use crate::gateway::Gateway;
+use crate::gateway::{CallRecords, Gateway};
 use crate::merchants::{Merchant, Merchants};
 use crate::schedule::CheckSchedule;
 use crate::store::Store;
+use settlement_writer::SettlementWriter;
 
 /// The store and the gateway, used together. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,6 +20,22 @@ pub(crate) struct OrderService {
     pub(crate) merchants: Merchants,
     pub(crate) gateway: Gateway,
     pub(crate) schedule: CheckSchedule,
+    writer: SettlementWriter,
+}
+
+impl OrderService {
+    /// Starts the task that settles outcomes; it ends with the last clone. `records` are those of
+    /// the gateway's calls.
+    pub(crate) fn start(
+        store: Store,
+        merchants: Merchants,
+        gateway: Gateway,
+        schedule: CheckSchedule,
+        records: CallRecords,
+    ) -> Self {
+        let writer = SettlementWriter::start(store.clone(), records);
+        Self { store, merchants, gateway, schedule, writer }
+    }
 }
 
 /// An order whose call lease `holder` has: no other task calls WeChat about it meanwhile.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::consumers::{self, Broker};
-use crate::gateway::Gateway;
+use crate::gateway::{CallRecords, Gateway};
 use crate::ops::{self, Readiness};
 use crate::order_service::OrderService;
 use crate::reconcile::{QueryRequests, Reconciler};
@@ -70,20 +70,22 @@ impl Worker {
     ) -> anyhow::Result<Self> {
         let store = Store::open(config.database_url.expose(), notifier, config.schedule.clone())
             .context("the database URL cannot be used")?;
+        let records = CallRecords::default();
         let gateway = Gateway::new(
             &config.gateway_url,
             config.gateway_backup_url.as_deref(),
             config.merchants.clone(),
             &config.gateway_limits,
-            store.clone(),
+            records.clone(),
         )
         .context("the gateway client cannot be made")?;
-        let service = OrderService {
-            store: store.clone(),
-            merchants: config.merchants.clone(),
+        let service = OrderService::start(
+            store.clone(),
+            config.merchants.clone(),
             gateway,
-            schedule: config.schedule.clone(),
-        };
+            config.schedule.clone(),
+            records,
+        );
         let close = CancellationToken::new();
         let consuming = connect(&config, "wxpay-worker consume", &close);
         let publishing = connect(&config, "wxpay-worker publish", &close);

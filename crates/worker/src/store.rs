@@ -35,7 +35,7 @@ pub(crate) use self::gauges::{Gauges, OpenOrders};
 pub(crate) use self::orders::StoredOrder;
 pub(crate) use accept::{Acceptance, Accepted};
 pub(crate) use exceptions::{ExceptionId, ExceptionLine, Resolution};
-pub(crate) use gateway_calls::{CallLine, GatewayCall};
+pub(crate) use gateway_calls::{CallLine, CallRecord};
 pub(crate) use history::{OrderHistory, TimelineEntry, TimelineEvent};
 pub(crate) use notifications::{
     DigestPrefix, Evidence, NotificationStatus, NotificationSummary, StoredNotification,
@@ -47,9 +47,11 @@ pub(crate) use settlement_batch::Settled;
 pub(crate) use settlement_input::{ObservedFact, SettlementInput};
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
 
 use crate::schedule::CheckSchedule;
@@ -66,6 +68,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// interventions (statement timeout, shutdown), the system.
 const TRANSIENT: [&str; 7] = ["08", "28", "40", "53", "55", "57", "58"];
 
+/// How long a statement about many rows waits for one that another transaction has locked. A settle
+/// takes a few milliseconds; whatever holds a row for longer must not hold its neighbours.
+const BATCH_LOCK_TIMEOUT: &str = "100ms";
+
 /// Rows of one kind that are read for an operator: more than anyone reads, and all rows of an
 /// ordinary order.
 const LINES_MAX: i64 = 500;
@@ -79,17 +85,34 @@ pub(crate) struct Store {
 }
 
 /// The error of every method of [`Store`]. Nothing was written, unless the method says otherwise.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// Postgres cannot be reached, or gave up on a lock: the same may succeed later.
     #[error("the database is not available")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Arc<sqlx::Error>),
     /// Another writer was first; read again.
     #[error("another writer was first: {0}")]
     Conflict(&'static str),
     /// A stored row breaks the rules of the types, or a statement is wrong: a bug.
     #[error("the store is at fault: {0}")]
     Fault(String),
+}
+
+impl StoreError {
+    /// Whether single rows of a batch may be at fault, so that its other rows should be tried
+    /// without them: a locked row, a statement that took too long, a serialization failure, a value
+    /// that Postgres refuses. Not when the server is away.
+    pub(crate) fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Conflict(_) | Self::Fault(_) => true,
+            Self::Unavailable(error) => {
+                let code = error.as_database_error().and_then(|error| error.code());
+                code.is_some_and(|code| {
+                    code == "57014" || code.starts_with("40") || code.starts_with("55")
+                })
+            }
+        }
+    }
 }
 
 impl Store {
@@ -129,6 +152,21 @@ impl Store {
         Ok(now.fetch_one(&self.pool).await?)
     }
 
+    /// Begins a transaction about this many rows.
+    async fn begin(&self, rows: usize) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        if rows > 1 {
+            sqlx::query!(
+                r#"/* batch_lock_timeout */
+                select set_config('lock_timeout', $1, true) as "timeout!""#,
+                BATCH_LOCK_TIMEOUT,
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+        }
+        Ok(tx)
+    }
+
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
@@ -152,7 +190,7 @@ impl From<sqlx::Error> for StoreError {
                 sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
                     Self::Fault("a column does not decode".to_owned())
                 }
-                other => Self::Unavailable(other),
+                other => Self::Unavailable(Arc::new(other)),
             };
         };
         match database.constraint() {
@@ -163,10 +201,10 @@ impl From<sqlx::Error> for StoreError {
             Some(name) => Self::Fault(format!("constraint {name}")),
             None => match database.code().as_deref() {
                 Some(code) if TRANSIENT.iter().any(|class| code.starts_with(class)) => {
-                    Self::Unavailable(error)
+                    Self::Unavailable(Arc::new(error))
                 }
                 Some(code) => Self::Fault(format!("SQLSTATE {code}")),
-                None => Self::Unavailable(error),
+                None => Self::Unavailable(Arc::new(error)),
             },
         }
     }

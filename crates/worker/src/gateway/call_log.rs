@@ -1,3 +1,4 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use orders::OrderKey;
@@ -6,13 +7,15 @@ use time::OffsetDateTime;
 use wechatpay_v2::CallOutcome;
 
 use crate::clock;
-use crate::store::{GatewayCall, Store};
+use crate::store::CallRecord;
 
-/// Counts every call and stores it as evidence without secrets.
-#[derive(Clone, Debug)]
-pub(super) struct CallLog {
-    store: Store,
-}
+/// Records that wait to be stored. It is more than the calls in progress; only a database that is
+/// away lets them pile up.
+const WAITING_MAX: usize = 4096;
+
+/// The evidence of calls that have ended, until it is stored. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallRecords(Arc<Mutex<Vec<CallRecord>>>);
 
 /// A call under way.
 pub(super) struct CallTimer {
@@ -27,13 +30,10 @@ impl CallTimer {
     }
 }
 
-impl CallLog {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store }
-    }
-
-    /// A record that the store does not take is lost; the call counts all the same.
-    pub(super) async fn record<T>(
+impl CallRecords {
+    /// Counts a call, and keeps it as evidence without secrets for the next transaction that
+    /// settles. Beyond a bound the record is lost; the call counts all the same.
+    pub(super) fn add<T>(
         &self,
         key: &OrderKey,
         timer: CallTimer,
@@ -50,15 +50,29 @@ impl CallLog {
         metrics::counter!(names::GATEWAY_REQUESTS, "api" => api, "outcome" => outcome).increment(1);
         metrics::histogram!(names::GATEWAY_REQUEST_SECONDS, "api" => api)
             .record(elapsed.as_secs_f64());
-        let call = GatewayCall {
-            api,
-            outcome,
-            detail: &detail,
-            at,
-            duration_ms: i32::try_from(elapsed.as_millis()).unwrap_or(i32::MAX),
-        };
-        if let Err(error) = self.store.record_call(key, &call).await {
-            tracing::warn!(%error, "a call to WeChat could not be recorded; order explain lacks it");
+        let duration_ms = i32::try_from(elapsed.as_millis()).unwrap_or(i32::MAX);
+        let mut waiting = self.waiting();
+        if waiting.len() < WAITING_MAX {
+            waiting.push(CallRecord { key: key.clone(), api, outcome, detail, at, duration_ms });
+        } else {
+            tracing::warn!("a call to WeChat is not recorded: the database takes none");
         }
+    }
+
+    /// All records that wait; whoever takes them stores them.
+    pub(crate) fn take(&self) -> Vec<CallRecord> {
+        std::mem::take(&mut *self.waiting())
+    }
+
+    /// Keeps records that could not be stored for the next transaction.
+    pub(crate) fn put_back(&self, mut records: Vec<CallRecord>) {
+        let mut waiting = self.waiting();
+        let room = WAITING_MAX.saturating_sub(waiting.len());
+        records.truncate(room);
+        waiting.append(&mut records);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<CallRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

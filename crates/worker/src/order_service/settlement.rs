@@ -58,7 +58,7 @@ impl OrderService {
     async fn settle_with_retry(&self, input: &SettlementInput) -> Result<Settled, StoreError> {
         let started = Instant::now();
         loop {
-            match self.settle_one(input).await {
+            match self.writer.settle(input.clone()).await {
                 Err(StoreError::Unavailable(error)) if started.elapsed() < RETRY_TIMEOUT => {
                     tracing::warn!(%error, "the database is away; the outcome of a call is tried again");
                     tokio::time::sleep(RETRY_PAUSE).await;
@@ -90,6 +90,22 @@ impl OrderService {
         settle.instrument(info_span!("settle", count = inputs.len())).await
     }
 
+    /// Releases the lease after a call that brought an answer but no fact, and schedules the next
+    /// check (`None`: no further check).
+    pub(crate) async fn reschedule(
+        &self,
+        leased: &LeasedOrder<'_>,
+        at: Option<OffsetDateTime>,
+    ) -> Result<(), StoreError> {
+        self.writer.store_calls().await;
+        self.store.release_lease_and_reschedule(leased.order, leased.holder, at).await
+    }
+
+    /// Returns when the calls so far are stored as evidence, or could not be.
+    pub(crate) async fn store_calls(&self) {
+        self.writer.store_calls().await;
+    }
+
     /// Records that a call has no outcome: no authentic answer arrived.
     pub(crate) async fn record_unknown(
         &self,
@@ -119,6 +135,7 @@ impl OrderService {
             gateway_message,
             "a call to WeChat has no outcome; the reconciler queries it"
         );
+        self.writer.store_calls().await;
         let store = &self.store;
         store
             .record_unknown(leased.order, leased.holder, gateway_message, is_communication_failure)

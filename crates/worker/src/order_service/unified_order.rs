@@ -70,6 +70,7 @@ impl OrderService {
         deferred: &Deferred,
     ) -> Result<(), StoreError> {
         let at = schedule::retry_after_deferral(deferred.pause, Jitter::draw(), clock::now());
+        self.writer.store_calls().await;
         let message = deferred.gateway_message.as_deref();
         self.store.defer(leased.order, leased.holder, Some(at), message).await
     }

@@ -52,9 +52,7 @@ pub(super) async fn check(
             repeat_unifiedorder(service, &leased, &stored.parameters).await
         }
         NextAction::Close { exists } => close(service, &leased, exists).await,
-        NextAction::CheckAt(at) => {
-            service.store.release_lease_and_reschedule(order, holder, at).await
-        }
+        NextAction::CheckAt(at) => service.reschedule(&leased, at).await,
         NextAction::RecordInconclusive(refused) => {
             service.record_inconclusive(&leased, &refused).await
         }
@@ -70,6 +68,7 @@ pub(super) async fn query_unknown(service: &OrderService, key: OrderKey, appid: 
         OrderQuery { appid, out_trade_no: key.out_trade_no, sub_mch_id: None, sub_appid: None };
     let credentials = merchant.credentials(merchant.sign_type);
     let _ = service.gateway.orderquery(&credentials, &query).await;
+    service.store_calls().await;
 }
 
 fn decide(
@@ -135,7 +134,7 @@ async fn repeat_unifiedorder(
 ) -> Result<(), StoreError> {
     // After a close or a payment during the query there must be no new prepay_id.
     if !service.store.renew_lease(leased.order, leased.holder).await? {
-        return service.store.release_lease_and_reschedule(leased.order, leased.holder, None).await;
+        return service.reschedule(leased, None).await;
     }
     service.call_unifiedorder(leased, parameters).await?;
     Ok(())
@@ -149,7 +148,7 @@ async fn close(
 ) -> Result<(), StoreError> {
     let order = leased.order;
     if !service.store.renew_lease(order, leased.holder).await? {
-        return service.store.release_lease_and_reschedule(order, leased.holder, None).await;
+        return service.reschedule(leased, None).await;
     }
     let credentials = leased.merchant.credentials(order.sign_type);
     let outcome = match service.gateway.closeorder(&credentials, &close_of(order)).await {
@@ -164,7 +163,7 @@ async fn close(
         // Paid between the query and the close: the next query brings the payment.
         CallOutcome::Refused(refused) if refused.err_code == "ORDERPAID" => {
             let now = Some(clock::now());
-            return service.store.release_lease_and_reschedule(order, leased.holder, now).await;
+            return service.reschedule(leased, now).await;
         }
         CallOutcome::Refused(refused) => {
             return service.record_inconclusive(leased, &refused).await;

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::outbox::Outgoing;
 use super::settlement_batch::{Settled, SettlementBatch};
 use super::settlement_input::SettlementInput;
-use super::{Store, StoreError, transitions};
+use super::{CallRecord, Store, StoreError, gateway_calls, transitions};
 use crate::failpoint;
 
 /// A settlement in a transaction that is not committed yet.
@@ -29,8 +29,18 @@ impl Store {
         &self,
         inputs: &[SettlementInput],
     ) -> Result<Vec<Settled>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        self.settle_with_calls(inputs, &[]).await
+    }
+
+    /// [`Store::settle`], with the evidence of calls in the same transaction.
+    pub(crate) async fn settle_with_calls(
+        &self,
+        inputs: &[SettlementInput],
+        calls: &[CallRecord],
+    ) -> Result<Vec<Settled>, StoreError> {
+        let mut tx = self.begin(inputs.len()).await?;
         let uncommitted = self.decide(&mut tx, inputs).await?;
+        gateway_calls::insert(&mut tx, calls).await?;
         failpoint::reached("settle.written");
         tx.commit().await?;
         failpoint::reached("settle.committed");

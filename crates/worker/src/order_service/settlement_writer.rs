@@ -1,0 +1,166 @@
+//! Group commit: what the calls of many orders brought is settled in one transaction.
+//!
+//! A batch is all or nothing in the database, but not for its entries: a batch that fails because of
+//! one row (a row that another transaction has locked, a value that Postgres refuses) is settled in
+//! halves, down to the one entry that fails alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument, info_span};
+
+use crate::gateway::CallRecords;
+use crate::store::{CallRecord, Settled, SettlementInput, Store, StoreError};
+
+/// Outcomes in one transaction: throughput no longer grows beyond, and a lock is held shorter.
+const BATCH_MAX: usize = 256;
+/// How long a batch under load waits for more outcomes. A commit takes about as long.
+const LINGER: Duration = Duration::from_millis(2);
+/// One batch commits while the next is collected.
+const BATCHES_IN_FLIGHT: usize = 2;
+/// Outcomes that wait for a batch. It is more than the calls in progress, each of which has one.
+const QUEUE_MAX: usize = 4096;
+/// How often a single outcome that meets another writer is decided again before it fails.
+const CONFLICTS_MAX: usize = 3;
+
+/// Settles outcomes together with others of the same moment. Cheap to clone; the task behind it
+/// ends when the last clone is gone and everything is written.
+#[derive(Clone, Debug)]
+pub(super) struct SettlementWriter {
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Job {
+    /// `None` only waits until the calls recorded so far are stored.
+    input: Option<SettlementInput>,
+    result: oneshot::Sender<Result<Option<Settled>, StoreError>>,
+}
+
+impl SettlementWriter {
+    pub(super) fn start(store: Store, records: CallRecords) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let writing = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
+        tokio::spawn(run(queue, Writer { store, records }, writing));
+        Self { jobs }
+    }
+
+    pub(super) async fn settle(&self, input: SettlementInput) -> Result<Settled, StoreError> {
+        let settled = self.submit(Some(input)).await?;
+        settled.ok_or_else(|| StoreError::Fault("an input without a result".to_owned()))
+    }
+
+    /// Returns when the calls recorded so far are stored, or could not be.
+    pub(super) async fn store_calls(&self) {
+        let _ = self.submit(None).await;
+    }
+
+    async fn submit(&self, input: Option<SettlementInput>) -> Result<Option<Settled>, StoreError> {
+        let ended = || StoreError::Fault("the settlement writer has ended".to_owned());
+        let (result, receiver) = oneshot::channel();
+        self.jobs.send(Job { input, result }).await.map_err(|_| ended())?;
+        receiver.await.map_err(|_| ended())?
+    }
+}
+
+async fn run(mut queue: mpsc::Receiver<Job>, writer: Writer, writing: Arc<Semaphore>) {
+    let writer = Arc::new(writer);
+    let mut lingers = false;
+    while let Some(first) = queue.recv().await {
+        let Ok(permit) = Arc::clone(&writing).acquire_owned().await else { return };
+        let mut batch = vec![first];
+        // An outcome that comes alone does not wait for others.
+        let until = Instant::now() + if lingers { LINGER } else { Duration::ZERO };
+        while batch.len() < BATCH_MAX {
+            match timeout_at(until, queue.recv()).await {
+                Ok(Some(job)) => batch.push(job),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        lingers = batch.len() > 1;
+        let writer = Arc::clone(&writer);
+        // A task of its own: no future of the store may be dropped half-way.
+        tokio::spawn(async move {
+            writer.write(batch).await;
+            drop(permit);
+        });
+    }
+}
+
+struct Writer {
+    store: Store,
+    records: CallRecords,
+}
+
+impl Writer {
+    async fn write(&self, batch: Vec<Job>) {
+        let calls = self.records.take();
+        let calls_alone = batch.iter().all(|job| job.input.is_none());
+        let mut calls = (!calls.is_empty()).then_some(calls);
+        if calls_alone && let Some(calls) = calls.take() {
+            self.store.record_calls(calls).await;
+        }
+        // Halves that wait to be settled, the first at the end.
+        let mut parts = vec![batch];
+        while let Some(mut part) = parts.pop() {
+            let inputs: Vec<SettlementInput> =
+                part.iter().filter_map(|job| job.input.clone()).collect();
+            let settle = self.settle(&inputs, calls.as_deref().unwrap_or_default());
+            let settled = settle.instrument(info_span!("settle", count = inputs.len())).await;
+            match settled {
+                Ok(settled) => {
+                    calls = None;
+                    answer(part, settled);
+                }
+                Err(error) if inputs.len() > 1 && error.is_about_rows() => {
+                    tracing::debug!(%error, count = inputs.len(), "a batch is settled in halves");
+                    // Evidence must not fail what it stands beside.
+                    if let Some(calls) = calls.take() {
+                        self.store.record_calls(calls).await;
+                    }
+                    let second = part.split_off(part.len() / 2);
+                    parts.push(second);
+                    parts.push(part);
+                }
+                Err(error) => {
+                    for job in part {
+                        let _ = job.result.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+        // The outcomes that could not be settled are tried again, and the evidence with them.
+        self.records.put_back(calls.unwrap_or_default());
+    }
+
+    /// One transaction, decided again when another writer was faster.
+    async fn settle(
+        &self,
+        inputs: &[SettlementInput],
+        calls: &[CallRecord],
+    ) -> Result<Vec<Settled>, StoreError> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut conflicts = 0;
+        loop {
+            match self.store.settle_with_calls(inputs, calls).await {
+                Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
+                settled => return settled,
+            }
+        }
+    }
+}
+
+fn answer(part: Vec<Job>, settled: Vec<Settled>) {
+    let mut settled = settled.into_iter();
+    for job in part {
+        let result = match job.input {
+            Some(_) => Ok(settled.next()),
+            None => Ok(None),
+        };
+        // Who asked may be gone; what is settled stays settled.
+        let _ = job.result.send(result);
+    }
+}
