@@ -16,13 +16,13 @@ use worker::{GatewayLimits, Merchant, Merchants};
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
-/// Two merchants share 32 permits for creates and eight for checks, half each.
+/// Two merchants share 40 calls in progress, of which at most eight are checks, half each.
 const CREATES_PER_MERCHANT: usize = 16;
 const CHECKS_PER_MERCHANT: usize = 4;
 
 fn small_limits() -> GatewayLimits {
     GatewayLimits {
-        concurrent_creates: 2 * CREATES_PER_MERCHANT,
+        concurrent_calls: 2 * (CREATES_PER_MERCHANT + CHECKS_PER_MERCHANT),
         concurrent_checks: 2 * CHECKS_PER_MERCHANT,
         // Longer than a test holds a call, and shorter than its lease.
         timeouts: Timeouts { call: Duration::from_secs(20), ..Timeouts::default() },
@@ -252,7 +252,7 @@ async fn burst_above_rate_is_spread_and_no_order_lost() {
     let world = world_with(GatewayLimits::default()).await;
     let shop = world.md5_shop();
     world.worker_merchants.replace(&changed_merchants(&world, |_, merchant| Merchant {
-        requests_per_second: 4,
+        requests_per_second: Some(4),
         ..merchant
     }));
     let numbers: Vec<String> = (0..40).map(|_| Shop::number()).collect();

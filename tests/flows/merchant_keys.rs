@@ -51,7 +51,7 @@ fn with_previous(world: &World, keys: impl Fn(&TestMerchant) -> (String, String)
             notify_base_url: format!("http://{}", world.public),
             key: ApiKey::parse(&key).unwrap(),
             previous_key: Some(ApiKey::parse(&previous).unwrap()),
-            requests_per_second: Merchant::REQUESTS_PER_SECOND,
+            requests_per_second: None,
         }
     });
     Merchants::of(merchants.collect()).unwrap()

@@ -53,7 +53,7 @@ pub fn keys(merchants: &[TestMerchant], public: SocketAddr) -> Merchants {
         notify_base_url: format!("http://{public}"),
         key: ApiKey::parse(&merchant.key).unwrap(),
         previous_key: None,
-        requests_per_second: Merchant::REQUESTS_PER_SECOND,
+        requests_per_second: None,
     });
     Merchants::of(merchants.collect()).unwrap()
 }

@@ -93,6 +93,17 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// Whether WeChat refused the call because the merchant makes too many.
+    #[must_use]
+    pub fn is_too_frequent(&self) -> bool {
+        matches!(
+            &*self.err_code,
+            "FREQUENCY_LIMITED" | "RATELIMIT_EXCEEDED" | "INVALID_REQ_TOO_MUCH"
+        )
+    }
+}
+
 /// Reads an answer through its layers: communication, signature, business. `read` reads the fields
 /// of an authentic success.
 pub(crate) fn read_answer<T>(

@@ -1,9 +1,11 @@
 //! Calls to WeChat. Each call passes its merchant's limiter, is counted, and is recorded without
 //! secrets.
 
+mod adaptive_rate;
 mod breaker;
 mod call_log;
 mod fair_semaphore;
+mod lanes;
 mod limits;
 mod merchant_limiter;
 mod merchant_limiters;
@@ -20,10 +22,12 @@ use wechatpay_v2::{CallOutcome, Credentials, Fields, MchId, OutTradeNo, Unknown}
 use crate::failpoint;
 use crate::merchants::Merchants;
 use call_log::CallTimer;
+use lanes::{Lanes, Priority, Turn};
 use merchant_limiters::MerchantLimiters;
 
 pub(crate) use call_log::CallRecords;
 pub(crate) use fair_semaphore::FairSemaphore;
+pub(crate) use lanes::Admission;
 pub use limits::GatewayLimits;
 pub(crate) use merchant_limiter::Deferred;
 
@@ -31,7 +35,7 @@ pub(crate) use merchant_limiter::Deferred;
 #[derive(Clone, Debug)]
 pub(crate) struct Gateway {
     client: Client,
-    limiters: MerchantLimiters,
+    lanes: Lanes,
     records: CallRecords,
 }
 
@@ -45,7 +49,7 @@ impl Gateway {
     ) -> Result<Self, ClientError> {
         Ok(Self {
             client: Client::with_timeouts(primary, backup, limits.timeouts)?,
-            limiters: MerchantLimiters::new(merchants, limits),
+            lanes: Lanes::new(MerchantLimiters::new(merchants, limits), limits.concurrent_calls),
             records,
         })
     }
@@ -55,10 +59,12 @@ impl Gateway {
         key: &OrderKey,
         credentials: &Credentials,
         parameters: &Fields,
+        admission: Option<Admission>,
     ) -> Result<CallOutcome<Prepay>, Deferred> {
+        let turn = self.lanes.turn(credentials, Priority::Create, admission).await?;
         let call = self.client.unifiedorder(credentials, parameters);
         let detail = |_: &Prepay| "prepay_id issued".to_owned();
-        self.call("unifiedorder", key, credentials, call, detail).await
+        self.call("unifiedorder", key, turn, call, detail).await
     }
 
     pub(crate) async fn orderquery(
@@ -67,9 +73,10 @@ impl Gateway {
         query: &OrderQuery,
     ) -> Result<CallOutcome<OrderStatus>, Deferred> {
         let key = key_of(credentials, &query.out_trade_no);
+        let turn = self.lanes.turn(credentials, Priority::Check, None).await?;
         let call = self.client.orderquery(credentials, query);
         let detail = |found: &OrderStatus| state_name(&found.trade_state).to_owned();
-        self.call("orderquery", &key, credentials, call, detail).await
+        self.call("orderquery", &key, turn, call, detail).await
     }
 
     pub(crate) async fn closeorder(
@@ -78,27 +85,47 @@ impl Gateway {
         close: &CloseOrder,
     ) -> Result<CallOutcome<()>, Deferred> {
         let key = key_of(credentials, &close.out_trade_no);
+        let turn = self.lanes.turn(credentials, Priority::Close, None).await?;
         let call = self.client.closeorder(credentials, close);
         let detail = |(): &()| "closed".to_owned();
-        self.call("closeorder", &key, credentials, call, detail).await
+        self.call("closeorder", &key, turn, call, detail).await
     }
 
-    /// For how many orders of each merchant a call could be made now.
-    pub(crate) fn available_capacity(&self) -> Vec<(MchId, usize)> {
-        self.limiters.available_capacity()
+    /// A place in its merchant's lane for a new order. `Ok(None)`: the lane is full.
+    pub(crate) fn admit(&self, mch_id: &MchId) -> Result<Option<Admission>, Deferred> {
+        self.lanes.admit(mch_id)
     }
 
-    /// Makes the call, or defers it. `detail` is the text that is recorded for a success.
+    /// A place for an order that was claimed because there were places.
+    pub(crate) fn admit_claimed(&self, mch_id: &MchId) -> Admission {
+        self.lanes.admit_claimed(mch_id)
+    }
+
+    /// How many more new orders the lane of each merchant takes.
+    pub(crate) fn available_places(&self) -> Vec<(MchId, usize)> {
+        self.lanes.available_places()
+    }
+
+    /// For how many orders of each merchant a check could be made now.
+    pub(crate) fn available_checks(&self) -> Vec<(MchId, usize)> {
+        self.lanes.available_checks()
+    }
+
+    /// Calls that wait are deferred, and no further one begins.
+    pub(crate) fn close(&self) {
+        self.lanes.close();
+    }
+
+    /// Makes the call and records it. `detail` is the text that is recorded for a success.
     async fn call<T>(
         &self,
         api: &'static str,
         key: &OrderKey,
-        credentials: &Credentials,
+        turn: Turn,
         call: impl Future<Output = CallOutcome<T>>,
         detail: impl FnOnce(&T) -> String,
     ) -> Result<CallOutcome<T>, Deferred> {
         let call_and_record = async {
-            let permit = self.limiters.acquire(credentials).await?;
             let timer = CallTimer::start(api);
             let [sent, answered] = failpoints(api);
             failpoint::reached(sent);
@@ -107,7 +134,7 @@ impl Gateway {
                 outcome =
                     CallOutcome::Unknown(Unknown::Transport("the answer vanished".to_owned()));
             }
-            permit.finish(&outcome);
+            turn.finish(&outcome);
             self.update_host_counters();
             self.records.add(key, timer, &outcome, detail);
             Ok(outcome)

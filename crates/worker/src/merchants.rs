@@ -79,7 +79,7 @@ pub(crate) mod testing {
             notify_base_url: "https://pay.example.com".to_owned(),
             key: ApiKey::parse(&key.repeat(32)).unwrap(),
             previous_key: None,
-            requests_per_second,
+            requests_per_second: Some(requests_per_second),
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct LeasedOrder<'a> {
     pub(crate) merchant: &'a Merchant,
     pub(crate) order: &'a Order,
     pub(crate) holder: Uuid,
+    /// Whether unifiedorder was never called for it before.
+    pub(crate) is_first_call: bool,
     /// Of the message that caused the call; the events of the outcome carry it on.
     pub(crate) traceparent: Option<String>,
 }

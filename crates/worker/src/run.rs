@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::consumers::{self, Broker};
@@ -151,14 +152,22 @@ impl Worker {
         let concurrent_checks = self.config.gateway_limits.concurrent_checks;
         let reconciler = Reconciler::new(self.service.clone(), concurrent_checks);
         let reconciler = tokio::spawn(reconciler.run(request_receiver, self.stop.clone()));
-        let consumers =
-            consumers::start(&self.config, &self.service, requests, &self.broker, &self.stop);
+        let calls = TaskTracker::new();
+        let consumers = consumers::start(
+            &self.config,
+            &self.service,
+            requests,
+            &self.broker,
+            &calls,
+            &self.stop,
+        );
         self.is_consuming.send_replace(true);
         tracing::info!("consuming");
         self.stop.cancelled().await;
 
         tracing::info!("draining");
-        if timeout(DRAIN_TIMEOUT, drain(consumers, reconciler)).await.is_err() {
+        self.service.gateway.close();
+        if timeout(DRAIN_TIMEOUT, drain(consumers, &calls, reconciler)).await.is_err() {
             tracing::warn!("not everything was finished in time; it will be delivered again");
         }
         self.broker.republisher.drain(CLOSE_TIMEOUT).await;
@@ -192,10 +201,12 @@ fn connect(config: &Config, connection_name: &str, close: &CancellationToken) ->
     Connection::start(broker, setup, close.clone())
 }
 
-async fn drain(consumers: Vec<ConsumerHandle>, reconciler: JoinHandle<()>) {
+async fn drain(consumers: Vec<ConsumerHandle>, calls: &TaskTracker, reconciler: JoinHandle<()>) {
     for consumer in consumers {
         consumer.drained().await;
     }
+    calls.close();
+    calls.wait().await;
     if let Err(error) = reconciler.await {
         tracing::error!(%error, "the reconciler has panicked");
     }

@@ -33,10 +33,11 @@ mod unknown_outcomes;
 
 pub(crate) use self::gauges::{Gauges, OpenOrders};
 pub(crate) use self::orders::StoredOrder;
-pub(crate) use accept::{Acceptance, Accepted};
+pub(crate) use accept::Acceptance;
 pub(crate) use exceptions::{ExceptionId, ExceptionLine, Resolution};
 pub(crate) use gateway_calls::{CallLine, CallRecord};
 pub(crate) use history::{OrderHistory, TimelineEntry, TimelineEvent};
+pub(crate) use leases::DeferredFirstCall;
 pub(crate) use notifications::{
     DigestPrefix, Evidence, NotificationStatus, NotificationSummary, StoredNotification,
 };

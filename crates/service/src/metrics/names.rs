@@ -62,6 +62,8 @@ declare! {
         "Calls to WeChat that were put off, by merchant and reason.";
     describe_gauge GATEWAY_BREAKER_STATE = "wxpay_gateway_breaker_state",
         "State of a merchant's circuit breaker.";
+    describe_gauge GATEWAY_RATE = "wxpay_gateway_rate",
+        "Calls per second that the worker makes for a merchant at most.";
     describe_gauge GATEWAY_CALLS_UNDER_WAY = "wxpay_gateway_calls_under_way",
         "A merchant's calls to WeChat in progress.";
 

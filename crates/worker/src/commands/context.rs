@@ -6,12 +6,12 @@ use std::time::Duration;
 use broker::{Delivery, Namespace, Outcome, Replier};
 use bytes::Bytes;
 use orders::{FieldProblem, InvalidCommand, OrderKey, Problem, Reply};
+use tokio_util::task::TaskTracker;
 use tracing::{Span, field};
 use wechatpay_v2::MchId;
 
 use super::identity;
 use crate::clients::Clients;
-use crate::gateway::FairSemaphore;
 use crate::merchants::Merchant;
 use crate::order_service::OrderService;
 use crate::store::StoreError;
@@ -20,10 +20,12 @@ use crate::{clock, traceparent};
 /// The database is away or busy: the message waits in the broker, and no attempt is counted.
 const DATABASE_SNOOZE: Duration = Duration::from_secs(5);
 
+/// Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct CommandContext {
     pub(crate) service: OrderService,
-    /// For the calls of creates: slow calls of one merchant leave permits for the others.
-    pub(crate) create_permits: FairSemaphore,
+    /// The calls of accepted orders.
+    pub(crate) calls: TaskTracker,
     pub(crate) replier: Replier,
     pub(crate) namespace: Namespace,
     /// The senders that may give commands. `None`: everyone on the broker.

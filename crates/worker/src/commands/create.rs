@@ -1,187 +1,194 @@
-//! `order.create`: stores the order, calls unifiedorder, and stores the outcome, an unknown one
-//! included.
+//! `order.create`: accepts a batch of orders in one transaction. The commands are acked then; each
+//! order's unifiedorder follows in its merchant's lane, and the reply when its outcome is stored, an
+//! unknown one included.
 //!
-//! The command is acked after the outcome is committed. When the process dies before, the command
-//! is delivered again, finds what is stored, and continues from there.
+//! When the process dies before the ack, the command is delivered again and finds what is stored.
+//! When it dies after it, the reconciler takes the order up: at once when it was never called, and
+//! when its call lease ends otherwise.
 
-use std::time::Duration;
+mod call;
+mod prepare;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use broker::{Delivery, Outcome};
-use orders::{COMMAND_BYTES_MAX, Failure, FieldProblem, Order, OrderKey, OrderRequest, OrderView};
-use orders::{Problem, Reply, State, StateName};
-use time::OffsetDateTime;
-use uuid::Uuid;
-use wechatpay_v2::Fields;
+use futures_util::future::join_all;
+use orders::{Failure, Order, OrderView, Problem, Reply, State, StateName};
+use tracing::{Instrument, Span};
 
 use super::context::{self, CommandContext};
 use super::identity::lease_holder;
-use crate::gateway::Deferred;
 use crate::merchants::Merchant;
-use crate::order_service::LeasedOrder;
-use crate::schedule::REMAINING_LIFETIME_MIN;
-use crate::store::{Acceptance, Accepted, StoreError, StoredOrder};
+use crate::store::{Acceptance, StoreError, StoredOrder};
 use crate::{clock, failpoint, pay, traceparent};
+use call::Call;
+use prepare::{NewOrder, Prepared, prepare};
 
-/// Of an order whose shop gives no `time_expire`.
-const LIFETIME_DEFAULT: time::Duration = time::Duration::hours(2);
-/// A `prepay_id` is valid for two hours. It is renewed before a payer can meet its end.
-const PREPAY_AGE_MAX: time::Duration = time::Duration::minutes(100);
-/// Between looks at a lease of an earlier delivery. A call lasts up to 8 s, so the command may come
-/// back more than once.
-const LEASE_SNOOZE: Duration = Duration::from_secs(5);
-
-/// One delivery of the command.
-struct Create<'a> {
-    context: &'a CommandContext,
-    delivery: &'a Delivery,
-    merchant: &'a Merchant,
-    holder: Uuid,
-    at: OffsetDateTime,
+/// A command with the span of its log lines.
+pub(super) struct Command<'a> {
+    pub(super) delivery: &'a Delivery,
+    pub(super) span: Span,
 }
 
-pub(super) async fn handle(context: &CommandContext, delivery: &Delivery) -> Outcome {
+/// Handles a batch: the outcomes are in its order.
+pub(super) async fn handle(context: &CommandContext, commands: &[Command<'_>]) -> Vec<Outcome> {
     failpoint::reached("create.taken");
-    if delivery.body.len() > COMMAND_BYTES_MAX {
-        context.reply(delivery, &Reply::problem(Problem::too_large(COMMAND_BYTES_MAX)));
-        return Outcome::Park { reason: format!("larger than {COMMAND_BYTES_MAX} bytes") };
-    }
-    let request = match OrderRequest::parse(&delivery.body) {
-        Ok(request) => request,
-        Err(invalid) => return context.reject_invalid(delivery, invalid).await,
-    };
-    let key = request.key();
-    context::record_key(&key);
-    let merchant = match context.merchant(delivery, &key.mch_id) {
-        Ok(merchant) => merchant,
-        Err(problem) => return context.reject_order(delivery, &key, *problem).await,
-    };
-    if !merchant.appids.contains(&request.appid) {
-        let invalid = FieldProblem::new("appid", "one of this merchant's apps");
-        return context.reject_order(delivery, &key, Problem::invalid(vec![invalid])).await;
-    }
-    let create = Create {
-        context,
-        delivery,
-        merchant: &merchant,
-        holder: lease_holder(delivery),
-        at: clock::now(),
-    };
-    create.run(request, &key).await.unwrap_or_else(|error| context::store_failed(&error))
+    let prepared = commands
+        .iter()
+        .map(|command| prepare(context, command.delivery).instrument(command.span.clone()));
+    let prepared = join_all(prepared).await;
+    let accepted = accept(context, &prepared).await;
+    let finished = commands.iter().zip(prepared).enumerate().map(|(index, (command, prepared))| {
+        let accepted = accepted.get(&index).cloned();
+        let finish = async move {
+            match prepared {
+                Prepared::Done(outcome) => outcome,
+                Prepared::New(new) => finish(context, command.delivery, *new, accepted).await,
+            }
+        };
+        finish.instrument(command.span.clone())
+    });
+    join_all(finished).await
 }
 
-impl Create<'_> {
-    async fn run(&self, request: OrderRequest, key: &OrderKey) -> Result<Outcome, StoreError> {
-        let store = &self.context.service.store;
-        let time_expire = request.time_expire.unwrap_or(self.at + LIFETIME_DEFAULT);
-        if time_expire - self.at < REMAINING_LIFETIME_MIN {
-            // A repeated command may name an order that is near its end; a new order may not.
-            return match store.find(key).await? {
-                Some(existing) => self.repeat(existing, &request).await,
-                None => Ok(self.reject_lifetime(key).await),
-            };
-        }
-        let sign_type = self.merchant.sign_type;
-        let (order, transition) = Order::accept(request.clone(), time_expire, sign_type, self.at);
-        let new = Acceptance {
-            parameters: order.parameters(&self.merchant.notify_url()),
-            order,
-            transition,
-            lease_holder: self.holder,
-            event_id: Uuid::now_v7(),
-            traceparent: traceparent::of(self.delivery),
-        };
-        match store.accept(&new).await? {
-            Accepted::New => {
-                failpoint::reached("create.stored");
-                self.call(&new.order, &new.parameters).await
-            }
-            Accepted::Existing(existing) => self.repeat(*existing, &request).await,
-        }
-    }
+/// Whether each new order is accepted, by its position: `false` if its number exists already.
+type Acceptances = HashMap<usize, Result<bool, StoreError>>;
 
-    async fn reject_lifetime(&self, key: &OrderKey) -> Outcome {
-        let rule = "at least 6 minutes ahead: WeChat Pay refuses less than 5";
-        let problem = Problem::invalid(vec![FieldProblem::new("time_expire", rule)]);
-        self.context.reject_order(self.delivery, key, problem).await
-    }
-
-    /// The number exists: the same order gets its present state, another order is a conflict.
-    async fn repeat(
-        &self,
-        existing: StoredOrder,
-        request: &OrderRequest,
-    ) -> Result<Outcome, StoreError> {
-        let StoredOrder { order, call_lease_holder, .. } = existing;
-        let differing = order.conflicts_with(request);
-        if !differing.is_empty() {
-            let problem = Problem::conflict(&differing, order.state.name());
-            return Ok(self.context.reject_order(self.delivery, &order.key(), problem).await);
-        }
-        let store = &self.context.service.store;
-        if self.needs_call(&order)
-            && let Some(parameters) = store.take_lease(&order, self.holder).await?
+/// Accepts the new orders in one transaction. When that fails because of one of them, each is
+/// accepted alone.
+async fn accept(context: &CommandContext, prepared: &[Prepared]) -> Acceptances {
+    let mut numbers = HashSet::new();
+    let mut positions = Vec::new();
+    let mut new = Vec::new();
+    for (position, prepared) in prepared.iter().enumerate() {
+        // A number that comes twice in a batch: the first is the order, the other its repetition.
+        if let Prepared::New(order) = prepared
+            && numbers.insert(order.acceptance.order.key())
         {
-            return self.call(&order, &parameters).await;
-        }
-        if matches!(order.state, State::Created) && call_lease_holder == Some(self.holder) {
-            // An earlier delivery of this command may still be calling WeChat. If its process died,
-            // only this delivery finishes the order.
-            return Ok(Outcome::Snooze(LEASE_SNOOZE));
-        }
-        if let Some(view) = store.view(&order.key()).await? {
-            self.reply_order(&order, view);
-        }
-        Ok(Outcome::Done)
-    }
-
-    /// An order without an outcome is sent again, an old `prepay_id` is renewed; both only while
-    /// WeChat still accepts the order's expiry.
-    fn needs_call(&self, order: &Order) -> bool {
-        if order.time_expire - self.at < REMAINING_LIFETIME_MIN {
-            return false;
-        }
-        match &order.state {
-            State::Created => true,
-            State::Payable { issued_at, .. } => self.at - *issued_at > PREPAY_AGE_MAX,
-            _ => false,
+            positions.push(position);
+            new.push(order.acceptance.clone());
         }
     }
+    let store = &context.service.store;
+    match store.accept(&new).await {
+        Ok(inserted) => positions
+            .into_iter()
+            .zip(&new)
+            .map(|(position, it)| (position, Ok(inserted.contains(&it.order.key()))))
+            .collect(),
+        Err(error) if new.len() > 1 && error.is_about_rows() => {
+            tracing::warn!(%error, count = new.len(), "a batch of orders is accepted one by one");
+            let each = positions.into_iter().zip(&new).map(|(position, it)| async move {
+                let accepted = store.accept(std::slice::from_ref(it)).await;
+                (position, accepted.map(|inserted| !inserted.is_empty()))
+            });
+            join_all(each).await.into_iter().collect()
+        }
+        Err(error) => {
+            positions.into_iter().map(|position| (position, Err(error.clone()))).collect()
+        }
+    }
+}
 
-    /// Calls WeChat under the lease, stores the outcome, and replies. An order that is deferred
-    /// belongs to the reconciler from here on, and the command is done.
-    async fn call(&self, order: &Order, parameters: &Fields) -> Result<Outcome, StoreError> {
-        let leased = LeasedOrder {
-            merchant: self.merchant,
+/// `accepted`: `None` for a repetition within the batch.
+async fn finish(
+    context: &CommandContext,
+    delivery: &Delivery,
+    new: NewOrder,
+    accepted: Option<Result<bool, StoreError>>,
+) -> Outcome {
+    let finished = async {
+        if accepted.transpose()?.unwrap_or(false) {
+            failpoint::reached("create.stored");
+            call_or_leave(context, delivery, new);
+            return Ok(Outcome::Done);
+        }
+        let NewOrder { acceptance, merchant, .. } = new;
+        let key = acceptance.order.key();
+        let existing = context.service.store.find(&key).await?;
+        let existing = existing.ok_or(StoreError::Conflict("out_trade_no"))?;
+        repeat(context, delivery, &merchant, existing, &acceptance.order).await
+    };
+    finished.await.unwrap_or_else(|error: StoreError| context::store_failed(&error))
+}
+
+/// Calls WeChat about an accepted order in its merchant's lane. When the lane had no place, the
+/// order waits for the reconciler, and the reply says so.
+fn call_or_leave(context: &CommandContext, delivery: &Delivery, new: NewOrder) {
+    let NewOrder { acceptance, merchant, admission } = new;
+    let Acceptance { order, parameters, lease_holder, traceparent, .. } = acceptance;
+    match (admission, lease_holder) {
+        (Some(admission), Some(holder)) => {
+            let is_first_call = true;
+            let call = Call { merchant, order, parameters, holder, is_first_call, traceparent };
+            call.start(context, delivery, admission);
+        }
+        _ => {
+            let view = OrderView::of(&order, Vec::new(), None);
+            reply_order(context, delivery, &merchant, &order, view);
+        }
+    }
+}
+
+/// The number exists: the same order gets its present state, another order is a conflict.
+async fn repeat(
+    context: &CommandContext,
+    delivery: &Delivery,
+    merchant: &Arc<Merchant>,
+    existing: StoredOrder,
+    repeated: &Order,
+) -> Result<Outcome, StoreError> {
+    let StoredOrder { order, call_lease_holder, .. } = existing;
+    let differing = order.conflicts_with(&repeated.request);
+    if !differing.is_empty() {
+        let problem = Problem::conflict(&differing, order.state.name());
+        return Ok(context.reject_order(delivery, &order.key(), problem).await);
+    }
+    let holder = lease_holder(delivery);
+    if prepare::needs_call(&order)
+        && let Ok(Some(admission)) = context.service.gateway.admit(&merchant.mch_id)
+        && let Some(parameters) = context.service.store.take_lease(&order, holder).await?
+    {
+        let call = Call {
+            merchant: Arc::clone(merchant),
             order,
-            holder: self.holder,
-            traceparent: traceparent::of(self.delivery),
+            parameters,
+            holder,
+            is_first_call: false,
+            traceparent: traceparent::of(delivery),
         };
-        let service = &self.context.service;
-        let mch_id = &self.merchant.mch_id;
-        let view = match self.context.create_permits.try_acquire(mch_id) {
-            Some(_permit) => service.call_unifiedorder(&leased, parameters).await?,
-            None => service.defer_create(&leased, &Deferred::no_permit(mch_id)).await?,
-        };
-        if let Some(view) = view {
-            self.reply_order(order, view);
-        }
-        failpoint::reached("create.settled");
-        Ok(Outcome::Done)
+        call.start(context, delivery, admission);
+        return Ok(Outcome::Done);
     }
+    if matches!(order.state, State::Created) && call_lease_holder == Some(holder) {
+        // An earlier delivery of this command may still be calling WeChat.
+        return Ok(Outcome::Snooze(prepare::LEASE_SNOOZE));
+    }
+    if let Some(view) = context.service.store.view(&order.key()).await? {
+        reply_order(context, delivery, merchant, &order, view);
+    }
+    Ok(Outcome::Done)
+}
 
-    fn reply_order(&self, order: &Order, mut view: OrderView) {
-        // Signed again for every reply: the settlement signed for the event, and the signature
-        // carries the time at which it was made.
-        if let Some(prepay_id) = &view.prepay_id {
-            view.pay = pay::sign(order, prepay_id, self.merchant, clock::now());
-        }
-        let reply = match &view.failure {
-            Some(Failure { err_code, err_code_des }) => {
-                Reply::problem(Problem::refused(err_code, err_code_des))
-            }
-            None if view.state == StateName::Created => Reply::order(202, view),
-            None => Reply::order(200, view),
-        };
-        self.context.reply(self.delivery, &reply);
+fn reply_order(
+    context: &CommandContext,
+    delivery: &Delivery,
+    merchant: &Merchant,
+    order: &Order,
+    mut view: OrderView,
+) {
+    // Signed again for every reply: the settlement signed for the event, and the signature
+    // carries the time at which it was made.
+    if let Some(prepay_id) = &view.prepay_id {
+        view.pay = pay::sign(order, prepay_id, merchant, clock::now());
     }
+    let reply = match &view.failure {
+        Some(Failure { err_code, err_code_des }) => {
+            Reply::problem(Problem::refused(err_code, err_code_des))
+        }
+        None if view.state == StateName::Created => Reply::order(202, view),
+        None => Reply::order(200, view),
+    };
+    context.reply(delivery, &reply);
 }

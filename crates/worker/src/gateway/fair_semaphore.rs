@@ -93,7 +93,7 @@ impl Drop for Permit {
 
 /// All permits for a merchant that is alone, an equal share for a few, a quarter for many: a single
 /// shop's rush does not wait for neighbours that do not exist.
-fn share(permits: usize, merchants: usize) -> usize {
+pub(super) fn share(permits: usize, merchants: usize) -> usize {
     (permits / merchants.clamp(1, SHARES_MAX)).max(1)
 }
 

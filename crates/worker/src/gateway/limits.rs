@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use wechatpay_v2::client::Timeouts;
 
-/// Limits of the calls to WeChat. No setting changes them; tests lower them.
+/// Limits of the calls to WeChat. `WXPAY_GATEWAY_CONCURRENCY` sets the first; tests lower them.
 #[derive(Clone, Copy, Debug)]
 pub struct GatewayLimits {
-    /// Create commands in progress at once in one worker. The calls of one merchant use at most its
-    /// share: all when it is alone, a quarter when there are four or more.
-    pub concurrent_creates: usize,
+    /// Calls in progress at once in one worker. The calls of one merchant use at most its share: all
+    /// when it is alone, a quarter when there are four or more.
+    pub concurrent_calls: usize,
     /// Checks of the reconciler in progress at once in one worker, shared in the same way.
     pub concurrent_checks: usize,
     /// This many failures in a row open a merchant's breaker.
@@ -19,13 +19,17 @@ pub struct GatewayLimits {
     pub timeouts: Timeouts,
 }
 
+impl GatewayLimits {
+    /// A call of 200 ms leaves 5,000 a second; a call that hangs for 8 s still leaves 128.
+    pub const CONCURRENT_CALLS: usize = 1024;
+}
+
 impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
-            // Slow calls of some orders must not block the others.
-            concurrent_creates: 256,
+            concurrent_calls: Self::CONCURRENT_CALLS,
             // Each check makes up to two calls, one after the other.
-            concurrent_checks: 32,
+            concurrent_checks: 64,
             // Twice the failures that make one order unsettled: a single order that WeChat never
             // understands does not pause the whole merchant.
             failures_max: 10,

@@ -5,13 +5,11 @@ use service::metrics::names;
 use service::token_bucket::{Rate, TokenBucket};
 use wechatpay_v2::{ApiKey, CallOutcome, MchId};
 
+use super::adaptive_rate::AdaptiveRate;
 use super::breaker::{Breaker, BreakerConfig, Generation, State};
 
-/// Maximum wait for a rate-limit token. The caller holds a permit and the order's lease meanwhile:
-/// with the call's own 8 s it leaves 20 of the lease's 30 s to the store.
-pub(super) const TOKEN_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Permits are released as fast as calls end, which usually takes a fraction of a second.
-const NO_PERMIT_PAUSE: Duration = Duration::from_secs(1);
+/// Calls end usually in a fraction of a second, and others begin.
+const NO_TURN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Limits the calls of one merchant: its breaker, its rate limit, and the calls in progress.
 #[derive(Debug)]
@@ -25,6 +23,9 @@ struct LimiterState {
     /// The key whose calls the breaker has counted.
     key: ApiKey,
     breaker: Breaker,
+    rate: AdaptiveRate,
+    /// The merchant's `requests_per_second`, which the rate does not exceed.
+    rate_max: Option<u32>,
     bucket: TokenBucket,
     calls_in_progress: u32,
     last_failure: String,
@@ -39,6 +40,14 @@ pub(crate) struct Deferred {
     pub(crate) gateway_message: Option<String>,
 }
 
+/// Why a call does not begin now.
+#[derive(Debug)]
+pub(super) enum NotNow {
+    /// The rate allows it after this time.
+    Rate(Duration),
+    Breaker(Deferred),
+}
+
 /// A call in progress. Dropped without [`CallPermit::finish`], the call has no outcome.
 #[derive(Debug)]
 pub(super) struct CallPermit {
@@ -48,9 +57,15 @@ pub(super) struct CallPermit {
 }
 
 impl Deferred {
-    /// Too many orders of this merchant are in progress.
-    pub(crate) fn no_permit(mch_id: &MchId) -> Self {
-        Self::new(mch_id, "place", NO_PERMIT_PAUSE, None)
+    /// The call has waited long enough for its turn.
+    pub(super) fn no_turn(mch_id: &MchId, limiter: &MerchantLimiter) -> Self {
+        let reason = if limiter.is_rate_used_up() { "rate" } else { "place" };
+        Self::new(mch_id, reason, NO_TURN_PAUSE, None)
+    }
+
+    /// The worker stops; another one makes the call.
+    pub(super) fn stopping() -> Self {
+        Self { pause: Duration::ZERO, gateway_message: None }
     }
 
     fn new(
@@ -71,6 +86,8 @@ impl MerchantLimiter {
         let state = LimiterState {
             key,
             breaker: Breaker::new(config),
+            rate: AdaptiveRate::new(),
+            rate_max: None,
             bucket: TokenBucket::default(),
             calls_in_progress: 0,
             last_failure: String::new(),
@@ -78,9 +95,11 @@ impl MerchantLimiter {
         Self { mch_id, state: Mutex::new(state) }
     }
 
-    /// A new key closes the breaker: failures with the old key do not count for it.
-    pub(super) fn set_key(&self, key: &ApiKey) {
+    /// Takes over what is configured now. A new key closes the breaker: failures with the old key do
+    /// not count for it.
+    pub(super) fn configure(&self, key: &ApiKey, rate_max: Option<u32>) {
         let mut state = self.state();
+        state.rate_max = rate_max;
         if state.key != *key {
             state.key = key.clone();
             state.breaker.close();
@@ -93,28 +112,46 @@ impl MerchantLimiter {
         self.update_gauges();
     }
 
-    /// Takes a rate-limit token and returns how long to wait before using it. An open breaker takes
-    /// no token.
-    pub(super) fn reserve_token(&self, per_second: u32) -> Result<Duration, Deferred> {
-        let mut state = self.state();
-        let now = Instant::now();
-        if let Some(pause) = state.breaker.open_for(now) {
-            return Err(self.defer_until_closed(&state, pause));
+    /// Defers while the breaker is open.
+    pub(super) fn check_breaker(&self, now: Instant) -> Result<(), Deferred> {
+        let state = self.state();
+        match state.breaker.open_for(now) {
+            Some(pause) => Err(self.defer_until_closed(&state, pause)),
+            None => Ok(()),
         }
-        let reserved = state.bucket.take(Rate::per_second(per_second), TOKEN_WAIT_MAX, now);
-        reserved.map_err(|pause| Deferred::new(&self.mch_id, "rate", pause, None))
     }
 
-    pub(super) fn begin_call(self: Arc<Self>) -> Result<CallPermit, Deferred> {
-        let mut state = self.state();
-        let generation = match state.breaker.acquire(Instant::now()) {
+    /// Begins a call if the breaker and the rate allow it now.
+    pub(super) fn begin_call(self: &Arc<Self>, now: Instant) -> Result<CallPermit, NotNow> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if let Some(pause) = state.breaker.open_for(now) {
+            return Err(NotNow::Breaker(self.defer_until_closed(state, pause)));
+        }
+        let rate = Rate::per_second(state.rate.per_second(state.rate_max, now));
+        if let Err(wait) = state.bucket.take(rate, Duration::ZERO, now) {
+            state.rate.record_delay();
+            return Err(NotNow::Rate(wait));
+        }
+        let generation = match state.breaker.acquire(now) {
             Ok(generation) => generation,
-            Err(pause) => return Err(self.defer_until_closed(&state, pause)),
+            Err(pause) => return Err(NotNow::Breaker(self.defer_until_closed(state, pause))),
         };
         state.calls_in_progress += 1;
-        drop(state);
+        drop(guard);
         self.update_gauges();
-        Ok(CallPermit { limiter: self, generation, is_finished: false })
+        Ok(CallPermit { limiter: Arc::clone(self), generation, is_finished: false })
+    }
+
+    /// The rate in force, in calls per second.
+    pub(super) fn per_second(&self) -> u32 {
+        let mut state = self.state();
+        let rate_max = state.rate_max;
+        state.rate.per_second(rate_max, Instant::now())
+    }
+
+    fn is_rate_used_up(&self) -> bool {
+        self.available(Duration::ZERO) == 0
     }
 
     fn defer_until_closed(&self, state: &LimiterState, pause: Duration) -> Deferred {
@@ -122,24 +159,27 @@ impl MerchantLimiter {
         Deferred::new(&self.mch_id, "breaker", pause, Some(message))
     }
 
-    /// How many calls could begin now: none while the breaker is open, one as a probe, else as many
-    /// as would not wait too long for a token.
-    pub(super) fn available_capacity(&self, per_second: u32) -> usize {
-        let state = self.state();
+    /// How many calls could begin within `wait`: none while the breaker is open, one as a probe, else
+    /// as many as the rate allows.
+    pub(super) fn available(&self, wait: Duration) -> usize {
+        let mut guard = self.state();
+        let state = &mut *guard;
         let now = Instant::now();
         if state.breaker.open_for(now).is_some() {
             return 0;
         }
         match state.breaker.state() {
             State::Closed { .. } => {
-                state.bucket.available(Rate::per_second(per_second), TOKEN_WAIT_MAX, now)
+                let rate = Rate::per_second(state.rate.per_second(state.rate_max, now));
+                state.bucket.available(rate, wait, now)
             }
             State::Open { .. } | State::HalfOpen => 1,
         }
     }
 
     pub(super) fn update_gauges(&self) {
-        let state = self.state();
+        let mut state = self.state();
+        let rate_max = state.rate_max;
         let breaker = match state.breaker.state() {
             State::Closed { .. } => 0.0,
             State::HalfOpen => 1.0,
@@ -147,6 +187,8 @@ impl MerchantLimiter {
         };
         let mch_id = self.mch_id.to_string();
         metrics::gauge!(names::GATEWAY_BREAKER_STATE, "mch_id" => mch_id.clone()).set(breaker);
+        metrics::gauge!(names::GATEWAY_RATE, "mch_id" => mch_id.clone())
+            .set(f64::from(state.rate.per_second(rate_max, Instant::now())));
         metrics::gauge!(names::GATEWAY_CALLS_UNDER_WAY, "mch_id" => mch_id)
             .set(f64::from(state.calls_in_progress));
     }
@@ -190,6 +232,13 @@ impl CallPermit {
             CallOutcome::Unknown(unknown) => Some(unknown.to_string()),
             CallOutcome::Success(_) | CallOutcome::Refused(_) => None,
         };
+        if let CallOutcome::Refused(refused) = outcome
+            && refused.is_too_frequent()
+        {
+            let mut state = self.limiter.state();
+            let rate_max = state.rate_max;
+            state.rate.record_refusal(rate_max, Instant::now());
+        }
         self.limiter.update(|state| match failure {
             None => state.breaker.record_success(generation),
             Some(failure) => {

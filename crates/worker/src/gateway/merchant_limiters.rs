@@ -5,21 +5,19 @@ use wechatpay_v2::{ApiKey, Credentials, MchId};
 
 use super::GatewayLimits;
 use super::breaker::BreakerConfig;
-use super::merchant_limiter::{CallPermit, Deferred, MerchantLimiter};
+use super::fair_semaphore::share;
+use super::merchant_limiter::MerchantLimiter;
 use crate::merchants::{Merchant, Merchants};
-
-#[cfg(test)]
-mod tests;
 
 /// Of a breaker's pause: breakers that opened together in several workers do not probe together.
 const BREAKER_JITTER: f64 = 0.5;
 
-/// One limiter per merchant: a call is made now, after a short wait, or later. Cheap to clone.
+/// One limiter per merchant. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct MerchantLimiters {
     merchants: Merchants,
     breaker_config: BreakerConfig,
-    /// [`MerchantLimiters::available_capacity`] removes those whose merchants are gone.
+    /// [`MerchantLimiters::all`] removes those whose merchants are gone.
     limiters: Arc<Mutex<HashMap<MchId, Arc<MerchantLimiter>>>>,
 }
 
@@ -34,25 +32,23 @@ impl MerchantLimiters {
         Self { merchants, breaker_config, limiters: Arc::default() }
     }
 
-    /// Waits for a rate-limit token, if the wait is short. The caller makes its call at once.
-    pub(super) async fn acquire(&self, credentials: &Credentials) -> Result<CallPermit, Deferred> {
+    /// The limiter of a call, as its merchant is configured now.
+    pub(super) fn current(&self, credentials: &Credentials) -> Arc<MerchantLimiter> {
         let mch_id = &credentials.mch_id;
-        let current = self.merchants.get(mch_id);
-        let current = current.as_deref();
-        let key = current.map_or(&credentials.key, |merchant| &merchant.key);
-        let per_second =
-            current.map_or(Merchant::REQUESTS_PER_SECOND, |merchant| merchant.requests_per_second);
-        let limiter = self.limiter(mch_id, key);
-        let wait = limiter.reserve_token(per_second)?;
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+        match self.merchants.get(mch_id) {
+            Some(merchant) => self.of(&merchant),
+            None => self.limiter(mch_id, &credentials.key, None),
         }
-        limiter.begin_call()
     }
 
-    /// How many calls of each merchant could begin now. Also updates the gauges and removes the
-    /// limiters of merchants that are gone.
-    pub(super) fn available_capacity(&self) -> Vec<(MchId, usize)> {
+    /// `None` for a merchant that is not configured.
+    pub(super) fn get(&self, mch_id: &MchId) -> Option<Arc<MerchantLimiter>> {
+        self.merchants.get(mch_id).map(|merchant| self.of(&merchant))
+    }
+
+    /// Of every configured merchant. Also updates the gauges and removes the limiters of merchants
+    /// that are gone.
+    pub(super) fn all(&self) -> Vec<(MchId, Arc<MerchantLimiter>)> {
         let merchants = self.merchants.all();
         self.limiters().retain(|mch_id, limiter| {
             let is_configured = merchants.contains_key(mch_id);
@@ -61,21 +57,30 @@ impl MerchantLimiters {
             }
             is_configured
         });
-        let capacity = merchants.iter().map(|(mch_id, merchant)| {
-            let limiter = self.limiter(mch_id, &merchant.key);
+        let limiters = merchants.iter().map(|(mch_id, merchant)| {
+            let limiter = self.of(merchant);
             limiter.update_gauges();
-            (mch_id.clone(), limiter.available_capacity(merchant.requests_per_second))
+            (mch_id.clone(), limiter)
         });
-        capacity.collect()
+        limiters.collect()
     }
 
-    fn limiter(&self, mch_id: &MchId, key: &ApiKey) -> Arc<MerchantLimiter> {
+    /// Of this many permits, those that one merchant may have at once.
+    pub(super) fn share(&self, permits: usize) -> usize {
+        share(permits, self.merchants.all().len())
+    }
+
+    fn of(&self, merchant: &Merchant) -> Arc<MerchantLimiter> {
+        self.limiter(&merchant.mch_id, &merchant.key, merchant.requests_per_second)
+    }
+
+    fn limiter(&self, mch_id: &MchId, key: &ApiKey, rate_max: Option<u32>) -> Arc<MerchantLimiter> {
         let mut limiters = self.limiters();
         let limiter = limiters.entry(mch_id.clone()).or_insert_with(|| {
             let limiter = MerchantLimiter::new(mch_id.clone(), key.clone(), self.breaker_config);
             Arc::new(limiter)
         });
-        limiter.set_key(key);
+        limiter.configure(key, rate_max);
         Arc::clone(limiter)
     }
 

@@ -100,8 +100,9 @@ impl Entry {
         if appids.is_empty() {
             return Err("appids must name at least one".to_owned());
         }
-        let requests_per_second = self.requests_per_second.unwrap_or(Merchant::REQUESTS_PER_SECOND);
-        if !(1..=REQUESTS_PER_SECOND_MAX).contains(&requests_per_second) {
+        let requests_per_second = self.requests_per_second;
+        let is_valid = |rate| (1..=REQUESTS_PER_SECOND_MAX).contains(&rate);
+        if !requests_per_second.is_none_or(is_valid) {
             return Err(format!("requests_per_second must be 1 to {REQUESTS_PER_SECOND_MAX}"));
         }
         let notify_base_url = notify_base(&self.notify_base_url)?;

@@ -12,15 +12,12 @@ pub struct Merchant {
     pub key: ApiKey,
     /// Verifies notifications that were signed before the key was changed.
     pub previous_key: Option<ApiKey>,
-    /// How many calls one worker begins for it in a second.
-    pub requests_per_second: u32,
+    /// How many calls one worker begins for it in a second at most. `None`: as many as WeChat does not
+    /// refuse as too frequent.
+    pub requests_per_second: Option<u32>,
 }
 
 impl Merchant {
-    /// The default. WeChat publishes no limit for the calls made here. The lowest that it publishes
-    /// for another call is 150, for refunds; two workers with half of it each do not exceed that.
-    pub const REQUESTS_PER_SECOND: u32 = 75;
-
     /// Signs a call about an order, whose algorithm never changes.
     #[must_use]
     pub fn credentials(&self, sign_type: SignType) -> Credentials {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, info_span};
 
 use crate::gateway::CallRecords;
-use crate::store::{CallRecord, Settled, SettlementInput, Store, StoreError};
+use crate::store::{CallRecord, DeferredFirstCall, Settled, SettlementInput, Store, StoreError};
 
 /// Outcomes in one transaction: throughput no longer grows beyond, and a lock is held shorter.
 const BATCH_MAX: usize = 256;
@@ -33,9 +33,24 @@ pub(super) struct SettlementWriter {
 }
 
 struct Job {
-    /// `None` only waits until the calls recorded so far are stored.
-    input: Option<SettlementInput>,
+    work: Work,
     result: oneshot::Sender<Result<Option<Settled>, StoreError>>,
+}
+
+enum Work {
+    Settle(SettlementInput),
+    DeferFirstCall(DeferredFirstCall),
+    /// Waits until the calls recorded so far are stored.
+    StoreCalls,
+}
+
+impl Work {
+    fn input(&self) -> Option<&SettlementInput> {
+        match self {
+            Self::Settle(input) => Some(input),
+            Self::DeferFirstCall(_) | Self::StoreCalls => None,
+        }
+    }
 }
 
 impl SettlementWriter {
@@ -47,19 +62,26 @@ impl SettlementWriter {
     }
 
     pub(super) async fn settle(&self, input: SettlementInput) -> Result<Settled, StoreError> {
-        let settled = self.submit(Some(input)).await?;
+        let settled = self.submit(Work::Settle(input)).await?;
         settled.ok_or_else(|| StoreError::Fault("an input without a result".to_owned()))
+    }
+
+    pub(super) async fn defer_first_call(
+        &self,
+        deferred: DeferredFirstCall,
+    ) -> Result<(), StoreError> {
+        self.submit(Work::DeferFirstCall(deferred)).await.map(drop)
     }
 
     /// Returns when the calls recorded so far are stored, or could not be.
     pub(super) async fn store_calls(&self) {
-        let _ = self.submit(None).await;
+        let _ = self.submit(Work::StoreCalls).await;
     }
 
-    async fn submit(&self, input: Option<SettlementInput>) -> Result<Option<Settled>, StoreError> {
+    async fn submit(&self, work: Work) -> Result<Option<Settled>, StoreError> {
         let ended = || StoreError::Fault("the settlement writer has ended".to_owned());
         let (result, receiver) = oneshot::channel();
-        self.jobs.send(Job { input, result }).await.map_err(|_| ended())?;
+        self.jobs.send(Job { work, result }).await.map_err(|_| ended())?;
         receiver.await.map_err(|_| ended())?
     }
 }
@@ -95,8 +117,9 @@ struct Writer {
 
 impl Writer {
     async fn write(&self, batch: Vec<Job>) {
+        let batch = self.defer_first_calls(batch).await;
         let calls = self.records.take();
-        let calls_alone = batch.iter().all(|job| job.input.is_none());
+        let calls_alone = batch.iter().all(|job| job.work.input().is_none());
         let mut calls = (!calls.is_empty()).then_some(calls);
         if calls_alone && let Some(calls) = calls.take() {
             self.store.record_calls(calls).await;
@@ -105,7 +128,7 @@ impl Writer {
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
             let inputs: Vec<SettlementInput> =
-                part.iter().filter_map(|job| job.input.clone()).collect();
+                part.iter().filter_map(|job| job.work.input().cloned()).collect();
             let settle = self.settle(&inputs, calls.as_deref().unwrap_or_default());
             let settled = settle.instrument(info_span!("settle", count = inputs.len())).await;
             match settled {
@@ -134,6 +157,27 @@ impl Writer {
         self.records.put_back(calls.unwrap_or_default());
     }
 
+    /// Defers the first calls of a batch in one statement, and returns the rest of the batch.
+    async fn defer_first_calls(&self, batch: Vec<Job>) -> Vec<Job> {
+        let (deferred, rest): (Vec<Job>, Vec<Job>) =
+            batch.into_iter().partition(|job| matches!(job.work, Work::DeferFirstCall(_)));
+        let calls: Vec<DeferredFirstCall> = deferred
+            .iter()
+            .filter_map(|job| match &job.work {
+                Work::DeferFirstCall(deferred) => Some(deferred.clone()),
+                Work::Settle(_) | Work::StoreCalls => None,
+            })
+            .collect();
+        if calls.is_empty() {
+            return rest;
+        }
+        let done = self.store.defer_first_calls(&calls).await;
+        for job in deferred {
+            let _ = job.result.send(done.clone().map(|()| None));
+        }
+        rest
+    }
+
     /// One transaction, decided again when another writer was faster.
     async fn settle(
         &self,
@@ -156,9 +200,9 @@ impl Writer {
 fn answer(part: Vec<Job>, settled: Vec<Settled>) {
     let mut settled = settled.into_iter();
     for job in part {
-        let result = match job.input {
-            Some(_) => Ok(settled.next()),
-            None => Ok(None),
+        let result = match job.work {
+            Work::Settle(_) => Ok(settled.next()),
+            Work::DeferFirstCall(_) | Work::StoreCalls => Ok(None),
         };
         // Who asked may be gone; what is settled stays settled.
         let _ = job.result.send(result);

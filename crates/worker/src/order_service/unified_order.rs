@@ -5,9 +5,9 @@ use wechatpay_v2::{Advice, CallOutcome, Fields, Refused};
 
 use super::{LeasedOrder, OrderService};
 use crate::clock;
-use crate::gateway::Deferred;
+use crate::gateway::{Admission, Deferred};
 use crate::schedule::{self, Jitter};
-use crate::store::StoreError;
+use crate::store::{DeferredFirstCall, StoreError};
 
 impl OrderService {
     /// Sends the first unifiedorder, or sends it again byte for byte, and records the outcome, an
@@ -16,16 +16,18 @@ impl OrderService {
         &self,
         leased: &LeasedOrder<'_>,
         parameters: &Fields,
+        admission: Option<Admission>,
     ) -> Result<Option<OrderView>, StoreError> {
         let credentials = leased.merchant.credentials(leased.order.sign_type);
         let key = leased.order.key();
         // The outcome is as old as the call: an answer that was long under way must not count as
         // newer than what happened meanwhile.
         let at = clock::now();
-        let outcome = match self.gateway.unifiedorder(&key, &credentials, parameters).await {
-            Ok(outcome) => outcome,
-            Err(deferred) => return self.defer_create(leased, &deferred).await,
-        };
+        let outcome =
+            match self.gateway.unifiedorder(&key, &credentials, parameters, admission).await {
+                Ok(outcome) => outcome,
+                Err(deferred) => return self.defer_create(leased, &deferred).await,
+            };
         let fact = match outcome {
             CallOutcome::Success(prepay) => Fact::PrepayIssued(prepay),
             CallOutcome::Refused(refused) if is_final(&refused) => {
@@ -50,12 +52,21 @@ impl OrderService {
 
     /// Leaves an order that is not created at WeChat now to the reconciler. A payable order whose
     /// `prepay_id` is not renewed now keeps its next check. Returns the order as it is.
-    pub(crate) async fn defer_create(
+    async fn defer_create(
         &self,
         leased: &LeasedOrder<'_>,
         deferred: &Deferred,
     ) -> Result<Option<OrderView>, StoreError> {
         match leased.order.state {
+            State::Created if leased.is_first_call => {
+                let deferred = DeferredFirstCall {
+                    key: leased.order.key(),
+                    holder: leased.holder,
+                    seq: leased.order.seq,
+                    gateway_message: deferred.gateway_message.clone(),
+                };
+                self.writer.defer_first_call(deferred).await?;
+            }
             State::Created => self.defer(leased, deferred).await?,
             _ => self.store.defer(leased.order, leased.holder, None, None).await?,
         }

@@ -8,6 +8,7 @@ use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
 use wechatpay_v2::{Advice, AppId, CallOutcome, Fields, Refused, Unknown};
 
 use crate::clock;
+use crate::gateway::Admission;
 use crate::order_service::{LeasedOrder, OrderService};
 use crate::schedule::{self, CheckSchedule, Jitter, UnpaidAction};
 use crate::store::{StoreError, StoredOrder};
@@ -37,7 +38,8 @@ pub(super) async fn check(
     let Some(merchant) = service.merchants.get(&order.request.mch_id) else {
         return postpone(service, order, holder).await;
     };
-    let leased = LeasedOrder { merchant: &merchant, order, holder, traceparent: None };
+    let leased =
+        LeasedOrder { merchant: &merchant, order, holder, is_first_call: false, traceparent: None };
     let credentials = merchant.credentials(order.sign_type);
     let answer = match service.gateway.orderquery(&credentials, &query_of(order)).await {
         Ok(answer) => answer,
@@ -58,6 +60,27 @@ pub(super) async fn check(
         }
         NextAction::RecordUnknown(unknown) => service.record_unknown(&leased, &unknown).await,
     }
+}
+
+/// Calls unifiedorder for an order that was never called. WeChat cannot know it, so no query comes
+/// before. When its time is nearly over it is checked like any other order.
+pub(super) async fn call_first(
+    service: &OrderService,
+    stored: &StoredOrder,
+    holder: Uuid,
+    admission: Admission,
+) -> Result<(), StoreError> {
+    let order = &stored.order;
+    let merchant = service.merchants.get(&order.request.mch_id);
+    let action = schedule::unpaid_action(order, &service.schedule, clock::now());
+    let (Some(merchant), UnpaidAction::RepeatUnifiedorder) = (merchant, action) else {
+        drop(admission);
+        return check(service, stored, holder).await;
+    };
+    let leased =
+        LeasedOrder { merchant: &merchant, order, holder, is_first_call: true, traceparent: None };
+    service.call_unifiedorder(&leased, &stored.parameters, Some(admission)).await?;
+    Ok(())
 }
 
 /// Queries a number without an order. Nothing can change; the recorded call is evidence. A query
@@ -136,7 +159,7 @@ async fn repeat_unifiedorder(
     if !service.store.renew_lease(leased.order, leased.holder).await? {
         return service.reschedule(leased, None).await;
     }
-    service.call_unifiedorder(leased, parameters).await?;
+    service.call_unifiedorder(leased, parameters, None).await?;
     Ok(())
 }
 

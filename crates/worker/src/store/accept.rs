@@ -1,13 +1,15 @@
-//! The first write of an order, before the first call.
+//! The first write of orders, before the first call.
 
-use orders::{Order, OrderView, Transition, event};
+use std::collections::HashSet;
+
+use orders::{Order, OrderKey, OrderView, Transition, event};
 use uuid::Uuid;
 use wechatpay_v2::Fields;
 
 use super::leases::LEASE_SECONDS;
-use super::outbox::{self, Outgoing};
+use super::outbox::{self, OutboxRow, Outgoing};
 use super::transitions::{self, NewTransition};
-use super::{Store, StoreError, StoredOrder};
+use super::{Store, StoreError};
 use crate::failpoint;
 
 #[derive(Clone, Debug)]
@@ -17,52 +19,44 @@ pub(crate) struct Acceptance {
     pub(crate) transition: Transition,
     /// The parameters of the call that follows, which every repetition sends byte for byte.
     pub(crate) parameters: Fields,
-    /// Who makes the call.
-    pub(crate) lease_holder: Uuid,
+    /// Who makes the call. `None`: whoever claims the order later.
+    pub(crate) lease_holder: Option<Uuid>,
     /// The id of the event `order.created`.
     pub(crate) event_id: Uuid,
     /// The trace of the command.
     pub(crate) traceparent: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) enum Accepted {
-    /// The order is written, and the caller holds its call lease.
-    New,
-    /// The number exists already; nothing was written.
-    Existing(Box<StoredOrder>),
-}
-
 impl Store {
-    /// Writes an order, its first transition and its event, and takes the call lease; or returns
-    /// the order that exists under the same number.
-    pub(crate) async fn accept(&self, new: &Acceptance) -> Result<Accepted, StoreError> {
-        let key = new.order.key();
-        let mut tx = self.pool.begin().await?;
-        let inserted = super::orders::insert(
-            &mut tx,
-            &new.order,
-            &new.parameters,
-            new.lease_holder,
-            LEASE_SECONDS,
-        );
-        if !inserted.await? {
-            let existing = super::orders::find(&mut tx, &key).await?;
-            tx.rollback().await?;
-            let existing = existing.ok_or(StoreError::Conflict("out_trade_no"))?;
-            return Ok(Accepted::Existing(Box::new(existing)));
+    /// Writes orders with different numbers in one transaction: each with its first transition, its
+    /// event, and its call lease if it has a holder. Returns those whose number was not there yet;
+    /// nothing is written about the others.
+    pub(crate) async fn accept(&self, new: &[Acceptance]) -> Result<HashSet<OrderKey>, StoreError> {
+        if new.is_empty() {
+            return Ok(HashSet::new());
         }
-        let view = OrderView::of(&new.order, Vec::new(), None);
-        let event = event::of_transition(new.event_id, &new.transition, &view);
-        let outgoing = Outgoing { event, traceparent: new.traceparent.clone() };
-        let transition = NewTransition { key, transition: new.transition.clone(), outgoing };
-        transitions::insert(&mut tx, std::slice::from_ref(&transition)).await?;
-        let row = transition.into_outbox_row();
-        outbox::insert(&mut tx, std::slice::from_ref(&row)).await?;
+        let mut tx = self.begin(new.len()).await?;
+        let inserted = super::orders::insert(&mut tx, new, LEASE_SECONDS).await?;
+        let accepted = new.iter().filter(|it| inserted.contains(&it.order.key()));
+        let transitions: Vec<NewTransition> = accepted.map(first_transition).collect();
+        transitions::insert(&mut tx, &transitions).await?;
+        let states: Vec<_> = transitions.iter().map(|it| it.transition.to).collect();
+        let rows: Vec<OutboxRow> =
+            transitions.into_iter().map(NewTransition::into_outbox_row).collect();
+        outbox::insert(&mut tx, &rows).await?;
         failpoint::reached("accept.written");
         tx.commit().await?;
-        transitions::count(None, new.transition.to);
-        self.outbox.notify([row.outgoing]);
-        Ok(Accepted::New)
+        for state in states {
+            transitions::count(None, state);
+        }
+        self.outbox.notify(rows.into_iter().map(|row| row.outgoing));
+        Ok(inserted)
     }
+}
+
+fn first_transition(new: &Acceptance) -> NewTransition {
+    let view = OrderView::of(&new.order, Vec::new(), None);
+    let event = event::of_transition(new.event_id, &new.transition, &view);
+    let outgoing = Outgoing { event, traceparent: new.traceparent.clone() };
+    NewTransition { key: new.order.key(), transition: new.transition.clone(), outgoing }
 }

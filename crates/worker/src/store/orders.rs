@@ -1,19 +1,19 @@
 //! The table `orders`, except for the columns of the call lease.
 
 mod columns;
+mod inserts;
 mod row;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use orders::{ExceptionView, Order, OrderKey, OrderView};
+use orders::{ExceptionView, OrderKey, OrderView};
 use sqlx::PgConnection;
-use sqlx::types::Json;
-use uuid::Uuid;
-use wechatpay_v2::Fields;
 
+use super::accept::Acceptance;
 use super::keys::{key_columns, parse_key};
 use super::{Store, StoreError, exceptions};
 use columns::OrderUpdates;
+use inserts::OrderInserts;
 
 pub(super) use columns::OrderChange;
 pub(super) use row::Row;
@@ -131,40 +131,51 @@ pub(super) async fn booked(
         .collect()
 }
 
-/// Inserts an order together with its call lease. Returns `false` when the number exists already.
+/// Inserts orders, each with its call lease if it has a holder. Returns the keys that were not there
+/// yet.
 pub(super) async fn insert(
     connection: &mut PgConnection,
-    order: &Order,
-    parameters: &Fields,
-    lease_holder: Uuid,
+    new: &[Acceptance],
     lease_seconds: f64,
-) -> Result<bool, StoreError> {
-    let request = &order.request;
-    let done = sqlx::query!(
-        "/* insert_order */
+) -> Result<HashSet<OrderKey>, StoreError> {
+    let columns = OrderInserts::of(new);
+    let rows = sqlx::query!(
+        "/* insert_orders */
         insert into orders (mch_id, out_trade_no, appid, trade_type, total_fee, sign_type, request,
-            time_expire, parameters, state, seq, call_lease_holder, call_lease_until,
-            next_check_at, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'created', $10, $11,
-            now() + make_interval(secs => $12), now() + make_interval(secs => $12), $13, $13)
-        on conflict do nothing",
-        request.mch_id.as_str(),
-        request.out_trade_no.as_str(),
-        request.appid.as_str(),
-        request.trade_type.as_str(),
-        request.total_fee.get(),
-        order.sign_type.as_str(),
-        Json(request) as _,
-        order.time_expire,
-        Json(parameters) as _,
-        order.seq,
-        lease_holder,
+            time_expire, parameters, state, seq, gateway_message, created_at, updated_at,
+            call_lease_holder, call_lease_until, next_check_at, called_at)
+        select u.mch_id, u.out_trade_no, u.appid, u.trade_type, u.total_fee, u.sign_type, u.request,
+            u.time_expire, u.parameters, 'created', u.seq, u.gateway_message, u.created_at,
+            u.created_at, u.holder,
+            case when u.holder is not null then now() + make_interval(secs => $13) end,
+            case when u.holder is not null then now() + make_interval(secs => $13) end,
+            case when u.holder is not null then now() end
+        from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::text[],
+            $7::jsonb[], $8::timestamptz[], $9::jsonb[], $10::int4[], $11::text[],
+            $12::timestamptz[], $14::uuid[])
+            as u (mch_id, out_trade_no, appid, trade_type, total_fee, sign_type, request,
+                time_expire, parameters, seq, gateway_message, created_at, holder)
+        order by u.mch_id, u.out_trade_no
+        on conflict do nothing
+        returning mch_id, out_trade_no",
+        &columns.mch_id,
+        &columns.out_trade_no,
+        &columns.appid,
+        &columns.trade_type,
+        &columns.total_fee,
+        &columns.sign_type,
+        &columns.request,
+        &columns.time_expire,
+        &columns.parameters,
+        &columns.seq,
+        &columns.gateway_message as _,
+        &columns.created_at,
         lease_seconds,
-        order.created_at,
+        &columns.holder as _,
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(done.rows_affected() == 1)
+    rows.into_iter().map(|row| parse_key(row.mch_id, row.out_trade_no)).collect()
 }
 
 /// Writes changed orders, each only where its row is still as it was locked, and releases the call
