@@ -25,7 +25,10 @@ async fn forgery_flood_is_bounded_sample_and_one_exception() {
     let started_at = OffsetDateTime::now_utc();
     let bodies: Vec<_> =
         (0..300).map(|_| world.unsent_notification(&shop, &number, forged())).collect();
-    join_all(bodies.iter().map(|body| world.notify_ok(&shop.mch_id, body))).await;
+    // The ingress closes a connection beyond the 256 that one source may have open.
+    for bodies in bodies.chunks(100) {
+        join_all(bodies.iter().map(|body| world.notify_ok(&shop.mch_id, body))).await;
+    }
     eventually("every counted notification", async || {
         let all: i64 = rows(&world, &shop, "-").await.iter().map(|row| row.2).sum();
         (all == 300).then_some(())

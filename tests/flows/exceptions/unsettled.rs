@@ -4,7 +4,7 @@ use harness::{Shop, World, eventually};
 use serde_json::json;
 use simulator::{Fault, FaultPlan, PayOptions, PlannedFault};
 
-use super::{Row4, expect_open_exception, fast_options, resolve, rows, wait_until_checked};
+use super::{Row4, expect_open_exception, fast_options, resolve, rows};
 
 /// Makes the next unifiedorder calls fail with the same text.
 fn fail_unifiedorder(world: &World, times: u32) {
@@ -72,8 +72,12 @@ async fn order_unsettled_again_reopens_exception() {
         (calls == 10).then_some(())
     })
     .await;
-    wait_until_checked(&world).await;
-    // The next check is half an hour away.
+    // The exception is written after the outcome of the call, which ends the check.
+    let reopened: Row4 = ("unsettled".to_owned(), String::new(), 1, true);
+    eventually("the exception is open again", async || {
+        (rows(&world, &shop, &number).await == [reopened.clone()]).then_some(())
+    })
+    .await;
     expect_open_exception(&world, &shop, &number, "unsettled", "").await;
     world.finish().await;
 }
