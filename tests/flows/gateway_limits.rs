@@ -14,6 +14,8 @@ use wechatpay_v2::client::Timeouts;
 use wechatpay_v2::{ApiKey, MchId};
 use worker::{GatewayLimits, Merchant, Merchants};
 
+mod lanes;
+
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
 /// Two merchants share 40 calls in progress, of which at most eight are checks, half each.

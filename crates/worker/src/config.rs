@@ -40,7 +40,6 @@ pub struct Config {
     pub log: LogFilter,
     /// No setting changes it.
     pub schedule: CheckSchedule,
-    /// No setting changes them.
     pub gateway_limits: GatewayLimits,
 }
 
@@ -62,7 +61,10 @@ impl Config {
             ops_addr: ops_addr(settings)?,
             log: log_filter(settings)?,
             schedule: failpoint::shortened_schedule().unwrap_or_default(),
-            gateway_limits: GatewayLimits::default(),
+            gateway_limits: GatewayLimits {
+                concurrent_calls: concurrent_calls(settings)?,
+                ..GatewayLimits::default()
+            },
         })
     }
 }
@@ -142,4 +144,17 @@ pub(crate) fn gateway(settings: &Settings<'_>) -> Result<(String, Option<String>
         backup_url = Some("https://api2.mch.weixin.qq.com".to_owned());
     }
     Ok((primary_url, backup_url))
+}
+
+/// `WXPAY_GATEWAY_CONCURRENCY`. Each call in progress holds a connection and a file descriptor.
+fn concurrent_calls(settings: &Settings<'_>) -> Result<usize, SettingError> {
+    const MAX: usize = 10_000;
+    settings.or_default(
+        "WXPAY_GATEWAY_CONCURRENCY",
+        &GatewayLimits::CONCURRENT_CALLS.to_string(),
+        |text| match text.parse() {
+            Ok(calls) if (1..=MAX).contains(&calls) => Ok(calls),
+            _ => Err(format!("a number of calls from 1 to {MAX}")),
+        },
+    )
 }

@@ -145,7 +145,7 @@ impl Notifications {
         batch: impl Iterator<Item = (&'a mut Pending, SettlementInput)>,
     ) {
         for (pending, input) in batch {
-            match self.service.settle_one(&input).await {
+            match self.service.settle_one(input).await {
                 Ok(settled) => pending.settled(&settled),
                 Err(error) => {
                     tracing::warn!(%error, "a notification could not be stored");

@@ -4,6 +4,7 @@
 //! and applies the answer by the same state machine as commands and notifications.
 
 mod check;
+mod first_calls;
 mod query_requests;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::order_service::OrderService;
 use crate::store::StoredOrder;
 use query_requests::QueryRequest;
 
+pub(crate) use first_calls::FirstCalls;
 pub(crate) use query_requests::{QueryRequestReceiver, QueryRequests};
 
 /// How often it claims the orders that are due.
@@ -30,9 +32,6 @@ const CLAIM_INTERVAL: Duration = Duration::from_millis(500);
 /// When a claim has left orders behind, the next claim follows the first check that ends, after a
 /// moment in which others end, too.
 const NEXT_CLAIM_DELAY: Duration = Duration::from_millis(20);
-
-/// Orders that are claimed for their first call at once.
-const FIRST_CALLS_MAX: i64 = 512;
 
 pub(crate) struct Reconciler {
     service: Arc<OrderService>,
@@ -54,10 +53,7 @@ impl Reconciler {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = interval.tick() => {
-                    self.claim_never_called().await;
-                    more_are_due = self.claim().await;
-                }
+                _ = interval.tick() => more_are_due = self.claim().await,
                 () = self.permits.released(), if more_are_due => {
                     tokio::time::sleep(NEXT_CLAIM_DELAY).await;
                     more_are_due = self.claim().await;
@@ -91,49 +87,6 @@ impl Reconciler {
         }
         claimed == permits
             || capacity.iter().any(|(mch_id, _)| self.permits.available_capacity(mch_id) == 0)
-    }
-
-    /// Claims orders for which no place was free when they came, as far as there are places now.
-    async fn claim_never_called(&self) {
-        let holder = Uuid::now_v7();
-        loop {
-            let places = self.service.gateway.available_places().into_iter();
-            let places: Vec<(MchId, i64)> = places
-                .filter(|(_, places)| *places > 0)
-                .map(|(mch_id, places)| (mch_id, places as i64))
-                .collect();
-            if places.is_empty() {
-                return;
-            }
-            let claim = self.service.store.claim_never_called(holder, &places, FIRST_CALLS_MAX);
-            let claimed = match claim.await {
-                Ok(claimed) => claimed,
-                Err(error) => {
-                    tracing::warn!(%error, "waiting orders could not be claimed; they wait on");
-                    return;
-                }
-            };
-            let is_last = claimed.len() < usize::try_from(FIRST_CALLS_MAX).unwrap_or(usize::MAX);
-            for stored in claimed {
-                self.spawn_first_call(stored, holder);
-            }
-            if is_last {
-                return;
-            }
-        }
-    }
-
-    fn spawn_first_call(&self, stored: StoredOrder, holder: Uuid) {
-        let key = stored.order.key();
-        let admission = self.service.gateway.admit_claimed(&key.mch_id);
-        let service = Arc::clone(&self.service);
-        let call = async move {
-            failpoint::reached("reconcile.claimed");
-            if let Err(error) = check::call_first(&service, &stored, holder, admission).await {
-                tracing::warn!(%error, "a first call failed; it is checked when its lease has ended");
-            }
-        };
-        self.checks.spawn(call.instrument(check_span(&key)));
     }
 
     fn spawn_check(&self, stored: StoredOrder, holder: Uuid) {

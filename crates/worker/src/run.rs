@@ -16,7 +16,7 @@ use crate::consumers::{self, Broker};
 use crate::gateway::{CallRecords, Gateway};
 use crate::ops::{self, Readiness};
 use crate::order_service::OrderService;
-use crate::reconcile::{QueryRequests, Reconciler};
+use crate::reconcile::{FirstCalls, QueryRequests, Reconciler};
 use crate::relay::Relay;
 use crate::store::{OutboxNotifier, OutboxReceiver, Store};
 use crate::{gauges, migrations, retention, unrouted};
@@ -152,6 +152,8 @@ impl Worker {
         let concurrent_checks = self.config.gateway_limits.concurrent_checks;
         let reconciler = Reconciler::new(self.service.clone(), concurrent_checks);
         let reconciler = tokio::spawn(reconciler.run(request_receiver, self.stop.clone()));
+        let first_calls = FirstCalls::new(self.service.clone());
+        let first_calls = tokio::spawn(first_calls.run(self.stop.clone()));
         let calls = TaskTracker::new();
         let consumers = consumers::start(
             &self.config,
@@ -167,7 +169,10 @@ impl Worker {
 
         tracing::info!("draining");
         self.service.gateway.close();
-        if timeout(DRAIN_TIMEOUT, drain(consumers, &calls, reconciler)).await.is_err() {
+        if timeout(DRAIN_TIMEOUT, drain(consumers, &calls, [reconciler, first_calls]))
+            .await
+            .is_err()
+        {
             tracing::warn!("not everything was finished in time; it will be delivered again");
         }
         self.broker.republisher.drain(CLOSE_TIMEOUT).await;
@@ -201,13 +206,15 @@ fn connect(config: &Config, connection_name: &str, close: &CancellationToken) ->
     Connection::start(broker, setup, close.clone())
 }
 
-async fn drain(consumers: Vec<ConsumerHandle>, calls: &TaskTracker, reconciler: JoinHandle<()>) {
+async fn drain(consumers: Vec<ConsumerHandle>, calls: &TaskTracker, loops: [JoinHandle<()>; 2]) {
     for consumer in consumers {
         consumer.drained().await;
     }
     calls.close();
     calls.wait().await;
-    if let Err(error) = reconciler.await {
-        tracing::error!(%error, "the reconciler has panicked");
+    for task in loops {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a loop of the reconciler has panicked");
+        }
     }
 }

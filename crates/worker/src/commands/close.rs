@@ -48,7 +48,7 @@ async fn close(
         traceparent: traceparent::of(delivery),
         ..ObservedFact::new(key.clone(), Fact::CloseRequested, Source::Shop)
     };
-    let settled = service.settle_one(&SettlementInput::fact(fact)).await?;
+    let settled = service.settle_one(SettlementInput::fact(fact)).await?;
     failpoint::reached("close.settled");
     let Some(view) = settled.view else {
         return Err(StoreError::Fault("the order to close is gone".to_owned()));

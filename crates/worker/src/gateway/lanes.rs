@@ -18,9 +18,11 @@ use super::merchant_limiters::MerchantLimiters;
 #[cfg(test)]
 mod tests;
 
-/// A lane holds what its rate lets through in this time. With the call (8 s) and its settlement
-/// (18 s) it fits into the lease of 30 s.
+/// With the call (8 s) and its settlement (18 s) it fits into the lease of 30 s.
 const CREATE_WAIT_MAX: Duration = Duration::from_secs(3);
+/// A lane has places for what its rate lets through in this time: the last of them does not wait in
+/// vain when the rate falls a little.
+const LANE_SECONDS: usize = 2;
 /// Of the other calls, whose orders are checked again anyway.
 const OTHER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Creates that wait in one lane, whatever its rate: each is a few kilobytes.
@@ -237,10 +239,12 @@ impl Lanes {
                     without_turn += 1;
                 }
                 Err(NotNow::Breaker(deferred)) => {
-                    let _ = waiting.turn.send(Err(deferred.clone()));
                     for waiting in lane.waiting.iter_mut().flat_map(std::mem::take) {
-                        let _ = waiting.turn.send(Err(deferred.clone()));
+                        // Asked each time, so that each deferred call is counted.
+                        let again = waiting.limiter.check_breaker(now).err();
+                        let _ = waiting.turn.send(Err(again.unwrap_or_else(|| deferred.clone())));
                     }
+                    let _ = waiting.turn.send(Err(deferred));
                 }
             }
             state.turns.push_back(mch_id);
@@ -313,8 +317,8 @@ impl Lane {
 
 /// How many creates may wait in a lane.
 fn room(per_second: u32) -> usize {
-    let seconds = usize::try_from(CREATE_WAIT_MAX.as_secs()).unwrap_or(1);
-    usize::try_from(per_second).unwrap_or(LANE_MAX).saturating_mul(seconds).clamp(1, LANE_MAX)
+    let per_second = usize::try_from(per_second).unwrap_or(LANE_MAX);
+    per_second.saturating_mul(LANE_SECONDS).clamp(1, LANE_MAX)
 }
 
 impl Drop for Admission {

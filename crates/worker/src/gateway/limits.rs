@@ -29,7 +29,7 @@ impl Default for GatewayLimits {
         Self {
             concurrent_calls: Self::CONCURRENT_CALLS,
             // Each check makes up to two calls, one after the other.
-            concurrent_checks: 64,
+            concurrent_checks: 32,
             // Twice the failures that make one order unsettled: a single order that WeChat never
             // understands does not pause the whole merchant.
             failures_max: 10,

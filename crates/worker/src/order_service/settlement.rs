@@ -58,7 +58,7 @@ impl OrderService {
     async fn settle_with_retry(&self, input: &SettlementInput) -> Result<Settled, StoreError> {
         let started = Instant::now();
         loop {
-            match self.writer.settle(input.clone()).await {
+            match self.settle_one(input.clone()).await {
                 Err(StoreError::Unavailable(error)) if started.elapsed() < RETRY_TIMEOUT => {
                     tracing::warn!(%error, "the database is away; the outcome of a call is tried again");
                     tokio::time::sleep(RETRY_PAUSE).await;
@@ -68,9 +68,9 @@ impl OrderService {
         }
     }
 
-    pub(crate) async fn settle_one(&self, input: &SettlementInput) -> Result<Settled, StoreError> {
-        let settled = self.settle(std::slice::from_ref(input)).await?.into_iter().next();
-        settled.ok_or_else(|| StoreError::Fault("an input without a result".to_owned()))
+    /// Settles together with others of the same moment.
+    pub(crate) async fn settle_one(&self, input: SettlementInput) -> Result<Settled, StoreError> {
+        self.writer.settle(input).await
     }
 
     /// Settles in one transaction. Decides again when another writer was faster.
