@@ -2,6 +2,7 @@
 //! and the orders end as they would without the fault.
 
 use futures_util::{StreamExt, stream};
+use harness::amqp::Amqp;
 use harness::program::Program;
 use harness::{Options, Shop, World};
 use reqwest::StatusCode;
@@ -72,11 +73,17 @@ async fn world() -> (World, Program) {
 
 async fn run_with_exit_at(step: &str) {
     let (world, program) = world().await;
+    // Only with an event that is refused and tried again the relay reaches all its steps.
+    let amqp = Amqp::connect(&world.environment).await;
+    let queue = format!("shop.{}.full", world.environment.namespace);
+    amqp.refusing_queue(&queue, "order.payable.*").await;
     let exiting = program.spawn_worker(&format!("{step}=1*return(die);{FAST_SCHEDULE}"));
     let scenario = Scenario::start(&world).await;
     // Some steps are reached only after the payment and the close.
     let (_, replacement) = tokio::join!(scenario.pay_and_close(&world), async {
         exiting.wait_for_exit_by_signal().await;
+        amqp.delete(&queue).await;
+        amqp.close().await;
         program.spawn_worker(FAST_SCHEDULE)
     });
     scenario.expect_settled(&world).await;

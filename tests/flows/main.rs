@@ -23,6 +23,7 @@ mod payments;
 mod privileges;
 mod query_lag;
 mod reconcile;
+mod relay;
 mod repeated_orders;
 mod table;
 mod tls;

@@ -108,6 +108,25 @@ impl Amqp {
         self.bind(name, pattern).await;
     }
 
+    /// A quorum queue without a consumer, bound to the events that match `pattern`.
+    pub async fn quorum_queue(&self, name: &str, pattern: &str) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(name.into(), options, arguments).await.unwrap();
+        self.bind(name, pattern).await;
+    }
+
+    /// A queue that refuses every event that matches `pattern`.
+    pub async fn refusing_queue(&self, name: &str, pattern: &str) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(0));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(name.into(), options, arguments).await.unwrap();
+        self.bind(name, pattern).await;
+    }
+
     /// A durable queue that this connection consumes, bound to the events that match `pattern`.
     pub async fn consume_durable_queue(&self, name: &str, pattern: &str) -> Inbox {
         self.durable_queue(name, pattern).await;

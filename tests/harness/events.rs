@@ -88,6 +88,19 @@ impl EventRecorder {
         self.bodies.lock().unwrap().clone()
     }
 
+    /// How many events have arrived, repeats included.
+    pub fn count(&self) -> usize {
+        self.bodies.lock().unwrap().len()
+    }
+
+    /// The orders of the events whose numbers begin with `prefix`, by arrival.
+    pub fn numbers_with_prefix(&self, prefix: &str) -> Vec<String> {
+        let bodies = self.bodies();
+        let events = bodies.iter().map(|body| serde_json::from_slice::<Value>(body).unwrap());
+        let numbers = events.map(|event| event["out_trade_no"].as_str().unwrap().to_owned());
+        numbers.filter(|number| number.starts_with(prefix)).collect()
+    }
+
     /// The events of one order, by arrival.
     pub fn for_order(&self, out_trade_no: &str) -> Vec<Value> {
         let bodies = self.bodies();

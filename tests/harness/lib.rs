@@ -17,6 +17,7 @@ pub mod logs;
 pub mod markdown;
 pub mod merchants;
 pub mod options;
+mod outbox;
 pub mod problem;
 pub mod program;
 pub mod proxy;
@@ -32,6 +33,7 @@ pub mod world;
 
 pub use merchants::TestMerchant;
 pub use options::{Options, fast_schedule};
+pub use outbox::OutboxAttempts;
 pub use shop::Shop;
 pub use tables::StoredNotification;
 pub use wait::eventually;

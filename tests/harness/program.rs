@@ -187,7 +187,7 @@ impl Drop for Program {
 }
 
 impl ProgramProcess {
-    async fn wait_until_ready(&self, world: &World) {
+    pub async fn wait_until_ready(&self, world: &World) {
         eventually("the program to be ready", async || {
             let status = self.exit_status();
             assert!(status.is_none(), "it exited: {status:?}: {}", self.log());
@@ -195,6 +195,13 @@ impl ProgramProcess {
             answer.await.ok()?.status().is_success().then_some(())
         })
         .await;
+    }
+
+    /// The present value of a metric, by its name with its labels.
+    pub async fn metric(&self, world: &World, name: &str) -> Option<f64> {
+        let url = format!("http://{}/metrics", self.address);
+        let text = world.http.get(url).send().await.unwrap().text().await.unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     pub fn log(&self) -> String {

@@ -1,7 +1,7 @@
 //! Publishing with confirms, on one channel per publisher.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -26,7 +26,7 @@ use crate::publish::message::Message;
 use crate::publish::outgoing::Outgoing;
 use crate::publish::replies::Replies;
 use crate::publish::request::{PendingCount, PublishRequest};
-use crate::publish::task::PublishTask;
+use crate::publish::task::{PublishStatus, PublishTask};
 use crate::user::BrokerUser;
 
 /// What a publisher holds at most.
@@ -46,7 +46,7 @@ pub struct Publisher {
     state: watch::Receiver<ConnectionState>,
     requests: mpsc::Sender<PublishRequest>,
     pending: PendingCount,
-    in_flight: Arc<AtomicUsize>,
+    status: Arc<PublishStatus>,
 }
 
 impl Publisher {
@@ -61,16 +61,16 @@ impl Publisher {
         replies: Option<Replies>,
     ) -> Self {
         let (requests, queue) = mpsc::channel(limits.queued.max(1));
-        let in_flight = Arc::default();
+        let status = Arc::default();
         let publisher = Self {
             namespace: connection.namespace().clone(),
             user: BrokerUser::of(connection.config()),
             state: connection.state(),
             requests,
             pending: PendingCount::default(),
-            in_flight: Arc::clone(&in_flight),
+            status: Arc::clone(&status),
         };
-        let task = PublishTask::new(connection, queue, limits.in_flight, in_flight, replies);
+        let task = PublishTask::new(connection, queue, limits.in_flight, status, replies);
         tokio::spawn(task.run());
         publisher
     }
@@ -89,7 +89,13 @@ impl Publisher {
 
     /// How many messages are written and not yet confirmed.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.status.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How many of its channels have ended so far: the present one is another one when this has
+    /// grown.
+    pub fn channels_ended(&self) -> u64 {
+        self.status.channels_ended.load(Ordering::Relaxed)
     }
 
     /// The user on everything that is published here.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::schedule::CheckSchedule;
 
 /// The steps, in the order in which an order meets them; a test walks them all.
-pub const STEPS: [&str; 20] = [
+pub const STEPS: [&str; 22] = [
     "create.taken",
     "accept.written",
     "create.stored",
@@ -29,6 +29,8 @@ pub const STEPS: [&str; 20] = [
     "settle.committed",
     "relay.taken",
     "relay.confirmed",
+    "relay.postponed",
+    "relay.swept",
 ];
 
 /// `return(die)` ends the process as SIGKILL does, with nothing drained; `panic` panics. For any

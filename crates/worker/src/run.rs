@@ -17,7 +17,7 @@ use crate::gateway::{CallRecords, Gateway};
 use crate::ops::{self, Readiness};
 use crate::order_service::OrderService;
 use crate::reconcile::{FirstCalls, QueryRequests, Reconciler};
-use crate::relay::Relay;
+use crate::relay::{Relay, RelayConnections};
 use crate::store::{OutboxNotifier, OutboxReceiver, Store};
 use crate::{gauges, migrations, retention, unrouted};
 
@@ -56,6 +56,8 @@ struct Worker {
     store: Store,
     service: OrderService,
     broker: Broker,
+    /// For events of merchants whose queues may not confirm in time. Nothing else waits for it.
+    publishing_apart: Connection,
     is_consuming: watch::Sender<bool>,
     stop: CancellationToken,
     /// Cancelled after `stop`, when everything is drained: what is in progress at the end still
@@ -90,12 +92,14 @@ impl Worker {
         let close = CancellationToken::new();
         let consuming = connect(&config, "wxpay-worker consume", &close);
         let publishing = connect(&config, "wxpay-worker publish", &close);
+        let publishing_apart = connect(&config, "wxpay-worker publish apart", &close);
         let republisher = Publisher::start(publishing.clone(), PUBLISHER);
         Ok(Self {
             config,
             store,
             service,
             broker: Broker { consuming, publishing, republisher },
+            publishing_apart,
             is_consuming: watch::Sender::new(false),
             stop,
             close,
@@ -141,12 +145,13 @@ impl Worker {
     /// Handles messages, checks orders and publishes events until `stop`, then drains.
     async fn work(&self, outbox: OutboxReceiver) {
         let publishing = &self.broker.publishing;
-        let events = Publisher::start(publishing.clone(), PUBLISHER);
-        let relay = Relay::new(self.store.clone(), publishing.clone(), events);
+        let connections =
+            RelayConnections { common: publishing.clone(), own: self.publishing_apart.clone() };
+        let relay = Relay::new(self.store.clone(), connections);
         let relay_stop = CancellationToken::new();
         let relay = tokio::spawn(relay.run(outbox, relay_stop.clone()));
         tokio::spawn(unrouted::run(publishing.clone(), self.stop.clone()));
-        tokio::spawn(gauges::run(self.store.clone(), publishing.clone(), self.stop.clone()));
+        gauges::start(&self.store, publishing, &self.stop);
         tokio::spawn(retention::run(self.store.clone(), self.stop.clone()));
         let (requests, request_receiver) = QueryRequests::channel();
         let concurrent_checks = self.config.gateway_limits.concurrent_checks;
@@ -187,6 +192,7 @@ impl Worker {
         let closed = async {
             self.broker.consuming.closed().await;
             self.broker.publishing.closed().await;
+            self.publishing_apart.closed().await;
             self.store.close().await;
             ops.await
         };

@@ -42,7 +42,9 @@ pub(crate) use notifications::{
     DigestPrefix, Evidence, NotificationStatus, NotificationSummary, StoredNotification,
 };
 pub(crate) use operator_actions::OperatorAction;
-pub(crate) use outbox::{Depth, Due, OutboxNotifier, OutboxReceiver, Outgoing};
+pub(crate) use outbox::{
+    Depth, Due, OutboxNotifier, OutboxReceiver, Outgoing, SWEEP_LEASE, TakeLimits, WRITER_LEASE,
+};
 pub(crate) use request_checks::CheckScope;
 pub(crate) use settlement_batch::Settled;
 pub(crate) use settlement_input::{ObservedFact, SettlementInput};

@@ -1,7 +1,7 @@
 //! The task that owns a publisher's channel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -22,11 +22,18 @@ const BATCH_MAX: usize = 256;
 /// The library does not report every way in which a channel can end, so it is polled too.
 const STATUS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What the handles of a publisher can see of its task.
+#[derive(Default)]
+pub(super) struct PublishStatus {
+    pub(super) in_flight: AtomicUsize,
+    pub(super) channels_ended: AtomicU64,
+}
+
 pub(super) struct PublishTask {
     connection: Connection,
     requests: mpsc::Receiver<PublishRequest>,
     in_flight_max: usize,
-    in_flight: Arc<AtomicUsize>,
+    status: Arc<PublishStatus>,
     replies: Option<Replies>,
 }
 
@@ -43,11 +50,11 @@ impl PublishTask {
         connection: Connection,
         requests: mpsc::Receiver<PublishRequest>,
         in_flight_max: usize,
-        in_flight: Arc<AtomicUsize>,
+        status: Arc<PublishStatus>,
         replies: Option<Replies>,
     ) -> Self {
         let in_flight_max = in_flight_max.max(1);
-        Self { connection, requests, in_flight_max, in_flight, replies }
+        Self { connection, requests, in_flight_max, status, replies }
     }
 
     pub(super) async fn run(mut self) {
@@ -135,7 +142,7 @@ impl PublishTask {
                 _ = status_check.tick() => {}
             }
             channel.collect();
-            self.in_flight.store(channel.in_flight(), Ordering::Relaxed);
+            self.status.in_flight.store(channel.in_flight(), Ordering::Relaxed);
             if unused && channel.in_flight() == 0 {
                 break;
             }
@@ -145,7 +152,8 @@ impl PublishTask {
     }
 
     fn give_up(&self, session: &Session, channel: PublishChannel) {
-        self.in_flight.store(0, Ordering::Relaxed);
+        self.status.in_flight.store(0, Ordering::Relaxed);
+        self.status.channels_ended.fetch_add(1, Ordering::Relaxed);
         let Some(error) = channel.give_up() else {
             return;
         };

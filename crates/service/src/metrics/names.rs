@@ -73,6 +73,8 @@ declare! {
     describe_gauge OUTBOX_PENDING = "wxpay_outbox_pending", "Events that wait to be published.";
     describe_gauge OUTBOX_OLDEST_SECONDS = "wxpay_outbox_oldest_seconds",
         "Age of the oldest event that waits to be published.";
+    describe_gauge OUTBOX_WAITING = "wxpay_outbox_waiting",
+        "Events that wait because their merchant's queue refuses or does not confirm them.";
     describe_gauge EXCEPTIONS_OPEN = "wxpay_exceptions_open", "Open exceptions by kind.";
     describe_gauge OLDEST_UNSETTLED_SECONDS = "wxpay_oldest_unsettled_seconds",
         "Age of the oldest order that is not settled, by state.";

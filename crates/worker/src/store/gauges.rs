@@ -2,6 +2,9 @@
 
 use super::{Store, StoreError};
 
+/// Merchants that one gauge names. More of them are a fault of the broker, not of their queues.
+const WAITING_MERCHANTS_MAX: i64 = 100;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gauges {
     /// Open exceptions by kind.
@@ -49,6 +52,22 @@ impl Store {
             exceptions: exceptions.into_iter().map(|row| (row.kind, row.count)).collect(),
             oldest_open_seconds: oldest.into_iter().map(|row| (row.state, row.seconds)).collect(),
         })
+    }
+
+    /// The merchants whose queue has refused events or not confirmed them in time, each with the
+    /// number of all its events that wait.
+    pub(crate) async fn waiting_events(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"/* events_waiting_by_merchant */
+            select m.mch_id as "mch_id!",
+                (select count(*) from outbox o where o.mch_id = m.mch_id) as "count!"
+            from (select distinct mch_id from outbox where attempts > 0
+                order by mch_id limit $1) as m"#,
+            WAITING_MERCHANTS_MAX,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.mch_id, row.count)).collect())
     }
 
     /// The orders of each open state that has orders.

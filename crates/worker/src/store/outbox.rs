@@ -1,5 +1,7 @@
 //! The table `outbox`: events that the broker has not confirmed yet.
 
+use std::time::Duration;
+
 use orders::event::Event;
 use sqlx::PgConnection;
 use tokio::sync::mpsc;
@@ -12,6 +14,16 @@ use super::{Store, StoreError};
 const CHANNEL_MAX: usize = 4096;
 /// How long the worker that wrote an event has to get it confirmed before the sweep takes it.
 const WRITER_SECONDS: f64 = 2.0;
+/// How long the worker whose sweep took an event has to get it confirmed.
+const SWEEP_SECONDS: f64 = 10.0;
+/// The pause after the first attempt without a confirm.
+const PAUSE_MIN_SECONDS: f64 = 2.0;
+const PAUSE_MAX_SECONDS: f64 = 600.0;
+/// Half a second less than [`WRITER_SECONDS`]: after this the writer leaves an event that it has
+/// not published to the sweeps.
+pub(crate) const WRITER_LEASE: Duration = Duration::from_millis(1500);
+/// The same for an event that a sweep took.
+pub(crate) const SWEEP_LEASE: Duration = Duration::from_millis(9500);
 
 /// Passes events to the relay once they are committed.
 #[derive(Clone, Debug)]
@@ -86,6 +98,18 @@ pub(crate) struct Due {
     pub(crate) mch_id: MchId,
     pub(crate) body: String,
     pub(crate) traceparent: Option<String>,
+    pub(crate) is_replay: bool,
+}
+
+/// What one sweep may take.
+#[derive(Clone, Debug)]
+pub(crate) struct TakeLimits {
+    /// Events that an operator sends again, or all others.
+    pub(crate) replays: bool,
+    /// Merchants whose events stay where they are.
+    pub(crate) excluded: Vec<MchId>,
+    pub(crate) per_merchant: i64,
+    pub(crate) events: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,29 +193,46 @@ pub(super) async fn make_due(
 }
 
 impl Store {
-    /// Takes over events that are due, for ten seconds: no two workers send the same events at
-    /// once, and the events of a worker that dies are due again.
-    pub(crate) async fn take_due(&self, limit: i64) -> Result<Vec<Due>, StoreError> {
+    /// Takes over events that are due, for [`SWEEP_SECONDS`]: no two workers send the same events
+    /// at once, and the events of a worker that dies are due again. Of each merchant it takes at
+    /// most `per_merchant`, however many of its events are due.
+    pub(crate) async fn take_due(&self, limits: &TakeLimits) -> Result<Vec<Due>, StoreError> {
+        let excluded: Vec<String> = limits.excluded.iter().map(MchId::to_string).collect();
         let rows = sqlx::query!(
             r#"/* take_due_events */
-            with due as (
-                select event_id from outbox where next_attempt_at <= now()
-                order by next_attempt_at limit $1 for update skip locked
+            with recursive merchants as (
+                select min(mch_id) as mch_id from outbox
+                union all
+                select (select min(o.mch_id) from outbox o where o.mch_id > m.mch_id)
+                from merchants m where m.mch_id is not null
+            ), due as (
+                select o.event_id from merchants m
+                cross join lateral (
+                    select event_id, next_attempt_at from outbox
+                    where outbox.mch_id = m.mch_id and is_replay = $1 and next_attempt_at <= now()
+                    order by next_attempt_at limit $3 for update skip locked
+                ) o
+                where m.mch_id is not null and m.mch_id <> all($2)
+                order by o.next_attempt_at limit $4
             ), taken as (
-                update outbox set next_attempt_at = now() + interval '10 seconds'
+                update outbox set next_attempt_at = now() + make_interval(secs => $5)
                 from due where outbox.event_id = due.event_id
                 returning outbox.*
             )
             select taken.event_id, taken.type as kind, taken.mch_id,
                 coalesce(t.event_body, e.event_body, r.event_body) as "body!",
-                taken.traceparent
+                taken.traceparent, taken.is_replay
             from taken
             left join order_transitions t on (t.mch_id, t.out_trade_no, t.seq)
                 = (taken.mch_id, taken.out_trade_no, taken.seq)
             left join exceptions e on taken.cause = 'exception' and e.event_id = taken.event_id
             left join rejections r on taken.cause = 'rejection' and r.event_id = taken.event_id
             order by taken.created_at, taken.out_trade_no, taken.seq"#,
-            limit,
+            limits.replays,
+            &excluded,
+            limits.per_merchant,
+            limits.events,
+            SWEEP_SECONDS,
         )
         .fetch_all(&self.pool)
         .await?;
@@ -204,9 +245,27 @@ impl Store {
                         .map_err(|_| StoreError::Fault("an outbox row: mch_id".to_owned()))?,
                     body: row.body,
                     traceparent: row.traceparent,
+                    is_replay: row.is_replay,
                 })
             })
             .collect()
+    }
+
+    /// Lets events wait that were published and are not confirmed: for 2 s after the first attempt,
+    /// then twice as long each time, up to 10 min.
+    pub(crate) async fn postpone(&self, ids: &[Uuid]) -> Result<(), StoreError> {
+        sqlx::query!(
+            "/* postpone_events */
+            update outbox set attempts = attempts + 1, next_attempt_at = now()
+                + make_interval(secs => least($2 * power(2, least(attempts, 30)), $3))
+            where event_id = any($1)",
+            ids,
+            PAUSE_MIN_SECONDS,
+            PAUSE_MAX_SECONDS,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     /// Removes events that the broker confirmed. When this fails they are sent again under the same

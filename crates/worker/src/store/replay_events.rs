@@ -84,8 +84,8 @@ impl Store {
         Ok(resent)
     }
 
-    /// Sends every event again that was stored in `since..until`, in the order of time. When this
-    /// fails, the events found so far are sent; sending them once more does no harm.
+    /// Sends every event again that was stored in `since..until`, in the order of time, and after all
+    /// other events. When this fails, the events found so far are sent; sending them once more does no harm.
     pub(crate) async fn resend_between(
         &self,
         since: OffsetDateTime,
@@ -157,8 +157,9 @@ impl Store {
                 order by at, event_id limit $5
             ), queued as (
                 insert into outbox (event_id, cause, type, mch_id, out_trade_no, seq,
-                    next_attempt_at)
-                select event_id, cause, event_body::jsonb->>'type', mch_id, out_trade_no, seq, now()
+                    next_attempt_at, is_replay)
+                select event_id, cause, event_body::jsonb->>'type', mch_id, out_trade_no, seq,
+                    now(), true
                 from events
                 on conflict do nothing
                 returning event_id

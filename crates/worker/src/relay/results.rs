@@ -1,0 +1,124 @@
+//! Writes down what became of events: confirmed ones leave the outbox, others wait in it. One
+//! statement runs at a time, with all events that have come meanwhile.
+
+use std::collections::HashSet;
+use std::future::pending;
+
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::limits::CONFIRMED_MAX;
+use crate::failpoint;
+use crate::store::{Store, StoreError};
+
+/// Events of one statement.
+const BATCH_MAX: usize = 1024;
+
+pub(super) struct Results {
+    store: Store,
+    confirmed: Vec<Uuid>,
+    postponed: Vec<Uuid>,
+    running: Option<Running>,
+    is_turn_of_postponed: bool,
+    /// All of these events.
+    ids: HashSet<Uuid>,
+}
+
+/// A statement in a task of its own: it must not be cancelled half-way.
+struct Running {
+    ids: Vec<Uuid>,
+    task: JoinHandle<()>,
+}
+
+impl Results {
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            store,
+            confirmed: Vec::new(),
+            postponed: Vec::new(),
+            running: None,
+            is_turn_of_postponed: false,
+            ids: HashSet::new(),
+        }
+    }
+
+    pub(super) fn confirm(&mut self, id: Uuid) {
+        if !self.ids.insert(id) {
+            self.postponed.retain(|postponed| *postponed != id);
+        }
+        self.confirmed.push(id);
+    }
+
+    pub(super) fn postpone(&mut self, id: Uuid) {
+        if self.ids.insert(id) {
+            self.postponed.push(id);
+        }
+    }
+
+    /// Whether the result of this event is not written down yet.
+    pub(super) fn contains(&self, id: Uuid) -> bool {
+        self.ids.contains(&id)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.confirmed.len() >= CONFIRMED_MAX
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.confirmed.is_empty() && self.postponed.is_empty() && self.running.is_none()
+    }
+
+    /// Starts the next statement unless one runs: a second one could wait for the first one's rows.
+    pub(super) fn write(&mut self) {
+        if self.running.is_some() || self.is_empty() {
+            return;
+        }
+        let store = self.store.clone();
+        let is_turn_of_postponed = self.is_turn_of_postponed || self.confirmed.is_empty();
+        self.is_turn_of_postponed = false;
+        if is_turn_of_postponed && !self.postponed.is_empty() {
+            let ids = first(&mut self.postponed);
+            let task = tokio::spawn(postpone(store, ids.clone()));
+            self.running = Some(Running { ids, task });
+        } else {
+            self.is_turn_of_postponed = true;
+            let ids = first(&mut self.confirmed);
+            let task = tokio::spawn(remove(store, ids.clone()));
+            self.running = Some(Running { ids, task });
+        }
+    }
+
+    /// Returns when a statement has ended. Loses nothing when dropped.
+    pub(super) async fn written(&mut self) {
+        let Some(running) = &mut self.running else { return pending().await };
+        if let Err(error) = (&mut running.task).await {
+            tracing::error!(%error, "a statement about the outbox has panicked");
+        }
+        for id in &running.ids {
+            self.ids.remove(id);
+        }
+        self.running = None;
+    }
+}
+
+fn first(ids: &mut Vec<Uuid>) -> Vec<Uuid> {
+    let count = ids.len().min(BATCH_MAX);
+    ids.drain(..count).collect()
+}
+
+async fn remove(store: Store, ids: Vec<Uuid>) {
+    let removed = store.remove_confirmed(&ids).await;
+    log_failure(removed, "confirmed events stay in the outbox and are published again");
+}
+
+async fn postpone(store: Store, ids: Vec<Uuid>) {
+    let postponed = store.postpone(&ids).await;
+    log_failure(postponed, "events without a confirm are tried again without a longer pause");
+    failpoint::reached("relay.postponed");
+}
+
+fn log_failure(result: Result<(), StoreError>, consequence: &str) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "{consequence}");
+    }
+}
