@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use services::process::ProcessId;
 use services::{Server, Services};
 use sqlx::PgPool;
+use tokio::time::sleep;
 
 use crate::latency::millis;
 use crate::program::Program;
@@ -29,6 +30,8 @@ pub(crate) struct Cost {
     pub(crate) wal_bytes: i64,
 }
 
+/// Longer than an idle connection waits before it reports what it has done.
+const STATISTICS_DELAY: Duration = Duration::from_secs(11);
 const BENCH: &str = "bench";
 
 impl Meter {
@@ -66,6 +69,14 @@ impl Meter {
     /// The number of the next transaction that writes.
     pub(crate) async fn transactions(&self) -> Result<i64> {
         Ok(self.snapshot().await?.transactions)
+    }
+
+    /// All transactions of this database, those that only read included. The processes of Postgres
+    /// report their counts with a delay, so this takes some seconds.
+    pub(crate) async fn all_transactions(&self) -> Result<i64> {
+        sleep(STATISTICS_DELAY).await;
+        let all = "select xact_commit from pg_stat_database where datname = current_database()";
+        Ok(sqlx::query_scalar(all).fetch_one(&self.pool).await?)
     }
 
     pub(crate) async fn since(&self, before: &Snapshot) -> Result<Cost> {

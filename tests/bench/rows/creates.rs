@@ -26,9 +26,11 @@ const EVENTS_EACH: usize = 2;
 pub(crate) async fn measure(bench: &mut Bench) -> Result<()> {
     let system = System::start(&bench.settings, Options::default()).await?;
     let since = system.meter().transactions().await?;
+    let transactions_before = system.meter().all_transactions().await?;
     let orders = Orders::of(&system);
     let ours = Callers { count: CALLERS, within: bench.settings.within };
     let ours = ours.create(&system, &orders).await?;
+    let transactions = system.meter().all_transactions().await? - transactions_before;
     let run = Run {
         since,
         creates: true,
@@ -41,6 +43,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<()> {
     let mut row = Row::new("60 at once, gateway 0 ms", "orders/s", ours.answers.per_second());
     row.detail("answers", &ours.answers);
     row.detail("an order", ours.cost.each(ours.orders));
+    let transactions = transactions as f64 / ours.orders.max(1) as f64;
+    row.detail("transactions an order", format!("{transactions:.2} with those that only read"));
     row.detail("AMQP frames an order", format!("{:.1}", frames(bench).await?));
     row.detail("limit", &limit);
     row.limit = Some(limit.composed);
