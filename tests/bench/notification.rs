@@ -41,6 +41,11 @@ pub(crate) fn request(merchant: &TestMerchant, body: &str) -> Vec<u8> {
     post(&format!("/notify/{}/payment", merchant.mch_id), "content-type: text/xml\r\n", body)
 }
 
+/// The number of an order in a row of loaded ones.
+pub(crate) fn out_trade_no(prefix: &str, n: usize) -> String {
+    format!("{prefix}{n:08}")
+}
+
 /// The transaction that pays the order with this number in a row.
 pub(crate) fn transaction_id(n: usize) -> String {
     format!("43{n:026}")

@@ -132,7 +132,7 @@ impl Template {
         Ok(Self { tables: filled, ids, seed: fastrand::u64(..) })
     }
 
-    /// Loads `count` orders with the numbers `{prefix}{n}`, from `n` = `first`.
+    /// Loads `count` orders from place `first` of the row with this prefix.
     pub(crate) async fn load(
         &self,
         pool: &PgPool,
@@ -153,7 +153,7 @@ impl Template {
             let mut copy = connection.copy_in_raw(&statement).await?;
             let mut rows = Vec::with_capacity(COPY_BYTES + COPY_BYTES / 8);
             for n in first..first + count {
-                self.write(pieces, &format!("{prefix}{n}"), n, &mut rows);
+                self.write(pieces, &notification::out_trade_no(prefix, n), n, &mut rows);
                 if rows.len() >= COPY_BYTES {
                     copy.send(&rows[..]).await?;
                     rows.clear();

@@ -11,7 +11,7 @@ use crate::bench::{Bench, WARM_UP};
 use crate::latency::millis;
 use crate::limit;
 use crate::load::{Load, NextRequest};
-use crate::notification::{body, request, transaction_id};
+use crate::notification::{body, out_trade_no, request, transaction_id};
 use crate::peer::Parts;
 use crate::report::Row;
 use crate::system::{Options, System};
@@ -60,7 +60,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-/// Requests with the notifications of the orders `{prefix}{n}`.
+/// Requests with the notifications of these orders of a row.
 pub(crate) fn bodies(
     merchant: &TestMerchant,
     prefix: &str,
@@ -68,7 +68,7 @@ pub(crate) fn bodies(
 ) -> Result<Arc<Vec<Vec<u8>>>> {
     let mut requests = Vec::with_capacity(numbers.len());
     for n in numbers {
-        let body = body(merchant, &format!("{prefix}{n}"), &transaction_id(n))?;
+        let body = body(merchant, &out_trade_no(prefix, n), &transaction_id(n))?;
         requests.push(request(merchant, &body));
     }
     Ok(Arc::new(requests))

@@ -51,7 +51,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<()> {
     if let Some(peer) = &bench.peer {
         let peer = peer.start(Parts::IngressAndWorker).await?;
         let insert = "insert into orders (out_trade_no, state, total_fee)
-            select 's' || n, 'prepaid', 9900 from generate_series(0, $1 - 1) n";
+            select 's' || lpad(n::text, 8, '0'), 'prepaid', 9900 from generate_series(0, $1 - 1) n";
         let insert = sqlx::query(insert).bind(i64::try_from(count)?);
         insert.execute(&peer.environment.pool).await?;
         let requests = bodies(&peer.merchant, "s", 0..count)?;
