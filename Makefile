@@ -9,10 +9,10 @@ with_postgres := WXPAY_AMQP_URL=unused $(services) with
 # For what starts its own servers: whatever it leaves behind is ended and deleted.
 with_cleanup := WXPAY_DATABASE_URL=unused WXPAY_AMQP_URL=unused $(services) with
 
-.PHONY: help demo dev up down test faults flood fuzz lint deny migrate sqlx
+.PHONY: help demo dev up down test faults flood bench bench-peer fuzz lint deny migrate sqlx
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand --tabs=12
 
 demo: ## send one order through the whole system, from the shop to the event "paid"
 	cargo build --workspace --bins --locked
@@ -42,6 +42,19 @@ fuzz: ## feed random bytes to the parsers, SECONDS=60 each target or one TARGET=
 flood: ## send forged notifications beside honest orders and print how both fare [RATE=n] [SECONDS=n] [ORDERS=n] [LIMIT=n] [WORKERS=n] [SHAPES=n]
 	$(with_services) cargo run --release --locked -p tests --bin forged-flood -- \
 		$(foreach name,RATE SECONDS ORDERS LIMIT WORKERS SHAPES,$(if $($(name)),$(name)=$($(name))))
+
+# Empty: the peer is not measured.
+peer :=
+bench_settings := ROWS ORDERS SECONDS TIMEOUT MERCHANTS RATE VIA NOTIFICATIONS WAITING GROWN MINUTES
+
+bench: ## measure orders and notifications per second against the limits of this machine [ROWS=creates,...] [ORDERS=n,...] [SECONDS=n]
+	cargo build --release --workspace --bins --locked
+	@$(with_services) $(target)/release/bench $(if $(peer),PEER='$(peer)') \
+		$(foreach name,$(bench_settings),$(if $($(name)),$(name)='$($(name))'))
+
+PEER ?= ../shared/peers/node
+bench-peer: ## the same beside another implementation, in the folder PEER=../shared/peers/node; needs node and npm
+	@$(MAKE) --no-print-directory bench peer='$(PEER)'
 
 lint: ## check format, lints, documentation, dependencies, scripts and the checked queries
 	cargo fmt --all --check

@@ -52,6 +52,20 @@ impl ProcessId {
         tree
     }
 
+    /// The CPU time that it and the children that it has waited for have used; zero if it has ended.
+    pub fn cpu_time(self) -> Duration {
+        let stat = Stat::read(self.pid).filter(|stat| stat.started == self.started);
+        Duration::from_millis(stat.map_or(0, |stat| stat.cpu_ticks) * MILLIS_PER_TICK)
+    }
+
+    /// The memory that it holds; zero if it has ended.
+    pub fn resident_bytes(self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        kibibytes.map_or(0, |kibibytes: u64| kibibytes * 1024)
+    }
+
     /// Sends a signal, unless the process has ended.
     pub fn signal(self, signal: Signal) {
         if self.is_alive()
@@ -120,9 +134,13 @@ pub fn descendants(pid: i32) -> Vec<ProcessId> {
     found
 }
 
+/// The unit of `/proc`, which is the same on all of Linux's architectures that this project runs on.
+const MILLIS_PER_TICK: u64 = 10;
+
 struct Stat {
     is_zombie: bool,
     parent: i32,
+    cpu_ticks: u64,
     started: u64,
 }
 
@@ -135,7 +153,13 @@ impl Stat {
         Some(Self {
             is_zombie: *fields.first()? == "Z",
             parent: fields.get(1)?.parse().ok()?,
+            cpu_ticks: cpu_ticks(&fields)?,
             started: fields.get(19)?.parse().ok()?,
         })
     }
+}
+
+/// User and system time, of the process and of its children.
+fn cpu_ticks(fields: &[&str]) -> Option<u64> {
+    fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok()).sum()
 }
