@@ -4,9 +4,9 @@
 //! are still unconfirmed. Up to 1,024 confirms are awaited at a time, each event's on its own.
 //!
 //! A queue that does not confirm must delay no other merchant. So a merchant has at most 16
-//! unconfirmed events on the common channel. When one of them gets old, the merchant lags: its
-//! further events are published on a channel of its own, again at most 16 of them, and what is
-//! beyond waits in the outbox. The first event of a merchant is published there, too.
+//! unconfirmed events on each of eight common channels. When one of them gets old, the merchant
+//! lags: its further events are published on a channel of its own, again at most 16 of them, and
+//! what is beyond waits in the outbox. The first event of a merchant is published there, too.
 
 mod channels;
 mod lane;
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wechatpay_v2::MchId;
 
-use self::channels::{CommonChannel, OwnChannels};
+use self::channels::{CommonChannels, OwnChannels};
 use self::lane::{Path, Source, Waiting};
 use self::lanes::{Lanes, Next, SweepCapacity};
 use self::results::Results;
@@ -59,7 +59,7 @@ pub(crate) struct RelayConnections {
 
 pub(crate) struct Relay {
     lanes: Lanes,
-    common: CommonChannel,
+    common: CommonChannels,
     own: OwnChannels,
     published: FuturesUnordered<BoxFuture<'static, Published>>,
     results: Results,
@@ -97,7 +97,7 @@ impl Relay {
         };
         Self {
             lanes: Lanes::default(),
-            common: CommonChannel::new(connections.common),
+            common: CommonChannels::new(connections.common),
             own: OwnChannels::new(connections.own),
             published: FuturesUnordered::new(),
             results: Results::new(store),
@@ -182,7 +182,7 @@ impl Relay {
     }
 
     fn publish_next(&mut self) {
-        if self.common.has_changed() {
+        if self.common.have_changed() {
             self.lanes.forget_trust();
         }
         while !self.results.is_full() {
@@ -190,7 +190,7 @@ impl Relay {
             failpoint::reached("relay.taken");
             let Next { mch_id, path, event } = next;
             let publisher = match path {
-                Path::Common => Some(self.common.publisher()),
+                Path::Common(channel) => Some(self.common.publisher(channel)),
                 Path::Own => self.own.publisher(&mch_id),
             };
             let publish = async move {
@@ -238,7 +238,7 @@ impl Relay {
         for mch_id in checked.ceased_to_lag {
             tracing::info!(%mch_id, "the merchant's events are confirmed again");
         }
-        self.common.replace_if_overdue(&mut self.lanes, now);
+        self.common.replace_overdue(&mut self.lanes, now);
         self.own.tidy(&self.lanes, now);
     }
 }

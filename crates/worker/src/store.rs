@@ -135,6 +135,9 @@ impl Store {
                 ("statement_timeout", "5s"),
                 ("lock_timeout", "2s"),
                 ("idle_in_transaction_session_timeout", "10s"),
+                // A table like the outbox is empty at one moment and large at the next. A plan that
+                // is kept scans it whole.
+                ("plan_cache_mode", "force_custom_plan"),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)

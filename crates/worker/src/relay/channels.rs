@@ -7,18 +7,18 @@ use tokio::time::Instant;
 use wechatpay_v2::MchId;
 
 use super::lanes::Lanes;
-use super::limits::{CHANNEL_REPLACED_AFTER, OWN_CHANNELS_MAX};
+use super::limits::{CHANNEL_REPLACED_AFTER, COMMON_CHANNELS, OWN_CHANNELS_MAX};
 
 /// The unconfirmed events of lagging merchants come on top of the window.
-const COMMON: PublisherLimits = PublisherLimits { queued: 4096, in_flight: 4096 };
+const COMMON: PublisherLimits = PublisherLimits { queued: 1024, in_flight: 1024 };
 const OWN: PublisherLimits = PublisherLimits { queued: 64, in_flight: 64 };
 
-/// The channel of all merchants whose queues confirm in time.
-pub(super) struct CommonChannel {
+/// The channels of all merchants whose queues confirm in time, on one connection.
+pub(super) struct CommonChannels {
     connection: Connection,
-    channel: Channel,
-    /// Of the channel that was in use last.
-    channels_ended: u64,
+    channels: [Channel; COMMON_CHANNELS],
+    /// Of each channel that was in use last.
+    ended: [u64; COMMON_CHANNELS],
 }
 
 /// The channels of single merchants, on one connection.
@@ -32,14 +32,14 @@ struct Channel {
     since: Instant,
 }
 
-impl CommonChannel {
+impl CommonChannels {
     pub(super) fn new(connection: Connection) -> Self {
-        let channel = Channel::open(&connection, COMMON);
-        Self { connection, channel, channels_ended: 0 }
+        let channels = std::array::from_fn(|_| Channel::open(&connection, COMMON));
+        Self { connection, channels, ended: [0; COMMON_CHANNELS] }
     }
 
-    pub(super) fn publisher(&self) -> Publisher {
-        self.channel.publisher.clone()
+    pub(super) fn publisher(&self, channel: usize) -> Publisher {
+        self.channels[channel].publisher.clone()
     }
 
     /// While the broker is away or blocked, no confirm can be expected.
@@ -47,18 +47,18 @@ impl CommonChannel {
         self.connection.is_up()
     }
 
-    /// Whether it is another channel than at the last call.
-    pub(super) fn has_changed(&mut self) -> bool {
-        let before = self.channels_ended;
-        self.channels_ended = self.channel.publisher.channels_ended();
-        before != self.channels_ended
+    /// Whether one of them is another channel than at the last call.
+    pub(super) fn have_changed(&mut self) -> bool {
+        let ended = std::array::from_fn(|it| self.channels[it].publisher.channels_ended());
+        std::mem::replace(&mut self.ended, ended) != ended
     }
 
-    pub(super) fn replace_if_overdue(&mut self, lanes: &mut Lanes, now: Instant) {
-        let oldest = lanes.oldest_on_common(self.channel.since);
-        if is_overdue(oldest, now) {
-            self.channel = Channel::open(&self.connection, COMMON);
-            lanes.forget_trust();
+    pub(super) fn replace_overdue(&mut self, lanes: &mut Lanes, now: Instant) {
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            if is_overdue(lanes.oldest_on_common(index, channel.since), now) {
+                *channel = Channel::open(&self.connection, COMMON);
+                lanes.forget_trust();
+            }
         }
     }
 }

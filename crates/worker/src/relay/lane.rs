@@ -6,13 +6,15 @@ use broker::Message;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::limits::{LAGGING_AFTER, SWEPT_LOW, UNCONFIRMED_MAX, WRITTEN_WAITING_MAX};
+use super::limits::{
+    COMMON_CHANNELS, LAGGING_AFTER, SWEPT_LOW, UNCONFIRMED_MAX, WRITTEN_WAITING_MAX,
+};
 
 /// The channel that an event is published on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
-    /// For all merchants whose queues confirm in time.
-    Common,
+    /// One of those for all merchants whose queues confirm in time, by its index.
+    Common(usize),
     /// A channel of the merchant's own, on another connection.
     Own,
 }
@@ -51,6 +53,9 @@ pub(super) struct Lane {
     swept: VecDeque<Waiting>,
     replays: VecDeque<Waiting>,
     sent: Vec<Sent>,
+    /// How many of `sent` are on each common channel, and on the merchant's own.
+    unconfirmed_on_common: [usize; COMMON_CHANNELS],
+    unconfirmed_on_own: usize,
     is_lagging: bool,
     /// Whether the next event comes from the sweep. Neither source delays the other.
     is_turn_of_sweep: bool,
@@ -90,7 +95,7 @@ impl Lane {
     /// Lagging, with as many unconfirmed events as may be: nothing more of this merchant can be
     /// tried.
     pub(super) fn is_stuck(&self) -> bool {
-        self.is_lagging && !self.has_capacity(Path::Own)
+        self.is_lagging && self.unconfirmed_on_own >= UNCONFIRMED_MAX
     }
 
     /// Whether a sweep may bring more.
@@ -98,20 +103,27 @@ impl Lane {
         self.swept.len() <= SWEPT_LOW && !self.is_stuck()
     }
 
-    /// `is_trusted`: the merchant's queues are known to answer.
-    pub(super) fn path(&self, is_trusted: bool) -> Path {
-        if is_trusted && !self.is_lagging { Path::Common } else { Path::Own }
+    /// The channel for one more event, if it may be published now. `is_trusted` tells whether the
+    /// merchant's queues are known to answer to a common channel. Until they are, one event at a
+    /// time finds out.
+    pub(super) fn path(&self, is_trusted: impl Fn(usize) -> bool) -> Option<Path> {
+        if self.is_lagging {
+            return (self.unconfirmed_on_own < UNCONFIRMED_MAX).then_some(Path::Own);
+        }
+        let trusted = (0..COMMON_CHANNELS).filter(|channel| is_trusted(*channel));
+        match trusted.min_by_key(|channel| self.unconfirmed_on_common[*channel]) {
+            Some(channel) => (self.unconfirmed_on_common[channel] < UNCONFIRMED_MAX)
+                .then_some(Path::Common(channel)),
+            None => (self.unconfirmed_on_own == 0).then_some(Path::Own),
+        }
     }
 
-    /// Whether one more event may be published on a path. Until the queues are known to answer, one
-    /// event at a time finds out.
-    pub(super) fn has_capacity(&self, path: Path) -> bool {
-        let is_probe = path == Path::Own && !self.is_lagging;
-        self.unconfirmed(path) < if is_probe { 1 } else { UNCONFIRMED_MAX }
+    pub(super) fn unconfirmed_on_common(&self) -> usize {
+        self.unconfirmed_on_common.iter().sum()
     }
 
-    pub(super) fn unconfirmed(&self, path: Path) -> usize {
-        self.sent.iter().filter(|sent| sent.path == path).count()
+    pub(super) fn unconfirmed_on_own(&self) -> usize {
+        self.unconfirmed_on_own
     }
 
     pub(super) fn has_sent(&self, id: Uuid) -> bool {
@@ -143,6 +155,7 @@ impl Lane {
     }
 
     pub(super) fn sent(&mut self, id: Uuid, source: Source, path: Path, now: Instant) {
+        *self.unconfirmed(path) += 1;
         self.sent.push(Sent { id, path, source, at: now, is_postponed: false });
     }
 
@@ -150,6 +163,7 @@ impl Lane {
     pub(super) fn resolve(&mut self, id: Uuid, now: Instant) -> Option<Sent> {
         let place = self.sent.iter().position(|sent| sent.id == id)?;
         let sent = self.sent.swap_remove(place);
+        *self.unconfirmed(sent.path) -= 1;
         self.is_lagging = self.is_lagging && self.is_late(now);
         Some(sent)
     }
@@ -177,6 +191,13 @@ impl Lane {
 
     pub(super) fn clear_replays(&mut self) {
         self.replays.clear();
+    }
+
+    fn unconfirmed(&mut self, path: Path) -> &mut usize {
+        match path {
+            Path::Common(channel) => &mut self.unconfirmed_on_common[channel],
+            Path::Own => &mut self.unconfirmed_on_own,
+        }
     }
 
     fn is_late(&self, now: Instant) -> bool {

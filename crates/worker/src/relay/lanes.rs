@@ -8,8 +8,8 @@ use wechatpay_v2::MchId;
 
 use super::lane::{Lane, Path, Source, Waiting};
 use super::limits::{
-    PROBE_HOLDS, REPLAYS_LOW, REPLAYS_UNCONFIRMED_MAX, SWEPT_LOW, SWEPT_LOW_OF_ALL, WINDOW,
-    WRITTEN_WAITING_MAX_OF_ALL,
+    COMMON_CHANNELS, PROBE_HOLDS, REPLAYS_LOW, REPLAYS_UNCONFIRMED_MAX, SWEPT_LOW,
+    SWEPT_LOW_OF_ALL, WINDOW, WRITTEN_WAITING_MAX_OF_ALL,
 };
 
 /// The events of all merchants. Merchants take turns, and replays come after all other events.
@@ -23,7 +23,7 @@ pub(super) struct Lanes {
     written_waiting: usize,
     swept_waiting: usize,
     replays_waiting: usize,
-    /// Unconfirmed events on the common channel, without those of lagging merchants.
+    /// Unconfirmed events on the common channels, without those of lagging merchants.
     in_window: usize,
     replays_unconfirmed: usize,
     is_sweep_wanted: bool,
@@ -35,11 +35,11 @@ pub(super) struct Lanes {
 /// queue makes the broker's end of the channel wait for the queue, with everything behind it. So
 /// that message goes out on the merchant's own channel.
 #[derive(Clone, Copy)]
-enum Trust {
-    /// They confirmed an event on the merchant's own channel, at this time.
-    Probed(Instant),
-    /// They confirmed an event on the common channel.
-    OnCommonChannel,
+struct Trust {
+    /// When they last confirmed an event, on whichever channel.
+    confirmed_at: Instant,
+    /// The common channels on which they have confirmed an event.
+    channels: [bool; COMMON_CHANNELS],
 }
 
 /// An event to publish now.
@@ -96,15 +96,14 @@ impl Lanes {
         for _ in 0..self.turns.len() {
             let mch_id = self.turns.pop_front()?;
             let lane = self.lanes.get_mut(&mch_id)?;
-            let is_trusted = self.trusted.get(&mch_id).is_some_and(|trust| trust.holds(now));
-            let path = lane.path(is_trusted);
-            let is_open = path == Path::Own || self.in_window < WINDOW;
+            let trust = self.trusted.get(&mch_id).copied();
+            let path = lane.path(|channel| trust.is_some_and(|trust| trust.holds(channel, now)));
+            let path = path.filter(|path| *path == Path::Own || self.in_window < WINDOW);
             let before = Counts::of(lane);
-            let may_send = is_open && lane.has_capacity(path);
-            let taken = if may_send { lane.take(replay, now) } else { None };
-            if let Some((source, Waiting { message, .. })) = &taken {
-                lane.sent(message.message_id, *source, path, now);
-                self.in_window += usize::from(path == Path::Common);
+            let taken = path.and_then(|path| Some((path, lane.take(replay, now)?)));
+            if let Some((path, (source, Waiting { message, .. }))) = &taken {
+                lane.sent(message.message_id, *source, *path, now);
+                self.in_window += usize::from(*path != Path::Own);
                 self.replays_unconfirmed += usize::from(*source == Source::Replay);
             }
             let after = Counts::of(lane);
@@ -114,7 +113,7 @@ impl Lanes {
                 self.turns.push_back(mch_id.clone());
             }
             self.count_difference(before, after);
-            if let Some((_, event)) = taken {
+            if let Some((path, (_, event))) = taken {
                 return Some(Next { mch_id, path, event });
             }
         }
@@ -138,12 +137,16 @@ impl Lanes {
             self.lanes.remove(mch_id);
         }
         if is_confirmed {
-            let trust = self.trusted.entry(mch_id.clone()).or_insert(Trust::Probed(now));
-            *trust = trust.after_confirm(sent.path, now);
+            let unknown = Trust { confirmed_at: now, channels: [false; COMMON_CHANNELS] };
+            let trust = self.trusted.entry(mch_id.clone()).or_insert(unknown);
+            trust.confirmed_at = now;
+            if let Path::Common(channel) = sent.path {
+                trust.channels[channel] = true;
+            }
         }
     }
 
-    /// After this every merchant's queues are unknown again: the common channel is a new one.
+    /// After this every merchant's queues are unknown again: a common channel is a new one.
     pub(super) fn forget_trust(&mut self) {
         self.trusted.clear();
     }
@@ -151,7 +154,7 @@ impl Lanes {
     /// Whether the merchant's own channel is in use.
     pub(super) fn uses_own_channel(&self, mch_id: &MchId) -> bool {
         let lane = self.lanes.get(mch_id);
-        lane.is_some_and(|lane| lane.is_lagging() || lane.unconfirmed(Path::Own) > 0)
+        lane.is_some_and(|lane| lane.is_lagging() || lane.unconfirmed_on_own() > 0)
     }
 
     /// Whether the event is published and its confirm awaited.
@@ -200,10 +203,11 @@ impl Lanes {
         std::mem::take(&mut self.is_sweep_wanted)
     }
 
-    /// When the oldest unconfirmed event of the common channel was sent, of those sent from `since`
+    /// When the oldest unconfirmed event of a common channel was sent, of those sent from `since`
     /// on.
-    pub(super) fn oldest_on_common(&self, since: Instant) -> Option<Instant> {
-        self.lanes.values().filter_map(|lane| lane.oldest_sent(Path::Common, since)).min()
+    pub(super) fn oldest_on_common(&self, channel: usize, since: Instant) -> Option<Instant> {
+        let lanes = self.lanes.values();
+        lanes.filter_map(|lane| lane.oldest_sent(Path::Common(channel), since)).min()
     }
 
     /// The same for a merchant's own channel.
@@ -244,18 +248,8 @@ impl Lanes {
 }
 
 impl Trust {
-    fn holds(self, now: Instant) -> bool {
-        match self {
-            Self::Probed(at) => now.duration_since(at) < PROBE_HOLDS,
-            Self::OnCommonChannel => true,
-        }
-    }
-
-    fn after_confirm(self, path: Path, now: Instant) -> Self {
-        match (self, path) {
-            (Self::OnCommonChannel, _) | (_, Path::Common) => Self::OnCommonChannel,
-            (Self::Probed(_), Path::Own) => Self::Probed(now),
-        }
+    fn holds(self, channel: usize, now: Instant) -> bool {
+        self.channels[channel] || now.duration_since(self.confirmed_at) < PROBE_HOLDS
     }
 }
 
@@ -284,5 +278,5 @@ impl Counts {
 /// What a lane has in the window. A lagging one has nothing there: it takes no other merchant's
 /// capacity.
 fn window_share(lane: &Lane) -> usize {
-    if lane.is_lagging() { 0 } else { lane.unconfirmed(Path::Common) }
+    if lane.is_lagging() { 0 } else { lane.unconfirmed_on_common() }
 }

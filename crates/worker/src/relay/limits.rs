@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-/// Unconfirmed events on the common channel, without those of lagging merchants.
+/// Unconfirmed events on the common channels, without those of lagging merchants.
 pub(super) const WINDOW: usize = 1024;
 /// Unconfirmed events of one merchant on one channel. A channel with more than 32 unconfirmed
 /// messages for one quorum queue makes the broker stop reading the whole connection
 /// (`quorum_commands_soft_limit`; rabbitmq-server#1883, #2334).
 pub(super) const UNCONFIRMED_MAX: usize = 16;
+/// Common channels. With 16 events on each, one merchant gets 128 confirms in the time of one.
+pub(super) const COMMON_CHANNELS: usize = 8;
 /// Unconfirmed replays of all merchants together.
 pub(super) const REPLAYS_UNCONFIRMED_MAX: usize = 64;
 /// A merchant with an unconfirmed event of this age is lagging. Less than the time in which an
@@ -24,12 +26,12 @@ pub(super) const CHANNEL_REPLACED_AFTER: Duration = Duration::from_secs(600);
 
 /// Events from the writers that wait in memory, of one merchant and of all; the others wait in the
 /// outbox.
-pub(super) const WRITTEN_WAITING_MAX: usize = 1024;
-pub(super) const WRITTEN_WAITING_MAX_OF_ALL: usize = 4096;
+pub(super) const WRITTEN_WAITING_MAX: usize = 4096;
+pub(super) const WRITTEN_WAITING_MAX_OF_ALL: usize = 8192;
 
 /// Events of one merchant that one sweep takes. With as many as `SWEPT_LOW` waiting, the next
 /// sweep brings more.
-pub(super) const SWEPT_MAX: usize = 128;
+pub(super) const SWEPT_MAX: usize = 512;
 pub(super) const SWEPT_LOW: usize = SWEPT_MAX / 2;
 /// The same for all merchants together.
 pub(super) const SWEPT_MAX_OF_ALL: usize = 1024;

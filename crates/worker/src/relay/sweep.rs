@@ -15,7 +15,7 @@ use super::limits::{REPLAYS_MAX, SWEPT_MAX, SWEPT_MAX_OF_ALL};
 use crate::failpoint;
 use crate::store::{Due, Store, StoreError, TakeLimits};
 
-/// With the two seconds that the sweep leaves to the writer, the longest wait of an event whose
+/// With the five seconds that the sweep leaves to the writer, the longest wait of an event whose
 /// writer has died.
 const INTERVAL: Duration = Duration::from_secs(1);
 

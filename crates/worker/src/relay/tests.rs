@@ -9,11 +9,13 @@ use wechatpay_v2::MchId;
 use super::lane::{Path, Source, Waiting};
 use super::lanes::{Checked, Lanes, Next};
 use super::limits::{
-    LAGGING_AFTER, PROBE_HOLDS, REPLAYS_UNCONFIRMED_MAX, SWEPT_LOW, UNCONFIRMED_MAX, WINDOW,
-    WRITTEN_WAITING_MAX, WRITTEN_WAITING_MAX_OF_ALL,
+    COMMON_CHANNELS, LAGGING_AFTER, PROBE_HOLDS, REPLAYS_UNCONFIRMED_MAX, SWEPT_LOW,
+    UNCONFIRMED_MAX, WINDOW, WRITTEN_WAITING_MAX, WRITTEN_WAITING_MAX_OF_ALL,
 };
 
 const LEASE: Duration = Duration::from_secs(5);
+/// Unconfirmed events of one merchant on the common channels.
+const ON_COMMON_MAX: usize = COMMON_CHANNELS * UNCONFIRMED_MAX;
 
 fn merchant(number: usize) -> MchId {
     MchId::parse(format!("{}", 1_900_000_000 + number)).unwrap()
@@ -47,18 +49,26 @@ fn confirm(lanes: &mut Lanes, taken: &[Next], now: Instant) {
     }
 }
 
-/// Lanes that know the merchants 0 to 99 from events confirmed on the common channel.
+/// Lanes that know the merchants 0 to 99 from events confirmed on every common channel.
 fn known_lanes(now: Instant) -> Lanes {
     let mut lanes = Lanes::default();
-    for path in [Path::Own, Path::Common] {
-        for mch_id in (0..100).map(merchant) {
-            push(&mut lanes, &mch_id, Source::Written, now);
-        }
-        let taken = take_all(&mut lanes, now);
-        assert!(taken.iter().all(|next| next.path == path));
-        confirm(&mut lanes, &taken, now);
+    for mch_id in (0..100).map(merchant) {
+        push(&mut lanes, &mch_id, Source::Written, now);
     }
+    let first = take_all(&mut lanes, now);
+    assert!(first.iter().all(|next| next.path == Path::Own));
+    confirm(&mut lanes, &first, now);
+    for mch_id in (0..100).map(merchant) {
+        push_many(&mut lanes, &mch_id, Source::Written, COMMON_CHANNELS, now);
+    }
+    let taken = take_all(&mut lanes, now);
+    assert!(taken.iter().all(is_on_common));
+    confirm(&mut lanes, &taken, now);
     lanes
+}
+
+fn is_on_common(next: &Next) -> bool {
+    matches!(next.path, Path::Common(_))
 }
 
 #[test]
@@ -75,7 +85,7 @@ fn first_event_of_merchant_goes_out_alone_on_its_own_channel() {
     assert!(!lanes.uses_own_channel(&shop));
     let others = take_all(&mut lanes, now);
     assert_eq!(others.len(), 2);
-    assert!(others.iter().all(|next| next.path == Path::Common));
+    assert!(others.iter().all(is_on_common));
 }
 
 #[test]
@@ -110,12 +120,16 @@ fn new_common_channel_makes_merchants_unknown() {
 }
 
 #[test]
-fn merchant_has_at_most_16_unconfirmed_events() {
+fn merchant_has_at_most_16_unconfirmed_events_on_a_channel() {
     let now = Instant::now();
     let mut lanes = known_lanes(now);
-    push_many(&mut lanes, &merchant(1), Source::Written, 40, now);
+    push_many(&mut lanes, &merchant(1), Source::Written, 2 * ON_COMMON_MAX, now);
     let first = take_all(&mut lanes, now);
-    assert_eq!(first.len(), UNCONFIRMED_MAX);
+    assert_eq!(first.len(), ON_COMMON_MAX);
+    for channel in 0..COMMON_CHANNELS {
+        let on_channel = first.iter().filter(|next| next.path == Path::Common(channel));
+        assert_eq!(on_channel.count(), UNCONFIRMED_MAX);
+    }
     confirm(&mut lanes, &first[..3], now);
     assert_eq!(take_all(&mut lanes, now).len(), 3);
 }
@@ -170,15 +184,15 @@ fn lagging_merchant_uses_its_own_channel() {
     let now = Instant::now();
     let mut lanes = known_lanes(now);
     let shop = merchant(1);
-    push_many(&mut lanes, &shop, Source::Written, 20, now);
+    push_many(&mut lanes, &shop, Source::Written, ON_COMMON_MAX + 4, now);
     let first = take_all(&mut lanes, now);
-    assert!(first.iter().all(|next| next.path == Path::Common));
+    assert!(first.iter().all(is_on_common));
     assert_eq!(lanes.check(now), Checked::default());
 
     let later = now + LAGGING_AFTER;
     let checked = lanes.check(later);
     assert_eq!(checked.began_to_lag, std::slice::from_ref(&shop));
-    assert_eq!(checked.late.len(), UNCONFIRMED_MAX);
+    assert_eq!(checked.late.len(), ON_COMMON_MAX);
     let second = take_all(&mut lanes, later);
     assert_eq!(second.len(), 4);
     assert!(second.iter().all(|next| next.path == Path::Own));
@@ -191,8 +205,8 @@ fn stuck_merchant_takes_no_further_event() {
     let now = Instant::now();
     let mut lanes = known_lanes(now);
     let shop = merchant(1);
-    push_many(&mut lanes, &shop, Source::Written, 3 * UNCONFIRMED_MAX, now);
-    assert_eq!(take_all(&mut lanes, now).len(), UNCONFIRMED_MAX);
+    push_many(&mut lanes, &shop, Source::Written, 2 * ON_COMMON_MAX, now);
+    assert_eq!(take_all(&mut lanes, now).len(), ON_COMMON_MAX);
     let later = now + LAGGING_AFTER;
     lanes.check(later);
     let second = take_all(&mut lanes, later);
@@ -223,15 +237,15 @@ fn late_confirms_end_the_lag() {
     confirm(&mut lanes, &taken[1..], later);
     assert_eq!(lanes.check(later).ceased_to_lag, std::slice::from_ref(&shop));
     push(&mut lanes, &shop, Source::Written, later);
-    assert_eq!(take_all(&mut lanes, later)[0].path, Path::Common);
+    assert!(is_on_common(&take_all(&mut lanes, later)[0]));
 }
 
 #[test]
 fn lagging_merchants_leave_the_window_to_others() {
     let now = Instant::now();
     let mut lanes = known_lanes(now);
-    for number in 1..=WINDOW / UNCONFIRMED_MAX {
-        push_many(&mut lanes, &merchant(number), Source::Written, UNCONFIRMED_MAX, now);
+    for number in 1..=WINDOW / ON_COMMON_MAX {
+        push_many(&mut lanes, &merchant(number), Source::Written, ON_COMMON_MAX, now);
     }
     let frozen = take_all(&mut lanes, now);
     assert_eq!(frozen.len(), WINDOW);

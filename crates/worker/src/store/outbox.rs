@@ -13,7 +13,7 @@ use super::{Store, StoreError};
 /// Events that wait in the channel for the relay; the others wait in the outbox for the sweep.
 const CHANNEL_MAX: usize = 4096;
 /// How long the worker that wrote an event has to get it confirmed before the sweep takes it.
-const WRITER_SECONDS: f64 = 2.0;
+const WRITER_SECONDS: f64 = 5.0;
 /// How long the worker whose sweep took an event has to get it confirmed.
 const SWEEP_SECONDS: f64 = 10.0;
 /// The pause after the first attempt without a confirm.
@@ -21,7 +21,7 @@ const PAUSE_MIN_SECONDS: f64 = 2.0;
 const PAUSE_MAX_SECONDS: f64 = 600.0;
 /// Half a second less than [`WRITER_SECONDS`]: after this the writer leaves an event that it has
 /// not published to the sweeps.
-pub(crate) const WRITER_LEASE: Duration = Duration::from_millis(1500);
+pub(crate) const WRITER_LEASE: Duration = Duration::from_millis(4500);
 /// The same for an event that a sweep took.
 pub(crate) const SWEEP_LEASE: Duration = Duration::from_millis(9500);
 
@@ -206,9 +206,9 @@ impl Store {
                 select (select min(o.mch_id) from outbox o where o.mch_id > m.mch_id)
                 from merchants m where m.mch_id is not null
             ), due as (
-                select o.event_id from merchants m
+                select o.ctid from merchants m
                 cross join lateral (
-                    select event_id, next_attempt_at from outbox
+                    select ctid, next_attempt_at from outbox
                     where outbox.mch_id = m.mch_id and is_replay = $1 and next_attempt_at <= now()
                     order by next_attempt_at limit $3 for update skip locked
                 ) o
@@ -216,7 +216,7 @@ impl Store {
                 order by o.next_attempt_at limit $4
             ), taken as (
                 update outbox set next_attempt_at = now() + make_interval(secs => $5)
-                from due where outbox.event_id = due.event_id
+                where ctid = any(array(select ctid from due))
                 returning outbox.*
             )
             select taken.event_id, taken.type as kind, taken.mch_id,
