@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod acks;
 mod batch_processor;
 pub(crate) mod delivery;
 mod disposition;

@@ -73,7 +73,7 @@ const TRANSIENT: [&str; 7] = ["08", "28", "40", "53", "55", "57", "58"];
 
 /// How long a statement about many rows waits for one that another transaction has locked. A settle
 /// takes a few milliseconds; whatever holds a row for longer must not hold its neighbours.
-const BATCH_LOCK_TIMEOUT: &str = "100ms";
+const BEGIN_BATCH: &str = "begin; set local lock_timeout = '100ms'";
 
 /// Rows of one kind that are read for an operator: more than anyone reads, and all rows of an
 /// ordinary order.
@@ -135,9 +135,11 @@ impl Store {
                 ("statement_timeout", "5s"),
                 ("lock_timeout", "2s"),
                 ("idle_in_transaction_session_timeout", "10s"),
-                // A table like the outbox is empty at one moment and large at the next. A plan that
-                // is kept scans it whole.
-                ("plan_cache_mode", "force_custom_plan"),
+                // A table like the outbox is empty at one moment and large at the next, and plans
+                // are kept. Every statement has an index: it is to be used whatever the size.
+                ("enable_seqscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
@@ -160,17 +162,7 @@ impl Store {
 
     /// Begins a transaction about this many rows.
     async fn begin(&self, rows: usize) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut tx = self.pool.begin().await?;
-        if rows > 1 {
-            sqlx::query!(
-                r#"/* batch_lock_timeout */
-                select set_config('lock_timeout', $1, true) as "timeout!""#,
-                BATCH_LOCK_TIMEOUT,
-            )
-            .fetch_one(&mut *tx)
-            .await?;
-        }
-        Ok(tx)
+        Ok(self.pool.begin_with(if rows > 1 { BEGIN_BATCH } else { "begin" }).await?)
     }
 
     pub(crate) async fn close(&self) {

@@ -54,11 +54,17 @@ impl<H: Handler> BatchProcessor<H> {
     async fn process_batch(&self, batch: Vec<UnackedDelivery>) {
         match self.handle(batch.iter().map(|it| it.delivery.clone()).collect()).await {
             Ok(outcomes) => {
-                let each = batch.into_iter().zip(outcomes).map(|(unacked, outcome)| {
+                let mut done = Vec::new();
+                let mut copies = Vec::new();
+                for (unacked, outcome) in batch.into_iter().zip(outcomes) {
                     let span = self.span(&unacked.delivery);
-                    self.dispose(unacked, outcome).instrument(span)
-                });
-                join_all(each).await;
+                    match span.in_scope(|| self.decide(&unacked, outcome)) {
+                        Disposition::Ack => done.push(unacked),
+                        other => copies.push(self.dispose(unacked, other).instrument(span)),
+                    }
+                }
+                UnackedDelivery::ack_all(done).await;
+                join_all(copies).await;
             }
             Err(reason) => {
                 // So that one delivery does not fail the others.
@@ -77,7 +83,8 @@ impl<H: Handler> BatchProcessor<H> {
                 Ok(mut outcomes) => outcomes.pop().unwrap_or(Outcome::Done),
                 Err(reason) => Outcome::Retry { reason: reason.to_owned() },
             };
-            self.dispose(unacked, outcome).await;
+            let disposition = self.decide(&unacked, outcome);
+            self.dispose(unacked, disposition).await;
         };
         process.instrument(span).await;
     }
@@ -92,16 +99,19 @@ impl<H: Handler> BatchProcessor<H> {
         }
     }
 
-    async fn dispose(&self, unacked: UnackedDelivery, outcome: Outcome) {
-        let attempt = unacked.delivery.attempt;
-        let disposition = Disposition::of(outcome, attempt, self.attempts_max);
+    fn decide(&self, unacked: &UnackedDelivery, outcome: Outcome) -> Disposition {
+        let disposition = Disposition::of(outcome, unacked.delivery.attempt, self.attempts_max);
         let labels = [("queue", self.queue.name()), ("disposition", disposition.label())];
         metrics::counter!("wxpay_dispositions_total", &labels).increment(1);
         log_disposition(&disposition);
+        // A query has no delay queue; its sender asks again.
+        if self.queue.is_durable_work() { disposition } else { Disposition::Ack }
+    }
+
+    async fn dispose(&self, unacked: UnackedDelivery, disposition: Disposition) {
+        let attempt = unacked.delivery.attempt;
         match disposition {
             Disposition::Ack => unacked.ack().await,
-            // A query has no delay queue; its sender asks again.
-            _ if !self.queue.is_durable_work() => unacked.ack().await,
             Disposition::Delay { step, attempt, .. } => {
                 let user = self.publisher.user();
                 let properties = republish::delayed(&unacked.properties, attempt, user);

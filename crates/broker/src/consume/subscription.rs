@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::amqp_channel;
 use crate::connection::session::Session;
+use crate::consume::acks::Acks;
 use crate::consume::unacked_delivery::UnackedDelivery;
 use crate::error::{BrokerError, bounded};
 use crate::user::BrokerUser;
@@ -28,6 +29,7 @@ pub(super) struct Subscription {
     batches: TaskTracker,
     deliveries: lapin::Consumer,
     user: BrokerUser,
+    acks: Acks,
     ended: bool,
     error: Option<lapin::Error>,
 }
@@ -48,7 +50,8 @@ impl Subscription {
             channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
         let deliveries = bounded(format!("consuming the queue {queue}"), consume).await?;
         let batches = TaskTracker::new();
-        Ok(Self { channel, batches, deliveries, user, ended: false, error: None })
+        let acks = Acks::default();
+        Ok(Self { channel, batches, deliveries, user, acks, ended: false, error: None })
     }
 
     /// Starts a task on deliveries of this channel. It is never cancelled: a handler must not stop
@@ -85,7 +88,9 @@ impl Subscription {
         delivery: Option<lapin::Result<lapin::message::Delivery>>,
     ) -> Option<UnackedDelivery> {
         match delivery {
-            Some(Ok(delivery)) => return Some(UnackedDelivery::new(delivery, &self.user)),
+            Some(Ok(delivery)) => {
+                return Some(UnackedDelivery::new(delivery, &self.user, self.acks.clone()));
+            }
             Some(Err(error)) => self.error = Some(error),
             None => {}
         }

@@ -1,13 +1,15 @@
 //! A delivery that has not been acknowledged yet.
 
-use std::future::Future;
 use std::time::Duration;
+
+use futures_util::future::join_all;
 
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::ShortString;
 use lapin::{Acker, BasicProperties};
 use tokio::time::timeout;
 
+use crate::consume::acks::{Acks, Written};
 use crate::consume::delivery::Delivery;
 use crate::user::BrokerUser;
 
@@ -20,16 +22,20 @@ pub(super) struct UnackedDelivery {
     pub(super) delivery: Delivery,
     pub(super) routing_key: ShortString,
     pub(super) properties: BasicProperties,
+    tag: u64,
+    acks: Acks,
     acker: Acker,
 }
 
 impl UnackedDelivery {
-    pub(super) fn new(raw: lapin::message::Delivery, user: &BrokerUser) -> Self {
+    /// `acks`: of the channel on which it came.
+    pub(super) fn new(raw: lapin::message::Delivery, user: &BrokerUser, acks: Acks) -> Self {
+        let tag = raw.delivery_tag;
         let lapin::message::Delivery { routing_key, redelivered, properties, data, acker, .. } =
             raw;
         let body = data.into();
         let delivery = Delivery::received(&routing_key, redelivered, &properties, body, user);
-        Self { delivery, routing_key, properties, acker }
+        Self { delivery, routing_key, properties, tag, acks, acker }
     }
 
     /// If the channel is gone, the broker delivers the message again in any case.
@@ -38,23 +44,41 @@ impl UnackedDelivery {
     }
 
     pub(super) async fn ack(self) {
-        write(self.acker.ack(BasicAckOptions::default())).await;
+        Self::ack_all(vec![self]).await;
+    }
+
+    /// Acknowledges deliveries of one channel, with one frame where none before them is unsettled.
+    pub(super) async fn ack_all(deliveries: Vec<Self>) {
+        let Some(acks) = deliveries.first().map(|first| first.acks.clone()) else { return };
+        let tags: Vec<u64> = deliveries.iter().map(|delivery| delivery.tag).collect();
+        let written = acks.settle(&tags, |position, multiple| {
+            let acker = deliveries[position].acker.clone();
+            Box::pin(async move { acker.ack(BasicAckOptions { multiple }).await })
+        });
+        join_all(written.into_iter().map(finish)).await;
     }
 
     /// Failed: back to the queue. Counts towards the delivery limit on every RabbitMQ version, so
     /// that it ends at some time.
     pub(super) async fn requeue_failed(self) {
-        write(self.acker.reject(BasicRejectOptions { requeue: true })).await;
+        let options = BasicRejectOptions { requeue: true };
+        self.settle(|acker| Box::pin(async move { acker.reject(options).await })).await;
     }
 
     /// Not handled: back to the queue. Does not count on RabbitMQ 4.3 and later.
     pub(super) async fn requeue(self) {
-        write(self.acker.nack(BasicNackOptions { requeue: true, multiple: false })).await;
+        let options = BasicNackOptions { requeue: true, multiple: false };
+        self.settle(|acker| Box::pin(async move { acker.nack(options).await })).await;
+    }
+
+    async fn settle(self, write: impl Fn(Acker) -> Written) {
+        let written = self.acks.settle(&[self.tag], |_, _| write(self.acker.clone()));
+        join_all(written.into_iter().map(finish)).await;
     }
 }
 
-async fn write(acknowledgement: impl Future<Output = lapin::Result<bool>>) {
-    if !matches!(timeout(ACK_TIMEOUT, acknowledgement).await, Ok(Ok(true))) {
+async fn finish(written: Written) {
+    if !matches!(timeout(ACK_TIMEOUT, written).await, Ok(Ok(true))) {
         // The channel is gone: the message is delivered again, and handlers are idempotent.
         metrics::counter!("wxpay_ack_stale_total").increment(1);
     }

@@ -3,8 +3,10 @@
 
 use std::collections::HashSet;
 use std::future::pending;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::limits::CONFIRMED_MAX;
@@ -13,12 +15,16 @@ use crate::store::{Store, StoreError};
 
 /// Events of one statement.
 const BATCH_MAX: usize = 1024;
+/// From the begin of a statement to the begin of the next: a commit for a few events costs as much as
+/// one for many. What a crash leaves in the outbox meanwhile is published twice.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 pub(super) struct Results {
     store: Store,
     confirmed: Vec<Uuid>,
     postponed: Vec<Uuid>,
     running: Option<Running>,
+    next_at: Instant,
     is_turn_of_postponed: bool,
     /// All of these events.
     ids: HashSet<Uuid>,
@@ -37,6 +43,7 @@ impl Results {
             confirmed: Vec::new(),
             postponed: Vec::new(),
             running: None,
+            next_at: Instant::now(),
             is_turn_of_postponed: false,
             ids: HashSet::new(),
         }
@@ -70,9 +77,11 @@ impl Results {
 
     /// Starts the next statement unless one runs: a second one could wait for the first one's rows.
     pub(super) fn write(&mut self) {
-        if self.running.is_some() || self.is_empty() {
+        let now = Instant::now();
+        if self.running.is_some() || self.is_empty() || now < self.next_at {
             return;
         }
+        self.next_at = now + INTERVAL;
         let store = self.store.clone();
         let is_turn_of_postponed = self.is_turn_of_postponed || self.confirmed.is_empty();
         self.is_turn_of_postponed = false;
@@ -88,9 +97,14 @@ impl Results {
         }
     }
 
-    /// Returns when a statement has ended. Loses nothing when dropped.
+    /// Returns when a statement has ended, or the next may begin. Loses nothing when dropped.
     pub(super) async fn written(&mut self) {
-        let Some(running) = &mut self.running else { return pending().await };
+        let Some(running) = &mut self.running else {
+            if self.is_empty() {
+                return pending().await;
+            }
+            return sleep_until(self.next_at).await;
+        };
         if let Err(error) = (&mut running.task).await {
             tracing::error!(%error, "a statement about the outbox has panicked");
         }

@@ -40,6 +40,8 @@ pub(super) struct SettlementBatch {
     released: BTreeMap<OrderKey, Uuid>,
     new_transitions: Vec<NewTransition>,
     new_exceptions: Vec<NewException>,
+    /// Orders whose exception `unsettled` ends, because they moved.
+    no_longer_unsettled: BTreeSet<OrderKey>,
     /// Orders whose exception a query confirmed: they wait for an operator.
     polling_stopped: BTreeSet<OrderKey>,
     schedule: CheckSchedule,
@@ -88,6 +90,7 @@ impl SettlementBatch {
             released: BTreeMap::new(),
             new_transitions: Vec::new(),
             new_exceptions: Vec::new(),
+            no_longer_unsettled: BTreeSet::new(),
             polling_stopped: BTreeSet::new(),
             schedule,
         })
@@ -158,9 +161,11 @@ impl SettlementBatch {
         if let Some(transaction_id) = transaction_id(&observed.fact) {
             self.booked.insert(transaction_id, key.clone());
         }
-        // The same database transaction resolves `unsettled`.
         for existing in self.exceptions.get_mut(key).into_iter().flatten() {
-            existing.open &= existing.kind != ExceptionKind::Unsettled;
+            if existing.kind == ExceptionKind::Unsettled && existing.open {
+                existing.open = false;
+                self.no_longer_unsettled.insert(key.clone());
+            }
         }
         let view = self.view(key, observed.pay.clone()).expect("the order was just applied to");
         let event = event::of_transition(Uuid::now_v7(), &transition, &view);
@@ -220,8 +225,7 @@ impl SettlementBatch {
         settled: &[Settled],
     ) -> Result<Vec<Outgoing>, StoreError> {
         update(connection, &self.changes()).await?;
-        let moved = self.new_transitions.iter().map(|new| &new.key);
-        exceptions::resolve_unsettled(connection, moved).await?;
+        exceptions::resolve_unsettled(connection, self.no_longer_unsettled.iter()).await?;
         transitions::insert(connection, &self.new_transitions).await?;
         let opened = exceptions::open(connection, &self.new_exceptions).await?;
         let received = inputs.iter().zip(settled).filter_map(|(input, settled)| {
