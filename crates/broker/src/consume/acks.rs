@@ -24,7 +24,7 @@ struct State {
 }
 
 /// A written frame: resolves when it is in the socket.
-pub(super) type Written = Pin<Box<dyn Future<Output = lapin::Result<bool>> + Send>>;
+pub(super) type Written = Pin<Box<dyn Future<Output = lapin::Result<()>> + Send>>;
 
 impl Acks {
     /// Notes that these deliveries are settled, and writes the frames that say so: `write` gets the
@@ -71,7 +71,7 @@ mod tests {
         let mut frames = Vec::new();
         acks.settle(tags, |position, multiple| {
             frames.push((tags[position], multiple));
-            Box::pin(std::future::ready(Ok(true)))
+            Box::pin(std::future::ready(Ok(())))
         });
         frames
     }

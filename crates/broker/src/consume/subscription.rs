@@ -89,7 +89,9 @@ impl Subscription {
     ) -> Option<UnackedDelivery> {
         match delivery {
             Some(Ok(delivery)) => {
-                return Some(UnackedDelivery::new(delivery, &self.user, self.acks.clone()));
+                let channel = self.channel.clone();
+                let acks = self.acks.clone();
+                return Some(UnackedDelivery::new(delivery, &self.user, channel, acks));
             }
             Some(Err(error)) => self.error = Some(error),
             None => {}
