@@ -13,7 +13,7 @@ use harness::{Options, Shop, World, eventually};
 use reqwest::StatusCode;
 use serde_json::Value;
 use simulator::{Api, AttemptOutcome, Fault, FaultPlan, PayOptions};
-use worker::CheckSchedule;
+use worker::{CheckSchedule, PayableChecks};
 
 const EVENTS: [&str; 3] = ["order.created", "order.payable", "order.paid"];
 /// More calls than a test makes.
@@ -24,7 +24,8 @@ fn schedule() -> CheckSchedule {
         close_age_min: Duration::ZERO,
         expiry_grace: Duration::ZERO,
         closed_check_delay: Duration::from_millis(300),
-        payable_check_interval: Duration::from_secs(1),
+        payable_checks: PayableChecks::Every(Duration::from_secs(1)),
+        on_demand_pause: Duration::from_secs(3600),
         unknown_retry_first: Duration::from_millis(500),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use harness::{Options, Shop, World};
 use simulator::PayOptions;
-use worker::CheckSchedule;
+use worker::{CheckSchedule, PayableChecks};
 
 const CLOSED: [&str; 4] = ["order.created", "order.payable", "order.closing", "order.closed"];
 
@@ -20,7 +20,8 @@ fn schedule_without_waits() -> CheckSchedule {
         close_age_min: Duration::ZERO,
         expiry_grace: Duration::ZERO,
         closed_check_delay: never,
-        payable_check_interval: never,
+        payable_checks: PayableChecks::Every(never),
+        on_demand_pause: never,
         unknown_retry_first: never,
     }
 }

@@ -8,7 +8,7 @@ use harness::{Options, Shop, TestMerchant, World, eventually, fast_schedule, mer
 use serde_json::json;
 use simulator::PayOptions;
 use wechatpay_v2::{ApiKey, AppId, MchId};
-use worker::{CheckSchedule, Merchant, Merchants};
+use worker::{CheckSchedule, Merchant, Merchants, PayableChecks};
 
 const PAID_BY_NOTIFY: [&str; 3] = ["created by shop", "payable by reply", "paid by notify"];
 const PAID_BY_QUERY: [&str; 3] = ["created by shop", "payable by reply", "paid by query"];
@@ -61,7 +61,8 @@ fn with_previous(world: &World, keys: impl Fn(&TestMerchant) -> (String, String)
 /// which checks become rare, comes after 15 seconds.
 fn schedule_after_failures() -> CheckSchedule {
     CheckSchedule {
-        payable_check_interval: Duration::from_secs(3600),
+        payable_checks: PayableChecks::Every(Duration::from_secs(3600)),
+        on_demand_pause: Duration::from_secs(3600),
         unknown_retry_first: Duration::from_secs(1),
         ..CheckSchedule::default()
     }
@@ -189,7 +190,7 @@ async fn permanently_wrong_key_makes_orders_unsettled() {
 async fn key_changed_in_flight_loses_no_order() {
     // A query that was sent with the old key must not find a payment before its notification does.
     let never = Duration::from_secs(3600);
-    let schedule = CheckSchedule { payable_check_interval: never, ..fast_schedule() };
+    let schedule = CheckSchedule { payable_checks: PayableChecks::Every(never), ..fast_schedule() };
     let options = Options { workers: Some(2), schedule: Some(schedule), ..Options::default() };
     let world = World::start_with(options).await;
     let shop = world.hmac_shop();

@@ -3,6 +3,7 @@
 
 mod concurrency;
 mod found_payments;
+mod on_demand;
 mod outcomes;
 mod unsettled;
 

@@ -101,7 +101,7 @@ async fn servers_of_private_authority_are_trusted_others_refused() {
         let lines = connections.lines().filter(|line| line.contains(name));
         lines.map(|line| line.ends_with("true")).collect::<Vec<_>>()
     };
-    assert_eq!(encrypted("wxpay-worker"), [true, true], "{connections}");
+    assert_eq!(encrypted("wxpay-worker"), [true; 3], "{connections}");
     assert_eq!(encrypted("wxpay-ingress"), [true], "{connections}");
 
     let mut program = Program::of(&world);

@@ -32,7 +32,7 @@ pub mod wait;
 pub mod world;
 
 pub use merchants::TestMerchant;
-pub use options::{Options, fast_schedule};
+pub use options::{Options, fast_schedule, idle_schedule};
 pub use outbox::OutboxAttempts;
 pub use shop::Shop;
 pub use tables::StoredNotification;

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use broker::AmqpUrl;
-use worker::{CheckSchedule, GatewayLimits};
+use worker::{CheckSchedule, GatewayLimits, PayableChecks};
 
 #[derive(Default)]
 pub struct Options {
@@ -37,10 +37,11 @@ pub struct Options {
 }
 
 /// A reconciler that practically never checks by itself.
-pub(crate) fn idle_schedule() -> CheckSchedule {
+pub fn idle_schedule() -> CheckSchedule {
     let never = Duration::from_secs(3600);
     CheckSchedule {
-        payable_check_interval: never,
+        payable_checks: PayableChecks::Every(never),
+        on_demand_pause: never,
         unknown_retry_first: never,
         ..CheckSchedule::default()
     }
@@ -57,7 +58,8 @@ pub fn fast_schedule() -> CheckSchedule {
         close_age_min: Duration::from_millis(200),
         expiry_grace: Duration::ZERO,
         closed_check_delay: Duration::from_millis(300),
-        payable_check_interval: Duration::from_millis(200),
+        payable_checks: PayableChecks::Every(Duration::from_millis(200)),
+        on_demand_pause: Duration::from_secs(3600),
         unknown_retry_first: Duration::from_millis(100),
     }
 }

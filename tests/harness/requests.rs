@@ -121,7 +121,7 @@ impl World {
     /// Every row of the ledger tables, to compare before and after. Leases and the time of the next
     /// check are left out.
     pub async fn ledger_rows(&self) -> Vec<String> {
-        let rows = "select (to_jsonb(o) - array['next_check_at', 'call_lease_holder',
+        let rows = "select (to_jsonb(o) - array['next_check_at', 'checked_at', 'call_lease_holder',
                 'call_lease_until'])::text from orders o
             union all select t::text from order_transitions t order by 1";
         sqlx::query_scalar(rows).fetch_all(&self.environment.pool).await.unwrap()

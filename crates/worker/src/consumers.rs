@@ -48,6 +48,7 @@ pub(crate) fn start(
     let commands = Arc::new(Commands::new(CommandContext {
         service: service.clone(),
         calls: calls.clone(),
+        requests: requests.clone(),
         replier: Replier::start(broker.publishing.clone()),
         namespace: config.namespace.clone(),
         clients: config.clients.clone(),

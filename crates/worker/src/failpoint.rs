@@ -5,7 +5,7 @@
 #[cfg(feature = "failpoints")]
 use std::time::Duration;
 
-use crate::schedule::CheckSchedule;
+use crate::schedule::{CheckSchedule, PayableChecks};
 
 /// The steps, in the order in which an order meets them; a test walks them all.
 pub const STEPS: [&str; 22] = [
@@ -60,7 +60,8 @@ pub(crate) fn shortened_schedule() -> Option<CheckSchedule> {
         close_age_min: Duration::from_secs(3),
         expiry_grace: Duration::from_secs(1),
         closed_check_delay: Duration::from_secs(3),
-        payable_check_interval: Duration::from_secs(3),
+        payable_checks: PayableChecks::Every(Duration::from_secs(3)),
+        on_demand_pause: Duration::from_secs(1),
         unknown_retry_first: Duration::from_secs(1),
     }));
     None

@@ -22,12 +22,12 @@ use wechatpay_v2::{CallOutcome, Credentials, Fields, MchId, OutTradeNo, Unknown}
 use crate::failpoint;
 use crate::merchants::Merchants;
 use call_log::CallTimer;
-use lanes::{Lanes, Priority, Turn};
+use lanes::{Lanes, Turn};
 use merchant_limiters::MerchantLimiters;
 
 pub(crate) use call_log::CallRecords;
 pub(crate) use fair_semaphore::FairSemaphore;
-pub(crate) use lanes::Admission;
+pub(crate) use lanes::{Admission, Priority};
 pub use limits::GatewayLimits;
 pub(crate) use merchant_limiter::Deferred;
 
@@ -71,9 +71,10 @@ impl Gateway {
         &self,
         credentials: &Credentials,
         query: &OrderQuery,
+        priority: Priority,
     ) -> Result<CallOutcome<OrderStatus>, Deferred> {
         let key = key_of(credentials, &query.out_trade_no);
-        let turn = self.lanes.turn(credentials, Priority::Check, None).await?;
+        let turn = self.lanes.turn(credentials, priority, None).await?;
         let call = self.client.orderquery(credentials, query);
         let detail = |found: &OrderStatus| state_name(&found.trade_state).to_owned();
         self.call("orderquery", &key, turn, call, detail).await

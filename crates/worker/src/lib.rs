@@ -36,4 +36,4 @@ pub use gateway::GatewayLimits;
 pub use merchants::{InvalidMerchants, Merchant, Merchants};
 pub use migrations::migrate;
 pub use run::run;
-pub use schedule::CheckSchedule;
+pub use schedule::{CheckSchedule, PayableChecks};

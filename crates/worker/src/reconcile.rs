@@ -19,7 +19,7 @@ use uuid::Uuid;
 use wechatpay_v2::MchId;
 
 use crate::failpoint;
-use crate::gateway::FairSemaphore;
+use crate::gateway::{FairSemaphore, Priority};
 use crate::order_service::OrderService;
 use crate::store::StoredOrder;
 use query_requests::QueryRequest;
@@ -58,7 +58,7 @@ impl Reconciler {
                     tokio::time::sleep(NEXT_CLAIM_DELAY).await;
                     more_are_due = self.claim().await;
                 }
-                Some(request) = requests.recv() => self.spawn_query(request),
+                Some(request) = requests.recv() => self.take_request(request),
             }
         }
         self.checks.close();
@@ -96,7 +96,7 @@ impl Reconciler {
         let service = Arc::clone(&self.service);
         let check = async move {
             failpoint::reached("reconcile.claimed");
-            if let Err(error) = check::check(&service, &stored, holder).await {
+            if let Err(error) = check::check(&service, &stored, holder, Priority::Check).await {
                 tracing::warn!(%error, "a check failed; it is repeated when its lease has ended");
             }
             failpoint::reached("reconcile.settled");
@@ -105,13 +105,19 @@ impl Reconciler {
         self.checks.spawn(check.instrument(check_span(&key)));
     }
 
-    fn spawn_query(&self, request: QueryRequest) {
-        let QueryRequest { key, appid } = request;
+    /// A request for which there is no permit is left out.
+    fn take_request(&self, request: QueryRequest) {
+        let (QueryRequest::Unknown { key, .. } | QueryRequest::OnDemand(key)) = &request;
         let Some(permit) = self.permits.try_acquire(&key.mch_id) else { return };
         let service = Arc::clone(&self.service);
-        let span = check_span(&key);
+        let span = check_span(key);
         let query = async move {
-            check::query_unknown(&service, key, appid).await;
+            match request {
+                QueryRequest::Unknown { key, appid } => {
+                    check::query_unknown(&service, key, appid).await;
+                }
+                QueryRequest::OnDemand(key) => check_on_demand(&service, &key).await,
+            }
             drop(permit);
         };
         self.checks.spawn(query.instrument(span));
@@ -126,6 +132,23 @@ impl Reconciler {
             (mch_id, checks as i64)
         });
         capacity.filter(|(_, checks)| *checks > 0).collect()
+    }
+}
+
+/// Checks a payable order unless another check runs or has ended a moment ago.
+async fn check_on_demand(service: &OrderService, key: &OrderKey) {
+    let holder = Uuid::now_v7();
+    let pause = service.schedule.on_demand_pause;
+    let checked = match service.store.claim_on_demand(key, holder, pause).await {
+        Ok(Some(stored)) => {
+            failpoint::reached("reconcile.claimed");
+            check::check(service, &stored, holder, Priority::OnDemand).await
+        }
+        Ok(None) => return,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = checked {
+        tracing::warn!(%error, "a check on demand failed; the order is checked when it is due");
     }
 }
 

@@ -22,11 +22,30 @@ pub struct CheckSchedule {
     pub expiry_grace: Duration,
     /// After closeorder one more query looks for a payment that came before the close.
     pub closed_check_delay: Duration,
-    /// Between checks of a payable order in its first ten minutes. A payment whose notification is
-    /// lost is found within 30 s.
-    pub payable_check_interval: Duration,
+    pub payable_checks: PayableChecks,
+    /// Whoever asks about a payable order causes a check if the last one is older.
+    pub on_demand_pause: Duration,
     /// The first pause after a call without an outcome; it doubles from there.
     pub unknown_retry_first: Duration,
+}
+
+/// When a payable order is checked for a payment whose notification is lost.
+#[derive(Clone, Debug)]
+pub enum PayableChecks {
+    /// At these ages of its `prepay_id`, the youngest first, and when it has expired.
+    AtAges(Vec<Duration>),
+    /// After this pause each time, and when it has expired.
+    Every(Duration),
+}
+
+/// WeChat advises seven to ten queries in the life of an order. With the one after the expiry, the
+/// one before closeorder and the one after it, these make nine. In minutes.
+const PAYABLE_CHECK_AGES: [u64; 6] = [1, 3, 8, 20, 45, 90];
+/// Between checks of an order that has expired and could not be closed.
+const EXPIRED_CHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+const fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
 }
 
 impl Default for CheckSchedule {
@@ -35,7 +54,8 @@ impl Default for CheckSchedule {
             close_age_min: Duration::from_secs(5 * 60),
             expiry_grace: Duration::from_secs(60),
             closed_check_delay: Duration::from_secs(60),
-            payable_check_interval: Duration::from_secs(20),
+            payable_checks: PayableChecks::AtAges(PAYABLE_CHECK_AGES.map(minutes).to_vec()),
+            on_demand_pause: Duration::from_secs(5),
             unknown_retry_first: Duration::from_secs(5),
         }
     }
@@ -98,7 +118,9 @@ pub(crate) fn next_check(
 ) -> Option<OffsetDateTime> {
     match &order.state {
         State::Created => Some(now + jitter.spread(schedule.unknown_retry_first)),
-        State::Payable { .. } => Some(next_payable_check(order, schedule, jitter, now)),
+        State::Payable { issued_at, .. } => {
+            Some(next_payable_check(order, *issued_at, schedule, jitter, now))
+        }
         State::Closing { .. } => {
             let closable_at = order.created_at + schedule.close_age_min;
             if now < closable_at {
@@ -115,24 +137,26 @@ pub(crate) fn next_check(
     }
 }
 
-/// Less often as the order ages, and once right after its end.
+/// The next of the payable checks, or right after the end of the order when that comes first.
+/// A `prepay_id` that was renewed begins anew: its payer has come back.
 fn next_payable_check(
     order: &Order,
+    issued_at: OffsetDateTime,
     schedule: &CheckSchedule,
     jitter: Jitter,
     now: OffsetDateTime,
 ) -> OffsetDateTime {
-    let age = now - order.created_at;
-    let interval = if age < time::Duration::minutes(10) {
-        schedule.payable_check_interval
-    } else if age < time::Duration::hours(1) {
-        schedule.payable_check_interval * 3
-    } else {
-        schedule.payable_check_interval * 15
-    };
-    let next = now + jitter.spread(interval);
     let end = order.time_expire + schedule.expiry_grace;
-    if now < end { next.min(jitter.delay(end, schedule.expiry_grace)) } else { next }
+    let after_end = jitter.delay(end, schedule.expiry_grace);
+    let next = match &schedule.payable_checks {
+        PayableChecks::Every(pause) => now + jitter.spread(*pause),
+        PayableChecks::AtAges(_) if now >= end => now + jitter.spread(EXPIRED_CHECK_INTERVAL),
+        PayableChecks::AtAges(ages) => {
+            let ahead = ages.iter().find(|age| issued_at + **age > now);
+            ahead.map_or(after_end, |age| jitter.delay(issued_at + *age, *age))
+        }
+    };
+    if now < end { next.min(after_end) } else { next }
 }
 
 /// When an order is checked again after `count` calls in a row without an outcome.

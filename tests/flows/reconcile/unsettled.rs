@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::{Options, Shop, World};
 use serde_json::json;
 use simulator::{Api, Fault, PayOptions};
-use worker::CheckSchedule;
+use worker::{CheckSchedule, PayableChecks};
 
 use super::{EVENTS, PAYABLE, expect_no_exceptions, refusal, without_notification};
 
@@ -14,7 +14,8 @@ fn schedule_of_minutes() -> CheckSchedule {
     let minute = Duration::from_secs(60);
     CheckSchedule {
         unknown_retry_first: minute,
-        payable_check_interval: minute * 60,
+        payable_checks: PayableChecks::Every(minute * 60),
+        on_demand_pause: minute * 60,
         ..CheckSchedule::default()
     }
 }

@@ -6,7 +6,7 @@ use harness::problem::kind_of;
 use harness::{Options, Shop, StoredNotification, World, eventually};
 use serde_json::{Value, json};
 use simulator::{Api, Fault, HeldCallFilter, OrderCalls, PayOptions};
-use worker::CheckSchedule;
+use worker::{CheckSchedule, PayableChecks};
 
 /// How often a case is repeated because the worker gave up its call before the late answer.
 const ATTEMPTS: usize = 5;
@@ -35,7 +35,8 @@ impl TableCase {
     pub(super) async fn new() -> Self {
         let never = Duration::from_secs(3600);
         let schedule = CheckSchedule {
-            payable_check_interval: never,
+            payable_checks: PayableChecks::Every(never),
+            on_demand_pause: never,
             unknown_retry_first: never,
             closed_check_delay: never,
             ..CheckSchedule::default()

@@ -14,6 +14,7 @@ use super::identity;
 use crate::clients::Clients;
 use crate::merchants::Merchant;
 use crate::order_service::OrderService;
+use crate::reconcile::QueryRequests;
 use crate::store::StoreError;
 use crate::{clock, traceparent};
 
@@ -26,6 +27,7 @@ pub(crate) struct CommandContext {
     pub(crate) service: OrderService,
     /// The calls of accepted orders.
     pub(crate) calls: TaskTracker,
+    pub(crate) requests: QueryRequests,
     pub(crate) replier: Replier,
     pub(crate) namespace: Namespace,
     /// The senders that may give commands. `None`: everyone on the broker.

@@ -29,7 +29,7 @@ const OTHER_WAIT_MAX: Duration = Duration::from_secs(2);
 const LANE_MAX: usize = 4096;
 /// Creates that wait in all lanes.
 const LANES_MAX: usize = 16_384;
-/// Of this many calls one is a close and one is a check, if some wait.
+/// Of this many calls one is a close, one a check on demand and one a check, if some wait.
 const FLOOR_EVERY: u32 = 8;
 
 /// What a call is for, the most urgent first.
@@ -37,10 +37,12 @@ const FLOOR_EVERY: u32 = 8;
 pub(crate) enum Priority {
     Create,
     Close,
+    /// A check because someone asks about the order.
+    OnDemand,
     Check,
 }
 
-const PRIORITIES: usize = 3;
+const PRIORITIES: usize = 4;
 
 /// Begins the calls of all merchants. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -128,7 +130,7 @@ impl Lanes {
         }
         let wait_max = match priority {
             Priority::Create => CREATE_WAIT_MAX,
-            Priority::Close | Priority::Check => OTHER_WAIT_MAX,
+            Priority::Close | Priority::OnDemand | Priority::Check => OTHER_WAIT_MAX,
         };
         let granted = match tokio::time::timeout(wait_max, &mut granted).await {
             Ok(Ok(granted)) => granted,
@@ -291,12 +293,14 @@ impl Lanes {
 impl Lane {
     /// The call that begins next. Calls whose callers are gone are left out.
     fn next(&mut self) -> Option<(Priority, Waiting)> {
-        let order = match self.begun % FLOOR_EVERY {
-            3 => [Priority::Close, Priority::Check, Priority::Create],
-            7 => [Priority::Check, Priority::Close, Priority::Create],
-            _ => [Priority::Create, Priority::Close, Priority::Check],
+        let first = match self.begun % FLOOR_EVERY {
+            3 => Priority::Close,
+            5 => Priority::OnDemand,
+            7 => Priority::Check,
+            _ => Priority::Create,
         };
-        for priority in order {
+        let by_urgency = [Priority::Create, Priority::Close, Priority::OnDemand, Priority::Check];
+        for priority in std::iter::once(first).chain(by_urgency) {
             while let Some(waiting) = self.waiting[priority as usize].pop_front() {
                 if !waiting.turn.is_closed() {
                     return Some((priority, waiting));

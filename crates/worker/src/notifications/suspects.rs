@@ -103,7 +103,7 @@ impl SuspectQueries {
                 tracing::warn!(%mch_id, %out_trade_no, %error, "an order is not checked now");
             }
         } else if let Some(appid) = suspect.appid {
-            self.requests.send(key, appid);
+            self.requests.query_unknown(key, appid);
         }
     }
 

@@ -8,7 +8,7 @@ use wechatpay_v2::orderquery::{OrderQuery, OrderStatus, TradeState};
 use wechatpay_v2::{Advice, AppId, CallOutcome, Fields, Refused, Unknown};
 
 use crate::clock;
-use crate::gateway::Admission;
+use crate::gateway::{Admission, Priority};
 use crate::order_service::{LeasedOrder, OrderService};
 use crate::schedule::{self, CheckSchedule, Jitter, UnpaidAction};
 use crate::store::{StoreError, StoredOrder};
@@ -33,6 +33,7 @@ pub(super) async fn check(
     service: &OrderService,
     stored: &StoredOrder,
     holder: Uuid,
+    priority: Priority,
 ) -> Result<(), StoreError> {
     let order = &stored.order;
     let Some(merchant) = service.merchants.get(&order.request.mch_id) else {
@@ -41,7 +42,7 @@ pub(super) async fn check(
     let leased =
         LeasedOrder { merchant: &merchant, order, holder, is_first_call: false, traceparent: None };
     let credentials = merchant.credentials(order.sign_type);
-    let answer = match service.gateway.orderquery(&credentials, &query_of(order)).await {
+    let answer = match service.gateway.orderquery(&credentials, &query_of(order), priority).await {
         Ok(answer) => answer,
         Err(deferred) => return service.defer(&leased, &deferred).await,
     };
@@ -75,7 +76,7 @@ pub(super) async fn call_first(
     let action = schedule::unpaid_action(order, &service.schedule, clock::now());
     let (Some(merchant), UnpaidAction::RepeatUnifiedorder) = (merchant, action) else {
         drop(admission);
-        return check(service, stored, holder).await;
+        return check(service, stored, holder, Priority::Check).await;
     };
     let leased =
         LeasedOrder { merchant: &merchant, order, holder, is_first_call: true, traceparent: None };
@@ -90,7 +91,7 @@ pub(super) async fn query_unknown(service: &OrderService, key: OrderKey, appid: 
     let query =
         OrderQuery { appid, out_trade_no: key.out_trade_no, sub_mch_id: None, sub_appid: None };
     let credentials = merchant.credentials(merchant.sign_type);
-    let _ = service.gateway.orderquery(&credentials, &query).await;
+    let _ = service.gateway.orderquery(&credentials, &query, Priority::Check).await;
     service.store_calls().await;
 }
 

@@ -8,8 +8,7 @@ use time::OffsetDateTime;
 pub(crate) struct Jitter(pub(super) f64);
 
 impl Jitter {
-    /// A wait changes by a tenth at most. Two seconds of twenty leave a payment whose notification
-    /// is lost well within the 30 s in which it must be found.
+    /// A wait changes by a tenth at most.
     const SHARE: f64 = 0.1;
     /// Enough to spread what ends in the same second.
     const DELAY_MAX: Duration = Duration::from_secs(2);

@@ -68,23 +68,55 @@ fn payable_order_is_closed_after_its_expiry_and_the_grace() {
 }
 
 #[test]
-fn payable_order_is_checked_less_often_as_it_ages() {
+fn payable_order_is_checked_at_ages_and_after_its_end() {
     let order = order(payable());
-    let after = |now| check_after(&order, now);
-    let ten_minutes = time::Duration::minutes(10);
-    let hour = time::Duration::hours(1);
-    let created = order.created_at;
-    assert_eq!(after(created), Some(20 * SECOND));
-    assert_eq!(after(created + ten_minutes - time::Duration::NANOSECOND), Some(20 * SECOND));
-    assert_eq!(after(created + ten_minutes), Some(60 * SECOND));
-    assert_eq!(after(created + hour - time::Duration::NANOSECOND), Some(60 * SECOND));
-    assert_eq!(after(created + hour), Some(300 * SECOND));
+    let issued_at = NOW - 9 * SECOND;
+    let minutes = time::Duration::minutes;
+    let check_at = |now| next_check(&order, &CheckSchedule::default(), EARLIEST, now).unwrap();
+    let mut at = issued_at;
+    for age in [1, 3, 8, 20, 45, 90] {
+        at = check_at(at);
+        assert_eq!(at, issued_at + minutes(age));
+    }
+    let end = order.time_expire + minutes(1);
+    assert_eq!(check_at(at), end);
+    assert_eq!(check_at(end), end + 270 * SECOND, "five minutes, less a tenth");
+    // A check that comes late leaves out the ages that have passed.
+    assert_eq!(check_at(issued_at + minutes(21)), issued_at + minutes(45));
+}
 
+#[test]
+fn unpaid_order_is_queried_nine_times_in_its_life() {
+    let schedule = CheckSchedule::default();
+    for jitter in [EARLIEST, MIDDLE, LATEST] {
+        let mut order = order(payable());
+        let mut now = NOW;
+        let mut queries = 0;
+        while let Some(at) = next_check(&order, &schedule, jitter, now) {
+            now = at;
+            queries += 1;
+            match unpaid_action(&order, &schedule, now) {
+                UnpaidAction::RequestClose => order.state = State::Closing { since: now },
+                UnpaidAction::Close => order.state = State::Closed { at: now },
+                UnpaidAction::Wait => {}
+                UnpaidAction::RepeatUnifiedorder => panic!("it was answered"),
+            }
+        }
+        assert_eq!(order.state.name(), orders::StateName::Closed);
+        assert_eq!(queries, 9);
+    }
+}
+
+#[test]
+fn payable_order_can_be_checked_at_even_pauses() {
+    let order = order(payable());
+    let payable_checks = PayableChecks::Every(Duration::from_secs(20));
+    let schedule = CheckSchedule { payable_checks, ..CheckSchedule::default() };
+    let after = |now| next_check(&order, &schedule, MIDDLE, now).unwrap() - now;
+    assert_eq!(after(NOW), 20 * SECOND);
     let end = order.time_expire + time::Duration::minutes(1);
-    assert_eq!(after(end - 301 * SECOND), Some(300 * SECOND));
-    assert_eq!(after(end - 298 * SECOND), Some(299 * SECOND), "one second after its end");
-    assert_eq!(after(end - SECOND), Some(2 * SECOND));
-    assert_eq!(after(end), Some(300 * SECOND));
+    assert_eq!(after(end - SECOND), 2 * SECOND, "one second after its end");
+    assert_eq!(after(end), 20 * SECOND);
 }
 
 #[test]
@@ -158,8 +190,8 @@ fn jitter_moves_a_pause_by_a_tenth_and_an_end_never_forward() {
         next_check(order, &schedule, jitter, NOW).expect("a next check") - NOW
     };
     let payable = order(payable());
-    assert_eq!(check_at(&payable, EARLIEST), 18 * SECOND);
-    assert_eq!(check_at(&payable, LATEST), 22 * SECOND);
+    assert_eq!(check_at(&payable, EARLIEST), 51 * SECOND);
+    assert_eq!(check_at(&payable, LATEST), 53 * SECOND);
     let created = order(State::Created);
     assert_eq!(check_at(&created, EARLIEST), 4500 * time::Duration::MILLISECOND);
     assert_eq!(check_at(&created, LATEST), 5500 * time::Duration::MILLISECOND);

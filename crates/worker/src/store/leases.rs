@@ -1,6 +1,8 @@
 //! The call lease of an order. Its holder alone may call WeChat about the order: compare-and-set
 //! protects the row, and the lease protects the call.
 
+use std::time::Duration;
+
 use orders::{Order, OrderKey, State};
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -93,7 +95,7 @@ impl Store {
             update orders o set call_lease_holder = $1,
                 call_lease_until = now() + make_interval(secs => $3),
                 next_check_at = now() + make_interval(secs => $3),
-                called_at = coalesce(called_at, now())
+                called_at = coalesce(called_at, now()), checked_at = now()
             from due where o.mch_id = due.mch_id and o.out_trade_no = due.out_trade_no
             returning sign_type, request as "request: _", time_expire,
                 parameters as "parameters: _", state, seq, prepay_id, code_url, mweb_url,
@@ -108,6 +110,39 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         rows.into_iter().map(Row::read).collect()
+    }
+
+    /// Takes the call lease of a payable order for a check that is not due. Returns `None` when the
+    /// lease is taken, or when WeChat was asked about the order within `pause`.
+    pub(crate) async fn claim_on_demand(
+        &self,
+        key: &OrderKey,
+        holder: Uuid,
+        pause: Duration,
+    ) -> Result<Option<StoredOrder>, StoreError> {
+        let row = sqlx::query_as!(
+            Row,
+            r#"/* claim_on_demand */
+            update orders set call_lease_holder = $3,
+                call_lease_until = now() + make_interval(secs => $4),
+                next_check_at = now() + make_interval(secs => $4), checked_at = now()
+            where mch_id = $1 and out_trade_no = $2 and state = 'payable'
+                and (call_lease_until is null or call_lease_until < now())
+                and coalesce(checked_at, called_at, created_at)
+                    < now() - make_interval(secs => $5)
+            returning sign_type, request as "request: _", time_expire,
+                parameters as "parameters: _", state, seq, prepay_id, code_url, mweb_url,
+                prepay_issued_at, payment as "payment: _", closing_since, closed_at, err_code,
+                err_code_des, gateway_message, call_lease_holder, created_at, updated_at"#,
+            key.mch_id.as_str(),
+            key.out_trade_no.as_str(),
+            holder,
+            LEASE_SECONDS,
+            pause.as_secs_f64(),
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(Row::read).transpose()
     }
 
     /// Claims orders for which unifiedorder was never called, and takes their call leases: at most

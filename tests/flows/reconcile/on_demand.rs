@@ -1,0 +1,51 @@
+//! Whoever asks about a payable order causes a check.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use harness::{Options, Shop, World, idle_schedule};
+use worker::CheckSchedule;
+
+use super::without_notification;
+
+/// Checks of its own come practically never.
+async fn world_with_pause(on_demand_pause: Duration) -> World {
+    let schedule = CheckSchedule { on_demand_pause, ..idle_schedule() };
+    World::start_with(Options { schedule: Some(schedule), ..Options::default() }).await
+}
+
+#[tokio::test]
+async fn lost_notification_is_found_when_shop_asks() {
+    let world = world_with_pause(Duration::ZERO).await;
+    let shop = world.md5_shop();
+    let number = Shop::number();
+    world.create_payable(&shop.order(&number, 9900)).await;
+    world.pay(&shop, &number, &without_notification());
+    let (_, view) = world.get(&shop, &number).await;
+    assert_eq!(view["state"], "payable", "the answer does not wait for WeChat");
+    world.wait_for_state(&shop, &number, "paid").await;
+    let history = ["created by shop", "payable by reply", "paid by query"];
+    assert_eq!(world.transition_labels(&number).await, history);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn order_that_many_ask_about_is_queried_once() {
+    let world = world_with_pause(Duration::from_secs(3600)).await;
+    let shop = world.md5_shop();
+    let number = Shop::number();
+    world.create_payable(&shop.order(&number, 9900)).await;
+    let called_long_ago = "called_at = now() - interval '2 hours'";
+    world.update_order_row(&number, called_long_ago).await;
+    world.pay(&shop, &number, &without_notification());
+    join_all((0..20).map(|_| world.get(&shop, &number))).await;
+    world.wait_for_state(&shop, &number, "paid").await;
+    assert_eq!(world.calls(&shop, &number).orderquery, 1);
+
+    // Just after a call nobody's question causes a query.
+    let young = Shop::number();
+    world.create_payable(&shop.order(&young, 9900)).await;
+    join_all((0..20).map(|_| world.get(&shop, &young))).await;
+    assert_eq!(world.calls(&shop, &young).orderquery, 0);
+    world.finish().await;
+}
