@@ -53,7 +53,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// How many merchants the orders are spread over.
     pub(crate) merchants: usize,
-    /// Each merchant's `requests_per_second`.
+    /// The `requests_per_second` of each merchant, which bounds the rate that it finds.
     pub(crate) rate: u32,
     pub(crate) via: Via,
     /// Payable orders that are loaded before notifications are settled.

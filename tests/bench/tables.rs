@@ -9,7 +9,7 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<String>,
     pub(crate) uuids: Vec<String>,
     pub(crate) byteas: Vec<String>,
-    /// Such as `fillfactor=80`.
+    /// As in `create table`, such as `fillfactor=80`.
     pub(crate) storage: Vec<String>,
 }
 

@@ -23,7 +23,7 @@ pub struct CheckSchedule {
     /// After closeorder one more query looks for a payment that came before the close.
     pub closed_check_delay: Duration,
     pub payable_checks: PayableChecks,
-    /// Whoever asks about a payable order causes a check if the last one is older.
+    /// A question about a payable order causes a check if the last one is older.
     pub on_demand_pause: Duration,
     /// The first pause after a call without an outcome; it doubles from there.
     pub unknown_retry_first: Duration,

@@ -32,8 +32,7 @@ mod transitions;
 mod unknown_outcomes;
 
 pub(crate) use self::gauges::{Gauges, OpenOrders};
-pub(crate) use self::orders::StoredOrder;
-pub(crate) use accept::Acceptance;
+pub(crate) use self::orders::{Acceptance, StoredOrder};
 pub(crate) use exceptions::{ExceptionId, ExceptionLine, Resolution};
 pub(crate) use gateway_calls::{CallLine, CallRecord};
 pub(crate) use history::{OrderHistory, TimelineEntry, TimelineEvent};

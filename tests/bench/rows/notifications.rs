@@ -84,7 +84,7 @@ fn repeating(requests: &Arc<Vec<Vec<u8>>>) -> NextRequest {
     })
 }
 
-/// Each request once.
+/// Makes each request exactly once.
 pub(crate) fn once(requests: &Arc<Vec<Vec<u8>>>) -> NextRequest {
     let requests = Arc::clone(requests);
     let sent = AtomicUsize::new(0);

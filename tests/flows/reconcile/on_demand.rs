@@ -1,4 +1,4 @@
-//! Whoever asks about a payable order causes a check.
+//! A question about a payable order causes a check.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn order_that_many_ask_about_is_queried_once() {
     world.wait_for_state(&shop, &number, "paid").await;
     assert_eq!(world.calls(&shop, &number).orderquery, 1);
 
-    // Just after a call nobody's question causes a query.
+    // Just after a call no question causes a query.
     let young = Shop::number();
     world.create_payable(&shop.order(&young, 9900)).await;
     join_all((0..20).map(|_| world.get(&shop, &young))).await;

@@ -30,7 +30,7 @@ pub(super) struct UnackedDelivery {
 impl UnackedDelivery {
     /// `acks`: of the channel on which it came.
     ///
-    /// The delivery's own `acker` is left alone: it hands its frame to a task of its own, so that
+    /// The delivery's own `acker` is left alone: it passes its frame to a task of its own, so that
     /// the frames of two deliveries can be written in either order.
     pub(super) fn new(
         raw: lapin::message::Delivery,

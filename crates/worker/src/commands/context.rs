@@ -21,7 +21,7 @@ use crate::{clock, traceparent};
 /// The database is away or busy: the message waits in the broker, and no attempt is counted.
 const DATABASE_SNOOZE: Duration = Duration::from_secs(5);
 
-/// Cheap to clone.
+/// Cheap to clone, as all its parts are.
 #[derive(Clone)]
 pub(crate) struct CommandContext {
     pub(crate) service: OrderService,

@@ -8,22 +8,23 @@
 
 mod call;
 mod prepare;
+mod repeat;
+mod reply;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use broker::{Delivery, Outcome};
 use futures_util::future::join_all;
-use orders::{Failure, Order, OrderView, Problem, Reply, State, StateName};
+use orders::OrderView;
 use tracing::{Instrument, Span};
 
 use super::context::{self, CommandContext};
-use super::identity::lease_holder;
-use crate::merchants::Merchant;
-use crate::store::{Acceptance, StoreError, StoredOrder};
-use crate::{clock, failpoint, pay, traceparent};
+use crate::failpoint;
+use crate::store::{Acceptance, StoreError};
 use call::Call;
 use prepare::{NewOrder, Prepared, prepare};
+use repeat::repeat;
+use reply::reply_order;
 
 /// A command with the span of its log lines.
 pub(super) struct Command<'a> {
@@ -129,66 +130,4 @@ fn call_or_leave(context: &CommandContext, delivery: &Delivery, new: NewOrder) {
             reply_order(context, delivery, &merchant, &order, view);
         }
     }
-}
-
-/// The number exists: the same order gets its present state, another order is a conflict.
-async fn repeat(
-    context: &CommandContext,
-    delivery: &Delivery,
-    merchant: &Arc<Merchant>,
-    existing: StoredOrder,
-    repeated: &Order,
-) -> Result<Outcome, StoreError> {
-    let StoredOrder { order, call_lease_holder, .. } = existing;
-    let differing = order.conflicts_with(&repeated.request);
-    if !differing.is_empty() {
-        let problem = Problem::conflict(&differing, order.state.name());
-        return Ok(context.reject_order(delivery, &order.key(), problem).await);
-    }
-    let holder = lease_holder(delivery);
-    if prepare::needs_call(&order)
-        && let Ok(Some(admission)) = context.service.gateway.admit(&merchant.mch_id)
-        && let Some(parameters) = context.service.store.take_lease(&order, holder).await?
-    {
-        let call = Call {
-            merchant: Arc::clone(merchant),
-            order,
-            parameters,
-            holder,
-            is_first_call: false,
-            traceparent: traceparent::of(delivery),
-        };
-        call.start(context, delivery, admission);
-        return Ok(Outcome::Done);
-    }
-    if matches!(order.state, State::Created) && call_lease_holder == Some(holder) {
-        // An earlier delivery of this command may still be calling WeChat.
-        return Ok(Outcome::Snooze(prepare::LEASE_SNOOZE));
-    }
-    if let Some(view) = context.service.store.view(&order.key()).await? {
-        reply_order(context, delivery, merchant, &order, view);
-    }
-    Ok(Outcome::Done)
-}
-
-fn reply_order(
-    context: &CommandContext,
-    delivery: &Delivery,
-    merchant: &Merchant,
-    order: &Order,
-    mut view: OrderView,
-) {
-    // Signed again for every reply: the settlement signed for the event, and the signature
-    // carries the time at which it was made.
-    if let Some(prepay_id) = &view.prepay_id {
-        view.pay = pay::sign(order, prepay_id, merchant, clock::now());
-    }
-    let reply = match &view.failure {
-        Some(Failure { err_code, err_code_des }) => {
-            Reply::problem(Problem::refused(err_code, err_code_des))
-        }
-        None if view.state == StateName::Created => Reply::order(202, view),
-        None => Reply::order(200, view),
-    };
-    context.reply(delivery, &reply);
 }

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::store::CallRecord;
 
 /// Records that wait to be stored. It is more than the calls in progress; only a database that is
-/// away lets them pile up.
+/// away makes them so many.
 const WAITING_MAX: usize = 4096;
 
 /// The evidence of calls that have ended, until it is stored. Clones share it.
@@ -59,7 +59,7 @@ impl CallRecords {
         }
     }
 
-    /// All records that wait; whoever takes them stores them.
+    /// All records that wait; the caller stores them.
     pub(crate) fn take(&self) -> Vec<CallRecord> {
         std::mem::take(&mut *self.waiting())
     }
@@ -67,8 +67,8 @@ impl CallRecords {
     /// Keeps records that could not be stored for the next transaction.
     pub(crate) fn put_back(&self, mut records: Vec<CallRecord>) {
         let mut waiting = self.waiting();
-        let room = WAITING_MAX.saturating_sub(waiting.len());
-        records.truncate(room);
+        let capacity = WAITING_MAX.saturating_sub(waiting.len());
+        records.truncate(capacity);
         waiting.append(&mut records);
     }
 

@@ -150,10 +150,10 @@ impl Lanes {
     pub(super) fn admit(&self, mch_id: &MchId) -> Result<Option<Admission>, Deferred> {
         let Some(limiter) = self.0.limiters.get(mch_id) else { return Ok(None) };
         limiter.check_breaker(Instant::now())?;
-        let room = room(limiter.per_second());
+        let capacity = capacity(limiter.per_second());
         let mut state = self.state();
         let waiting = state.lanes.get(mch_id).map_or(0, |lane| lane.admitted);
-        if state.is_closed || waiting >= room || state.admitted >= LANES_MAX {
+        if state.is_closed || waiting >= capacity || state.admitted >= LANES_MAX {
             return Ok(None);
         }
         Ok(Some(self.admit_to(&mut state, mch_id)))
@@ -177,8 +177,8 @@ impl Lanes {
         let left = LANES_MAX.saturating_sub(state.admitted);
         let places = limiters.into_iter().map(|(mch_id, limiter)| {
             let waiting = state.lanes.get(&mch_id).map_or(0, |lane| lane.admitted);
-            let room = limiter.available(CREATE_WAIT_MAX).min(room(limiter.per_second()));
-            (mch_id, room.saturating_sub(waiting).min(left))
+            let capacity = limiter.available(CREATE_WAIT_MAX).min(capacity(limiter.per_second()));
+            (mch_id, capacity.saturating_sub(waiting).min(left))
         });
         places.collect()
     }
@@ -320,7 +320,7 @@ impl Lane {
 }
 
 /// How many creates may wait in a lane.
-fn room(per_second: u32) -> usize {
+fn capacity(per_second: u32) -> usize {
     let per_second = usize::try_from(per_second).unwrap_or(LANE_MAX);
     per_second.saturating_mul(LANE_SECONDS).clamp(1, LANE_MAX)
 }

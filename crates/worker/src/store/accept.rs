@@ -2,30 +2,14 @@
 
 use std::collections::HashSet;
 
-use orders::{Order, OrderKey, OrderView, Transition, event};
-use uuid::Uuid;
-use wechatpay_v2::Fields;
+use orders::{OrderKey, OrderView, event};
 
 use super::leases::LEASE_SECONDS;
+use super::orders::Acceptance;
 use super::outbox::{self, OutboxRow, Outgoing};
 use super::transitions::{self, NewTransition};
 use super::{Store, StoreError};
 use crate::failpoint;
-
-#[derive(Clone, Debug)]
-pub(crate) struct Acceptance {
-    /// The order, in state `created`.
-    pub(crate) order: Order,
-    pub(crate) transition: Transition,
-    /// The parameters of the call that follows, which every repetition sends byte for byte.
-    pub(crate) parameters: Fields,
-    /// Who makes the call. `None`: whoever claims the order later.
-    pub(crate) lease_holder: Option<Uuid>,
-    /// The id of the event `order.created`.
-    pub(crate) event_id: Uuid,
-    /// The trace of the command.
-    pub(crate) traceparent: Option<String>,
-}
 
 impl Store {
     /// Writes orders with different numbers in one transaction: each with its first transition, its

@@ -9,13 +9,13 @@ use std::collections::{HashMap, HashSet};
 use orders::{ExceptionView, OrderKey, OrderView};
 use sqlx::PgConnection;
 
-use super::accept::Acceptance;
 use super::keys::{key_columns, parse_key};
 use super::{Store, StoreError, exceptions};
 use columns::OrderUpdates;
 use inserts::OrderInserts;
 
 pub(super) use columns::OrderChange;
+pub(crate) use inserts::Acceptance;
 pub(super) use row::Row;
 pub(crate) use row::StoredOrder;
 

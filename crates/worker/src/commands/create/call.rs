@@ -6,7 +6,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 use wechatpay_v2::Fields;
 
-use super::reply_order;
+use super::reply::reply_order;
 use crate::commands::context::CommandContext;
 use crate::failpoint;
 use crate::gateway::Admission;

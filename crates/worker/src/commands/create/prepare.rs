@@ -1,11 +1,10 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use broker::{Delivery, Outcome};
-use orders::{COMMAND_BYTES_MAX, FieldProblem, Order, OrderRequest, Problem, Reply, State};
+use orders::{COMMAND_BYTES_MAX, FieldProblem, Order, OrderRequest, Problem, Reply};
 use uuid::Uuid;
 
-use super::repeat;
+use super::repeat::repeat;
 use crate::commands::context::{self, CommandContext};
 use crate::commands::identity::lease_holder;
 use crate::gateway::Admission;
@@ -16,11 +15,6 @@ use crate::{clock, traceparent};
 
 /// Of an order whose shop gives no `time_expire`.
 const LIFETIME_DEFAULT: time::Duration = time::Duration::hours(2);
-/// A `prepay_id` is valid for two hours. It is renewed before a payer can meet its end.
-const PREPAY_AGE_MAX: time::Duration = time::Duration::minutes(100);
-/// Between looks at a lease of an earlier delivery. A call lasts up to 8 s, so the command may come
-/// back more than once.
-pub(super) const LEASE_SNOOZE: Duration = Duration::from_secs(5);
 
 /// A command before the batch is accepted.
 pub(super) enum Prepared {
@@ -98,18 +92,4 @@ async fn near_its_end(
     let rule = "at least 6 minutes ahead: WeChat Pay refuses less than 5";
     let problem = Problem::invalid(vec![FieldProblem::new("time_expire", rule)]);
     Ok(context.reject_order(delivery, &key, problem).await)
-}
-
-/// An order without an outcome is sent again, an old `prepay_id` is renewed; both only while WeChat
-/// still accepts the order's expiry.
-pub(super) fn needs_call(order: &Order) -> bool {
-    let now = clock::now();
-    if order.time_expire - now < REMAINING_LIFETIME_MIN {
-        return false;
-    }
-    match &order.state {
-        State::Created => true,
-        State::Payable { issued_at, .. } => now - *issued_at > PREPAY_AGE_MAX,
-        _ => false,
-    }
 }

@@ -1,8 +1,23 @@
+use orders::{Order, Transition};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
+use wechatpay_v2::Fields;
 
-use crate::store::accept::Acceptance;
+#[derive(Clone, Debug)]
+pub(crate) struct Acceptance {
+    /// The order, in state `created`.
+    pub(crate) order: Order,
+    pub(crate) transition: Transition,
+    /// The parameters of the call that follows, which every repetition sends byte for byte.
+    pub(crate) parameters: Fields,
+    /// Who makes the call. `None`: the worker that claims the order later.
+    pub(crate) lease_holder: Option<Uuid>,
+    /// The id of the event `order.created`.
+    pub(crate) event_id: Uuid,
+    /// The trace of the command.
+    pub(crate) traceparent: Option<String>,
+}
 
 /// New orders as the arrays that `unnest` takes.
 #[derive(Default)]
@@ -11,7 +26,7 @@ pub(super) struct OrderInserts {
     pub(super) out_trade_no: Vec<String>,
     pub(super) appid: Vec<String>,
     pub(super) trade_type: Vec<String>,
-    /// In fen.
+    /// Each amount in fen.
     pub(super) total_fee: Vec<i64>,
     pub(super) sign_type: Vec<String>,
     pub(super) request: Vec<Value>,
