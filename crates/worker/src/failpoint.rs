@@ -5,7 +5,9 @@
 #[cfg(feature = "failpoints")]
 use std::time::Duration;
 
-use crate::schedule::{CheckSchedule, PayableChecks};
+use crate::schedule::CheckSchedule;
+#[cfg(feature = "failpoints")]
+use crate::schedule::PayableChecks;
 
 /// The steps, in the order in which an order meets them; a test walks them all.
 pub const STEPS: [&str; 22] = [

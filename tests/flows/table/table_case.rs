@@ -235,7 +235,7 @@ impl TableCase {
     /// count and text of failed calls are left out.
     pub(super) async fn snapshot(&self) -> Value {
         let query = "select jsonb_build_object(
-                'order', to_jsonb(o) - array['next_check_at', 'call_lease_holder',
+                'order', to_jsonb(o) - array['next_check_at', 'checked_at', 'call_lease_holder',
                     'call_lease_until', 'unknown_count', 'same_failure_count', 'gateway_message'],
                 'transitions', (select jsonb_agg(t order by seq) from order_transitions t
                     where t.out_trade_no = o.out_trade_no))

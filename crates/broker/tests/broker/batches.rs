@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker::{ConsumerLimits, Delivery, Exchange, Handler, Outcome, Queue, topology};
+use futures_util::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -37,6 +38,52 @@ async fn handled_deliveries_are_acknowledged() {
         assert_eq!(first.content_type.as_deref(), Some("application/json"));
         assert_eq!(first.kind.as_deref(), Some("order.create"));
         assert!(!first.redelivered && first.timestamp_seconds.is_some());
+        namespace.raw_client().await.wait_for_count(&namespace.name("orders"), 0).await;
+    })
+    .await;
+}
+
+/// Ends its batches in another order than they begin.
+#[derive(Default)]
+struct UnevenHandler {
+    handled: AtomicUsize,
+    redelivered: AtomicUsize,
+}
+
+impl Handler for UnevenHandler {
+    async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
+        let begun = self.handled.fetch_add(batch.len(), Ordering::Relaxed);
+        for _ in 0..begun % 17 {
+            tokio::task::yield_now().await;
+        }
+        let redelivered = batch.iter().filter(|it| it.redelivered).count();
+        self.redelivered.fetch_add(redelivered, Ordering::Relaxed);
+        vec![Outcome::Done; batch.len()]
+    }
+}
+
+/// A frame that acknowledges many must not be overtaken by one that it covers: the broker ends the
+/// channel, and delivers again what is not acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_that_end_in_any_order_are_acknowledged_once() {
+    const COUNT: usize = 3000;
+    in_namespace(|namespace| async move {
+        let publisher = namespace.publisher().await;
+        let messages = (0..COUNT).map(|number| {
+            let mut message = message_to(Exchange::Commands, topology::ORDER_CREATE);
+            message.body = number.to_string().into();
+            publisher.publish(message, DEADLINE)
+        });
+        let published = futures_util::stream::iter(messages).buffer_unordered(100);
+        let published: Vec<_> = published.collect().await;
+        assert!(published.iter().all(Result::is_ok));
+        let handler = Arc::new(UnevenHandler::default());
+        let limits = ConsumerLimits { batch_max: 3, batches_in_flight: 16, ..CONSUMER };
+        let consumer = namespace.consume(Queue::Orders, limits, &handler).await;
+        eventually("all are handled", || handler.handled.load(Ordering::Relaxed) >= COUNT).await;
+        consumer.stop().await;
+        assert_eq!(handler.redelivered.load(Ordering::Relaxed), 0);
+        assert_eq!(handler.handled.load(Ordering::Relaxed), COUNT);
         namespace.raw_client().await.wait_for_count(&namespace.name("orders"), 0).await;
     })
     .await;
