@@ -12,10 +12,10 @@ use harness::environment::{TestEnvironment, with_address};
 use harness::merchants::simulator_config;
 use harness::run_folder::RunFolder;
 use harness::{Shop, TestMerchant};
+use service::listener;
 use services::ports::free_address;
 use services::process::command_tied_to_thread;
 use simulator::{Fault, FaultPlan, Handle, PlannedFault, Simulator};
-use tokio::net::TcpListener;
 use wechatpay_v2::SignType;
 
 use crate::cost::Meter;
@@ -193,7 +193,7 @@ pub(crate) async fn start_simulator(
     delay: Duration,
 ) -> Result<Handle> {
     config.orders_max = SIMULATOR_ORDERS_MAX;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = listener::bind("127.0.0.1:0".parse()?)?;
     let simulator = Simulator::start(config, listener)?;
     if !delay.is_zero() {
         let delay_ms = u64::try_from(delay.as_millis())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use broker::{Connection, Setup};
-use service::metrics;
+use service::{listener, metrics};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,13 +29,13 @@ pub struct Listeners {
 impl Listeners {
     /// Binds the addresses of the configuration. An error names the variable.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let bind = async |variable: &str, address| {
-            let listener = TcpListener::bind(address).await;
+        let bind = |variable: &str, address| {
+            let listener = listener::bind(address);
             listener.with_context(|| format!("cannot listen on {variable} {address}"))
         };
         Ok(Self {
-            public: bind("WXPAY_PUBLIC_ADDR", config.public_addr).await?,
-            private: bind("WXPAY_PRIVATE_ADDR", config.private_addr).await?,
+            public: bind("WXPAY_PUBLIC_ADDR", config.public_addr)?,
+            private: bind("WXPAY_PRIVATE_ADDR", config.private_addr)?,
         })
     }
 }

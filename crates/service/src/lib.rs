@@ -3,6 +3,7 @@
 
 pub mod clients_file;
 pub mod hex;
+pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod settings;
