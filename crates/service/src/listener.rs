@@ -1,4 +1,4 @@
-//! Listening for connections.
+//! Listening for connections, with a backlog for a rush of clients.
 
 use std::io;
 use std::net::SocketAddr;
