@@ -27,6 +27,7 @@ fn schedule() -> CheckSchedule {
         payable_checks: PayableChecks::Every(Duration::from_secs(1)),
         on_demand_pause: Duration::from_secs(3600),
         unknown_retry_first: Duration::from_millis(500),
+        ..CheckSchedule::default()
     }
 }
 

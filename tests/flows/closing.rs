@@ -23,6 +23,7 @@ fn schedule_without_waits() -> CheckSchedule {
         payable_checks: PayableChecks::Every(never),
         on_demand_pause: never,
         unknown_retry_first: never,
+        ..CheckSchedule::default()
     }
 }
 

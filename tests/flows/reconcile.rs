@@ -3,6 +3,7 @@
 
 mod concurrency;
 mod found_payments;
+mod lost_notifications;
 mod on_demand;
 mod outcomes;
 mod unsettled;

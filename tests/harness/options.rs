@@ -61,5 +61,6 @@ pub fn fast_schedule() -> CheckSchedule {
         payable_checks: PayableChecks::Every(Duration::from_millis(200)),
         on_demand_pause: Duration::from_secs(3600),
         unknown_retry_first: Duration::from_millis(100),
+        ..CheckSchedule::default()
     }
 }

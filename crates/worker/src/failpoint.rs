@@ -65,6 +65,7 @@ pub(crate) fn shortened_schedule() -> Option<CheckSchedule> {
         payable_checks: PayableChecks::Every(Duration::from_secs(3)),
         on_demand_pause: Duration::from_secs(1),
         unknown_retry_first: Duration::from_secs(1),
+        ..CheckSchedule::default()
     }));
     None
 }

@@ -14,6 +14,7 @@ mod gauges;
 mod merchants;
 mod migrations;
 mod notifications;
+mod notified_payments;
 mod operator;
 mod ops;
 mod order_service;

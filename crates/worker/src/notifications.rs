@@ -122,7 +122,7 @@ impl Notifications {
         match self.service.settle(&inputs).await {
             Ok(settled) => {
                 for (pending, settled) in stored.zip(settled) {
-                    pending.settled(&settled);
+                    self.finish(pending, &settled);
                 }
             }
             Err(error) if inputs.len() == 1 || !error.is_about_rows() => {
@@ -146,13 +146,23 @@ impl Notifications {
     ) {
         for (pending, input) in batch {
             match self.service.settle_one(input).await {
-                Ok(settled) => pending.settled(&settled),
+                Ok(settled) => self.finish(pending, &settled),
                 Err(error) => {
                     tracing::warn!(%error, "a notification could not be stored");
                     pending.failed(&error);
                 }
             }
         }
+    }
+
+    fn finish(&self, pending: &mut Pending, settled: &Settled) {
+        let fact = pending.input.as_ref().and_then(SettlementInput::observed_fact);
+        if let Some(fact) = fact
+            && settled.status == NotificationStatus::Applied
+        {
+            self.service.notified.record(&fact.key.mch_id);
+        }
+        pending.settled(settled);
     }
 
     async fn count_bad_signatures(&self, batch: &[Pending]) {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::gateway::{CallRecords, Gateway};
 use crate::merchants::{Merchant, Merchants};
+use crate::notified_payments::NotifiedPayments;
 use crate::schedule::CheckSchedule;
 use crate::store::Store;
 use settlement_writer::SettlementWriter;
@@ -20,6 +21,7 @@ pub(crate) struct OrderService {
     pub(crate) merchants: Merchants,
     pub(crate) gateway: Gateway,
     pub(crate) schedule: CheckSchedule,
+    pub(crate) notified: NotifiedPayments,
     writer: SettlementWriter,
 }
 
@@ -34,7 +36,8 @@ impl OrderService {
         records: CallRecords,
     ) -> Self {
         let writer = SettlementWriter::start(store.clone(), records);
-        Self { store, merchants, gateway, schedule, writer }
+        let notified = NotifiedPayments::default();
+        Self { store, merchants, gateway, schedule, notified, writer }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod first_calls;
+mod lost_notifications;
 mod query_requests;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::store::StoredOrder;
 use query_requests::QueryRequest;
 
 pub(crate) use first_calls::FirstCalls;
+pub(crate) use lost_notifications::LostNotifications;
 pub(crate) use query_requests::{QueryRequestReceiver, QueryRequests};
 
 /// How often it claims the orders that are due.

@@ -16,7 +16,7 @@ use crate::consumers::{self, Broker};
 use crate::gateway::{CallRecords, Gateway};
 use crate::ops::{self, Readiness};
 use crate::order_service::OrderService;
-use crate::reconcile::{FirstCalls, QueryRequests, Reconciler};
+use crate::reconcile::{FirstCalls, LostNotifications, QueryRequests, Reconciler};
 use crate::relay::{Relay, RelayConnections};
 use crate::store::{OutboxNotifier, OutboxReceiver, Store};
 use crate::{gauges, migrations, retention, unrouted};
@@ -153,6 +153,12 @@ impl Worker {
         tokio::spawn(unrouted::run(publishing.clone(), self.stop.clone()));
         gauges::start(&self.store, publishing, &self.stop);
         tokio::spawn(retention::run(self.store.clone(), self.stop.clone()));
+        let lost = LostNotifications::new(
+            self.store.clone(),
+            self.config.schedule.clone(),
+            self.service.notified.clone(),
+        );
+        tokio::spawn(lost.run(self.stop.clone()));
         let (requests, request_receiver) = QueryRequests::channel();
         let concurrent_checks = self.config.gateway_limits.concurrent_checks;
         let reconciler = Reconciler::new(self.service.clone(), concurrent_checks);

@@ -25,6 +25,11 @@ pub struct CheckSchedule {
     pub payable_checks: PayableChecks,
     /// A question about a payable order causes a check if the last one is older.
     pub on_demand_pause: Duration,
+    /// A notification that has not come this long after its payment is overdue.
+    pub lost_after: Duration,
+    /// Between checks of the young orders of a merchant whose notifications do not arrive. A
+    /// payment is then found within 30 s.
+    pub lost_check_interval: Duration,
     /// The first pause after a call without an outcome; it doubles from there.
     pub unknown_retry_first: Duration,
 }
@@ -56,6 +61,8 @@ impl Default for CheckSchedule {
             closed_check_delay: Duration::from_secs(60),
             payable_checks: PayableChecks::AtAges(PAYABLE_CHECK_AGES.map(minutes).to_vec()),
             on_demand_pause: Duration::from_secs(5),
+            lost_after: Duration::from_secs(20),
+            lost_check_interval: Duration::from_secs(20),
             unknown_retry_first: Duration::from_secs(5),
         }
     }

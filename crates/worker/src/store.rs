@@ -15,6 +15,7 @@ mod gauges;
 mod history;
 mod keys;
 mod leases;
+mod lost_notifications;
 mod notifications;
 mod operator_actions;
 mod orders;

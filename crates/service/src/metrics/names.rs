@@ -60,6 +60,8 @@ declare! {
         "Attempts to reach WeChat's primary and backup host, by outcome.";
     describe_counter GATEWAY_DEFERRED = "wxpay_gateway_deferred_total",
         "Calls to WeChat that were put off, by merchant and reason.";
+    describe_gauge NOTIFICATIONS_LOST = "wxpay_notifications_lost",
+        "1 while a merchant's notifications do not arrive, by what this worker has seen.";
     describe_gauge GATEWAY_BREAKER_STATE = "wxpay_gateway_breaker_state",
         "State of a merchant's circuit breaker.";
     describe_gauge GATEWAY_RATE = "wxpay_gateway_rate",
