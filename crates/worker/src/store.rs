@@ -136,10 +136,12 @@ impl Store {
                 ("lock_timeout", "2s"),
                 ("idle_in_transaction_session_timeout", "10s"),
                 // A table like the outbox is empty at one moment and large at the next, and plans
-                // are kept. Every statement has an index: it is to be used whatever the size.
+                // are kept. Every statement has an index: it is to be used whatever the size. What
+                // has none looks so expensive then that Postgres would compile it each time.
                 ("enable_seqscan", "off"),
                 ("enable_hashjoin", "off"),
                 ("enable_mergejoin", "off"),
+                ("jit", "off"),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
