@@ -35,17 +35,21 @@ async fn order_that_many_ask_about_is_queried_once() {
     let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
-    let called_long_ago = "called_at = now() - interval '2 hours'";
-    world.update_order_row(&number, called_long_ago).await;
     world.pay(&shop, &number, &without_notification());
     join_all((0..20).map(|_| world.get(&shop, &number))).await;
     world.wait_for_state(&shop, &number, "paid").await;
     assert_eq!(world.calls(&shop, &number).orderquery, 1);
 
-    // Just after a call no question causes a query.
-    let young = Shop::number();
-    world.create_payable(&shop.order(&young, 9900)).await;
-    join_all((0..20).map(|_| world.get(&shop, &young))).await;
-    assert_eq!(world.calls(&shop, &young).orderquery, 0);
+    // Checks that an exception has stopped, and those that have just been made, stay as they are.
+    let stopped = Shop::number();
+    world.create_payable(&shop.order(&stopped, 9900)).await;
+    world.update_order_row(&stopped, "next_check_at = null").await;
+    let checked = Shop::number();
+    world.create_payable(&shop.order(&checked, 9900)).await;
+    world.update_order_row(&checked, "checked_at = now()").await;
+    for number in [&stopped, &checked] {
+        join_all((0..20).map(|_| world.get(&shop, number))).await;
+        assert_eq!(world.calls(&shop, number).orderquery, 0, "{number}");
+    }
     world.finish().await;
 }

@@ -81,7 +81,8 @@ fn payable_order_is_checked_at_ages_and_after_its_end() {
     let end = order.time_expire + minutes(1);
     assert_eq!(check_at(at), end);
     assert_eq!(check_at(end), end + 270 * SECOND, "five minutes, less a tenth");
-    // A check that comes late leaves out the ages that have passed.
+    // A check counts for an age that is near, and leaves out the ages that have passed.
+    assert_eq!(check_at(issued_at + minutes(19)), issued_at + minutes(45));
     assert_eq!(check_at(issued_at + minutes(21)), issued_at + minutes(45));
 }
 

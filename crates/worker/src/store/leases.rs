@@ -113,7 +113,8 @@ impl Store {
     }
 
     /// Takes the call lease of a payable order for a check that is not due. Returns `None` when the
-    /// lease is taken, or when WeChat was asked about the order within `pause`.
+    /// lease is taken, when the order was checked within `pause`, or when an exception has stopped
+    /// its checks.
     pub(crate) async fn claim_on_demand(
         &self,
         key: &OrderKey,
@@ -127,9 +128,9 @@ impl Store {
                 call_lease_until = now() + make_interval(secs => $4),
                 next_check_at = now() + make_interval(secs => $4), checked_at = now()
             where mch_id = $1 and out_trade_no = $2 and state = 'payable'
+                and next_check_at is not null
                 and (call_lease_until is null or call_lease_until < now())
-                and coalesce(checked_at, called_at, created_at)
-                    < now() - make_interval(secs => $5)
+                and (checked_at is null or checked_at < now() - make_interval(secs => $5))
             returning sign_type, request as "request: _", time_expire,
                 parameters as "parameters: _", state, seq, prepay_id, code_url, mweb_url,
                 prepay_issued_at, payment as "payment: _", closing_since, closed_at, err_code,
