@@ -9,7 +9,7 @@ use simulator::{AttemptOutcome, Handle};
 use sqlx::{PgPool, Row};
 use tokio_util::sync::CancellationToken;
 
-use crate::{World, eventually};
+use crate::{World, eventually, eventually_ok};
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,12 +240,13 @@ impl World {
         let is_parked = |queue: &str| queue.ends_with(".parked");
         // A quorum queue updates its count a moment later.
         let what = format!("{} parked messages and no other message", self.parked_expected);
-        eventually(&what, async || {
-            let depths = broker::queue_depths(&connection).await.ok()?;
+        eventually_ok(&what, async || {
+            let depths = broker::queue_depths(&connection).await.map_err(anyhow::Error::from)?;
             let left = depths.iter().any(|depth| depth.messages > 0 && !is_parked(&depth.queue));
             let parked = depths.iter().filter(|depth| is_parked(&depth.queue));
             let parked: u32 = parked.map(|depth| depth.messages).sum();
-            (!left && parked == self.parked_expected).then_some(())
+            let is_met = !left && parked == self.parked_expected;
+            is_met.then_some(()).ok_or_else(|| anyhow::anyhow!("{depths:?}"))
         })
         .await;
         stop.cancel();

@@ -36,5 +36,5 @@ pub use options::{Options, fast_schedule, idle_schedule};
 pub use outbox::OutboxAttempts;
 pub use shop::Shop;
 pub use tables::StoredNotification;
-pub use wait::eventually;
+pub use wait::{eventually, eventually_ok};
 pub use world::World;

@@ -15,12 +15,29 @@ pub async fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
+    let condition = || {
+        let value = condition();
+        async { value.await.ok_or("not yet") }
+    };
+    eventually_ok(what, condition).await
+}
+
+/// [`eventually`], for a condition that says why it is not met yet.
+///
+/// # Panics
+/// After a minute without a value, with the last reason.
+pub async fn eventually_ok<T, E, F>(what: &str, mut condition: impl FnMut() -> F) -> T
+where
+    E: std::fmt::Debug,
+    F: Future<Output = Result<T, E>>,
+{
     let deadline = Instant::now() + WAIT_MAX;
     loop {
-        if let Some(value) = condition().await {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "timed out waiting for {what}");
+        let reason = match condition().await {
+            Ok(value) => return value,
+            Err(reason) => reason,
+        };
+        assert!(Instant::now() < deadline, "timed out waiting for {what}: {reason:?}");
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
