@@ -96,7 +96,7 @@ impl Shops<'_> {
             Ending::OtherMerchantNotified => {
                 let other = self.system.merchants.iter().find(|it| it.mch_id != merchant.mch_id);
                 let mch_id = other.map(|it| it.mch_id.clone());
-                self.named_by_others.lock().unwrap().insert(number.to_owned());
+                self.told_without_number.lock().unwrap().insert(number.to_owned());
                 pay(PayOptions { notify_only: true, mch_id, ..plain() });
                 pay(plain());
             }
@@ -133,7 +133,12 @@ impl Shops<'_> {
                     Malformation::ReturnFail,
                     Malformation::ResultFail,
                 ];
-                let malform = Some(malforms[rng.usize(0..malforms.len())]);
+                let malform = malforms[rng.usize(0..malforms.len())];
+                // The only one of them that is read as far as its number.
+                if malform != Malformation::ResultFail {
+                    self.told_without_number.lock().unwrap().insert(number.to_owned());
+                }
+                let malform = Some(malform);
                 pay(PayOptions { notify_only: true, malform, ..plain() });
                 pay(plain());
             }

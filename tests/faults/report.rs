@@ -97,13 +97,13 @@ pub(crate) async fn check(system: &System, shops: &Shops<'_>) -> CampaignReport 
 
     // Every event is published without an operator, except those that the broker lost.
     let accepted = shops.accepted();
-    let named_by_others = shops.named_by_others.lock().unwrap().clone();
+    let told_without_number = shops.told_without_number.lock().unwrap().clone();
     let audit = Audit {
         pool: &pool,
         simulator: &system.simulator,
         accepted: &accepted,
         broker_was_lost: lost_at.is_some(),
-        named_by_others: &named_by_others,
+        told_without_number: &told_without_number,
     };
     violations.extend(audit.violations().await);
     violations.extend(audit.booked_but_not_paid().await);
@@ -209,9 +209,9 @@ async fn unfinished_work(system: &System, pool: &PgPool) -> Vec<Violation> {
     );
     let accepted = BTreeSet::new();
     let simulator = &system.simulator;
-    let named_by_others = &BTreeSet::new();
+    let told_without_number = &BTreeSet::new();
     let audit =
-        Audit { pool, simulator, accepted: &accepted, broker_was_lost: true, named_by_others };
+        Audit { pool, simulator, accepted: &accepted, broker_was_lost: true, told_without_number };
     left.extend(audit.violations().await);
     left
 }

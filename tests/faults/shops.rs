@@ -37,7 +37,7 @@ pub(crate) struct Shops<'a> {
     /// The orders that were answered with 2xx or confirmed by the broker.
     accepted: Mutex<BTreeMap<(String, String), Value>>,
     /// Orders about which a message was sent in another merchant's name.
-    pub(crate) named_by_others: Mutex<BTreeSet<String>>,
+    pub(crate) told_without_number: Mutex<BTreeSet<String>>,
     /// How often shops, payers and forgers did what, such as giving up.
     pub(crate) actions: Mutex<BTreeMap<String, u32>>,
     /// Unreadable messages. In the end they must be parked, unless the broker lost them.
@@ -62,7 +62,7 @@ impl<'a> Shops<'a> {
             seed,
             orders,
             accepted: Mutex::default(),
-            named_by_others: Mutex::default(),
+            told_without_number: Mutex::default(),
             actions: Mutex::default(),
             garbage: AtomicU32::new(0),
         }

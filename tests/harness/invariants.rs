@@ -32,8 +32,9 @@ pub struct Audit<'a> {
     pub accepted: &'a BTreeSet<(String, String)>,
     /// The broker has lost its data, so messages may be missing.
     pub broker_was_lost: bool,
-    /// Orders about which a message was sent in another merchant's name. It is counted, not stored.
-    pub named_by_others: &'a BTreeSet<String>,
+    /// Orders about which a message was sent that is not stored under their number: one in another
+    /// merchant's name is only counted, one that cannot be parsed is stored without a number.
+    pub told_without_number: &'a BTreeSet<String>,
 }
 
 impl Audit<'_> {
@@ -132,7 +133,7 @@ impl Audit<'_> {
             let number = &order.out_trade_no;
             let is_payment = |id: &str| order.payments.iter().any(|it| it.transaction_id == id);
             for notification in self.simulator.notifications(mch_id, number) {
-                if self.named_by_others.contains(number)
+                if self.told_without_number.contains(number)
                     && !is_payment(&notification.transaction_id)
                 {
                     continue;
@@ -212,9 +213,9 @@ impl World {
         let pool = &self.environment.pool;
         let simulator = &self.simulator;
         let broker_was_lost = self.broker_was_lost;
-        let named_by_others = &BTreeSet::new();
+        let told_without_number = &BTreeSet::new();
         let audit =
-            Audit { pool, simulator, accepted: &accepted, broker_was_lost, named_by_others };
+            Audit { pool, simulator, accepted: &accepted, broker_was_lost, told_without_number };
         let violations = audit.violations().await;
         if let Some(first) = violations.first() {
             let number = first.out_trade_no.as_deref();
