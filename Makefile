@@ -31,10 +31,11 @@ down: ## stop what "up" has started and delete its data
 test: ## run every test, on private servers unless WXPAY_DATABASE_URL and WXPAY_AMQP_URL are set
 	$(with_services) cargo test --workspace --locked --all-features
 
-faults: ## inject faults into the whole system, then check that nothing is lost or doubled [SEED=n] [ORDERS=n] [MINUTES=n]
+faults: ## inject faults into the whole system, then check that nothing is lost or doubled [SEED=n] [ORDERS=n] [BURST=n] [MINUTES=n]
 	cargo build --workspace --bins --locked --all-features
 	$(with_cleanup) $(target)/debug/faults \
-		$(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(MINUTES),--minutes $(MINUTES))
+		$(if $(SEED),--seed $(SEED)) $(if $(ORDERS),--orders $(ORDERS)) $(if $(BURST),--burst $(BURST)) \
+		$(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: ## feed random bytes to the parsers, SECONDS=60 each target or one TARGET=name; needs g++
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGET)

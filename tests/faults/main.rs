@@ -20,7 +20,7 @@ use std::time::Duration;
 use clap::Parser;
 use harness::interrupt::interrupted;
 
-use crate::shops::Shops;
+use crate::shops::{OrderCount, Shops};
 use crate::system::System;
 
 /// Inject faults into the whole system and report what is lost or doubled
@@ -32,6 +32,9 @@ struct Arguments {
     /// How many orders the shops create
     #[arg(long, default_value_t = 300)]
     orders: u32,
+    /// How many of them come at once, after half of the others
+    #[arg(long, default_value_t = 0)]
+    burst: u32,
     /// How long the shops order while faults are injected
     #[arg(long, default_value_t = 2.0)]
     minutes: f64,
@@ -56,10 +59,12 @@ async fn campaign(arguments: Arguments) -> ExitCode {
     let seed = arguments.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
     let orders = arguments.orders;
     let duration = Duration::from_secs_f64(arguments.minutes * 60.0);
-    println!("seed {seed}: {orders} orders in {:.1} minutes", arguments.minutes);
+    let burst = arguments.burst.min(orders);
+    let minutes = arguments.minutes;
+    println!("seed {seed}: {orders} orders in {minutes:.1} minutes, {burst} of them at once");
 
     let system = System::start(arguments.keep).await;
-    let shops = Shops::new(&system, seed, orders);
+    let shops = Shops::new(&system, seed, OrderCount { all: orders, burst });
     let injected = {
         let (injected, ()) = tokio::join!(
             inject::inject_faults(&system, seed, duration),

@@ -130,7 +130,7 @@ pub(crate) async fn check(system: &System, shops: &Shops<'_>) -> CampaignReport 
         violations.extend(unpublished);
     }
 
-    let created = shops.orders as usize;
+    let created = shops.orders.all as usize;
     let known = system.simulator.orders().len();
     if known < created {
         let what = format!("lost: {created} orders were created, WeChat knows {known}");

@@ -20,7 +20,7 @@ use crate::chance::{Stream, stream, weighted};
 use crate::payers::ENDINGS;
 use crate::system::{INGRESSES, System};
 
-/// Orders in progress at the same time.
+/// Orders in progress at the same time, beside those of a burst.
 const ORDERS_IN_PROGRESS: usize = 200;
 /// The pause between two attempts of a shop that had no answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(700);
@@ -30,13 +30,21 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(90);
 /// Longer than the worker's call timeout of eight seconds.
 const SLOW_ANSWER_MS: u64 = 9_000;
 
+/// How many orders the shops create.
+#[derive(Clone, Copy)]
+pub(crate) struct OrderCount {
+    pub(crate) all: u32,
+    /// How many of them come at once, in the middle of the others.
+    pub(crate) burst: u32,
+}
+
 pub(crate) struct Shops<'a> {
     pub(crate) system: &'a System,
     seed: u64,
-    pub(crate) orders: u32,
+    pub(crate) orders: OrderCount,
     /// The orders that were answered with 2xx or confirmed by the broker.
     accepted: Mutex<BTreeMap<(String, String), Value>>,
-    /// Orders about which a message was sent in another merchant's name.
+    /// Orders about which a message was sent that is not stored under their number.
     pub(crate) told_without_number: Mutex<BTreeSet<String>>,
     /// How often shops, payers and forgers did what, such as giving up.
     pub(crate) actions: Mutex<BTreeMap<String, u32>>,
@@ -44,8 +52,22 @@ pub(crate) struct Shops<'a> {
     pub(crate) garbage: AtomicU32,
 }
 
+impl OrderCount {
+    /// When an order is created, after the start.
+    fn due(self, at: u32, duration: Duration) -> Duration {
+        let spread = self.all - self.burst;
+        let before_burst = spread / 2;
+        let rank = match at {
+            _ if at < before_burst => at,
+            _ if at < before_burst + self.burst => before_burst,
+            _ => at - self.burst,
+        };
+        duration.mul_f64(f64::from(rank) / f64::from(spread.max(1)))
+    }
+}
+
 impl<'a> Shops<'a> {
-    pub(crate) fn new(system: &'a System, seed: u64, orders: u32) -> Self {
+    pub(crate) fn new(system: &'a System, seed: u64, orders: OrderCount) -> Self {
         let seeded = SeededFaults {
             seed,
             per_mille: PerMille {
@@ -72,14 +94,15 @@ impl<'a> Shops<'a> {
         self.accepted.lock().unwrap().keys().cloned().collect()
     }
 
-    /// Creates and pays every order, spread evenly over `duration`.
+    /// Creates and pays every order: those beside the burst are spread evenly over `duration`.
     pub(crate) async fn order_and_pay(&self, duration: Duration) {
         let start = Instant::now();
         let mut rng = stream(self.seed, Stream::Orders);
-        let orders: Vec<_> = (0..self.orders).map(|at| (at, rng.fork())).collect();
+        let orders: Vec<_> = (0..self.orders.all).map(|at| (at, rng.fork())).collect();
+        let in_progress = ORDERS_IN_PROGRESS + self.orders.burst as usize;
         streams::iter(orders)
-            .for_each_concurrent(ORDERS_IN_PROGRESS, |(at, rng)| async move {
-                sleep_until(start + duration.mul_f64(f64::from(at) / f64::from(self.orders))).await;
+            .for_each_concurrent(in_progress, |(at, rng)| async move {
+                sleep_until(start + self.orders.due(at, duration)).await;
                 let played = timeout(GIVE_UP_AFTER * 2, self.play_order(at, rng)).await;
                 if played.is_err() {
                     self.count("order timed out");
