@@ -12,7 +12,7 @@ const FOUND_MAX: i64 = 10_000;
 /// Orders of one merchant whose checks are moved in one statement.
 const ADVANCED_MAX: i64 = 1000;
 
-/// A merchant with payments that only a query found, though a notification was overdue.
+/// A merchant with payments that a query found and that no notification told of in time.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundPayments {
     pub(crate) mch_id: MchId,
@@ -22,7 +22,7 @@ pub(crate) struct FoundPayments {
 
 impl Store {
     /// The merchants of which two or more payments were found by a query within the last ten
-    /// minutes, each later than `late_after` after it was made.
+    /// minutes, while no notification told of them within `late_after` after they were made.
     pub(crate) async fn found_payments(
         &self,
         late_after: Duration,
@@ -36,7 +36,13 @@ impl Store {
                 order by at desc limit $2
             ) found
             join orders o on o.mch_id = found.mch_id and o.out_trade_no = found.out_trade_no
-            where found.at - o.time_end > make_interval(secs => $1)
+            where o.time_end < now() - make_interval(secs => $1)
+                and not exists (
+                    select from notifications n
+                    where n.mch_id = found.mch_id and n.out_trade_no = found.out_trade_no
+                        and n.transaction_id = o.transaction_id
+                        and n.received_at <= o.time_end + make_interval(secs => $1)
+                )
             group by found.mch_id having count(*) >= 2"#,
             late_after.as_secs_f64(),
             FOUND_MAX,
