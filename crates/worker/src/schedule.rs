@@ -23,7 +23,8 @@ pub struct CheckSchedule {
     /// After closeorder one more query looks for a payment that came before the close.
     pub closed_check_delay: Duration,
     pub payable_checks: PayableChecks,
-    /// A question about a payable order causes a check if the last one is older.
+    /// A question about a payable order causes a check if the last one, or the answer with the
+    /// `prepay_id`, is older.
     pub on_demand_pause: Duration,
     /// A notification that has not come this long after its payment is overdue.
     pub lost_after: Duration,

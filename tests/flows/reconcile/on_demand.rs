@@ -35,6 +35,7 @@ async fn order_that_many_ask_about_is_queried_once() {
     let shop = world.md5_shop();
     let number = Shop::number();
     world.create_payable(&shop.order(&number, 9900)).await;
+    world.update_order_row(&number, "prepay_issued_at = now() - interval '61 minutes'").await;
     world.pay(&shop, &number, &without_notification());
     join_all((0..20).map(|_| world.get(&shop, &number))).await;
     world.wait_for_state(&shop, &number, "paid").await;

@@ -113,8 +113,8 @@ impl Store {
     }
 
     /// Takes the call lease of a payable order for a check that is not due. Returns `None` when the
-    /// lease is taken, when the order was checked within `pause`, or when an exception has stopped
-    /// its checks.
+    /// lease is taken, when WeChat was heard about the order within `pause` (a check, or the answer
+    /// with its `prepay_id`), or when an exception has stopped its checks.
     pub(crate) async fn claim_on_demand(
         &self,
         key: &OrderKey,
@@ -130,7 +130,7 @@ impl Store {
             where mch_id = $1 and out_trade_no = $2 and state = 'payable'
                 and next_check_at is not null
                 and (call_lease_until is null or call_lease_until < now())
-                and (checked_at is null or checked_at < now() - make_interval(secs => $5))
+                and coalesce(checked_at, prepay_issued_at) < now() - make_interval(secs => $5)
             returning sign_type, request as "request: _", time_expire,
                 parameters as "parameters: _", state, seq, prepay_id, code_url, mweb_url,
                 prepay_issued_at, payment as "payment: _", closing_since, closed_at, err_code,
