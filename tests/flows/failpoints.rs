@@ -87,6 +87,8 @@ async fn run_with_exit_at(step: &str) {
         program.spawn_worker(FAST_SCHEDULE)
     });
     scenario.expect_settled(&world).await;
+    // It may have had nothing to do, and a program that only begins to start cannot stop cleanly.
+    replacement.wait_until_ready(&world).await;
     replacement.stop().await;
     world.finish().await;
 }
