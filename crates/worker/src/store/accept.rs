@@ -6,7 +6,7 @@ use orders::{OrderKey, OrderView, event};
 
 use super::leases::LEASE_SECONDS;
 use super::orders::Acceptance;
-use super::outbox::{self, OutboxRow, Outgoing};
+use super::outbox::Outgoing;
 use super::transitions::{self, NewTransition};
 use super::{Store, StoreError};
 use crate::failpoint;
@@ -24,16 +24,12 @@ impl Store {
         let accepted = new.iter().filter(|it| inserted.contains(&it.order.key()));
         let transitions: Vec<NewTransition> = accepted.map(first_transition).collect();
         transitions::insert(&mut tx, &transitions).await?;
-        let states: Vec<_> = transitions.iter().map(|it| it.transition.to).collect();
-        let rows: Vec<OutboxRow> =
-            transitions.into_iter().map(NewTransition::into_outbox_row).collect();
-        outbox::insert(&mut tx, &rows).await?;
         failpoint::reached("accept.written");
         tx.commit().await?;
-        for state in states {
-            transitions::count(None, state);
+        for new in &transitions {
+            transitions::count(None, new.transition.to);
         }
-        self.outbox.notify(rows.into_iter().map(|row| row.outgoing));
+        self.outbox.notify(transitions.into_iter().map(|new| new.outgoing));
         Ok(inserted)
     }
 }

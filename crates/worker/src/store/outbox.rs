@@ -13,7 +13,7 @@ use super::{Store, StoreError};
 /// Events that wait in the channel for the relay; the others wait in the outbox for the sweep.
 const CHANNEL_MAX: usize = 4096;
 /// How long the worker that wrote an event has to get it confirmed before the sweep takes it.
-const WRITER_SECONDS: f64 = 5.0;
+pub(super) const WRITER_SECONDS: f64 = 5.0;
 /// How long the worker whose sweep took an event has to get it confirmed.
 const SWEEP_SECONDS: f64 = 10.0;
 /// The pause after the first attempt without a confirm.
@@ -73,7 +73,7 @@ pub(crate) struct Outgoing {
     pub(crate) traceparent: Option<String>,
 }
 
-/// An event to insert.
+/// An event to insert that belongs to no transition.
 pub(super) struct OutboxRow {
     /// `-` where there is no order; as it was given where a command was rejected.
     pub(super) out_trade_no: String,
@@ -84,8 +84,6 @@ pub(super) struct OutboxRow {
 /// The table with the body of the event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// With the `seq` of the transition.
-    Transition(i32),
     Exception,
     Rejection,
 }
@@ -123,21 +121,14 @@ pub(crate) struct Depth {
 impl Cause {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Transition(_) => "transition",
             Self::Exception => "exception",
             Self::Rejection => "rejection",
         }
     }
-
-    fn seq(self) -> Option<i32> {
-        match self {
-            Self::Transition(seq) => Some(seq),
-            Self::Exception | Self::Rejection => None,
-        }
-    }
 }
 
-/// Inserts events. For [`WRITER_SECONDS`] the sweep leaves them to the worker that wrote them.
+/// Inserts events that belong to no transition. For [`WRITER_SECONDS`] the sweep leaves them to the
+/// worker that wrote them.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     rows: &[OutboxRow],
@@ -151,22 +142,20 @@ pub(super) async fn insert(
     let mch_ids: Vec<String> = events().map(|event| event.mch_id.to_string()).collect();
     let causes: Vec<String> = rows.iter().map(|row| row.cause.as_str().to_owned()).collect();
     let numbers: Vec<String> = rows.iter().map(|row| row.out_trade_no.clone()).collect();
-    let seqs: Vec<Option<i32>> = rows.iter().map(|row| row.cause.seq()).collect();
     let traces: Vec<Option<String>> =
         rows.iter().map(|row| row.outgoing.traceparent.clone()).collect();
     sqlx::query!(
         "/* insert_outbox */
-        insert into outbox (event_id, cause, type, mch_id, out_trade_no, seq, traceparent,
+        insert into outbox (event_id, cause, type, mch_id, out_trade_no, traceparent,
             next_attempt_at)
-        select u.*, now() + make_interval(secs => $8)
-        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int4[],
-            $7::text[]) as u",
+        select u.*, now() + make_interval(secs => $7)
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[],
+            $6::text[]) as u",
         &ids,
         &causes,
         &types,
         &mch_ids,
         &numbers,
-        &seqs as _,
         &traces as _,
         WRITER_SECONDS,
     )

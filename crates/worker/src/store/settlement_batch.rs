@@ -233,12 +233,12 @@ impl SettlementBatch {
         });
         notifications::upsert(connection, received).await?;
 
-        let transitions = self.new_transitions.into_iter().map(NewTransition::into_outbox_row);
         let exceptions = self.new_exceptions.into_iter().map(NewException::into_outbox_row);
-        let exceptions = exceptions.filter(|row| opened.contains(&row.outgoing.event.id));
-        let rows: Vec<OutboxRow> = transitions.chain(exceptions).collect();
-        outbox::insert(connection, &rows).await?;
-        Ok(rows.into_iter().map(|row| row.outgoing).collect())
+        let exceptions: Vec<OutboxRow> =
+            exceptions.filter(|row| opened.contains(&row.outgoing.event.id)).collect();
+        outbox::insert(connection, &exceptions).await?;
+        let transitions = self.new_transitions.into_iter().map(|new| new.outgoing);
+        Ok(transitions.chain(exceptions.into_iter().map(|row| row.outgoing)).collect())
     }
 
     fn changes(&self) -> Vec<OrderChange<'_>> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::keys::key_columns;
-use super::outbox::{Cause, OutboxRow, Outgoing};
+use super::outbox::{Outgoing, WRITER_SECONDS};
 
 /// A transition with its event.
 pub(super) struct NewTransition {
@@ -17,22 +17,14 @@ pub(super) struct NewTransition {
     pub(super) outgoing: Outgoing,
 }
 
-impl NewTransition {
-    pub(super) fn into_outbox_row(self) -> OutboxRow {
-        OutboxRow {
-            out_trade_no: self.key.out_trade_no.to_string(),
-            cause: Cause::Transition(self.transition.seq),
-            outgoing: self.outgoing,
-        }
-    }
-}
-
 /// Counts a transition that is committed. A new order comes from `none`.
 pub(super) fn count(from: Option<StateName>, to: StateName) {
     let from = from.map_or("none", StateName::as_str);
     metrics::counter!(names::TRANSITIONS, "from" => from, "to" => to.as_str()).increment(1);
 }
 
+/// Inserts transitions, and their events into the outbox. For [`WRITER_SECONDS`] the sweep leaves
+/// the events to the worker that wrote them.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     new: &[NewTransition],
@@ -51,12 +43,29 @@ pub(super) async fn insert(
     let at: Vec<OffsetDateTime> = transitions().map(|it| it.at).collect();
     let event_ids: Vec<Uuid> = new.iter().map(|it| it.outgoing.event.id).collect();
     let bodies: Vec<String> = new.iter().map(|it| it.outgoing.event.body.clone()).collect();
+    let types: Vec<String> = new.iter().map(|it| it.outgoing.event.kind.to_owned()).collect();
+    let traces: Vec<Option<String>> =
+        new.iter().map(|it| it.outgoing.traceparent.clone()).collect();
     sqlx::query!(
         "/* insert_transitions */
-        insert into order_transitions (mch_id, out_trade_no, seq, from_state, to_state, fact,
-            source, at, event_id, event_body)
-        select * from unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::text[],
-            $6::jsonb[], $7::text[], $8::timestamptz[], $9::uuid[], $10::text[])",
+        with new as (
+            select * from unnest($1::text[], $2::text[], $3::int4[], $4::text[], $5::text[],
+                $6::jsonb[], $7::text[], $8::timestamptz[], $9::uuid[], $10::text[],
+                $11::text[], $12::text[])
+                as new (mch_id, out_trade_no, seq, from_state, to_state, fact, source, at,
+                    event_id, event_body, type, traceparent)
+        ), transitions as (
+            insert into order_transitions (mch_id, out_trade_no, seq, from_state, to_state, fact,
+                source, at, event_id, event_body)
+            select mch_id, out_trade_no, seq, from_state, to_state, fact, source, at, event_id,
+                event_body
+            from new
+        )
+        insert into outbox (event_id, cause, type, mch_id, out_trade_no, seq, traceparent,
+            next_attempt_at)
+        select event_id, 'transition', type, mch_id, out_trade_no, seq, traceparent,
+            now() + make_interval(secs => $13)
+        from new",
         &mch_ids,
         &numbers,
         &seqs,
@@ -67,6 +76,9 @@ pub(super) async fn insert(
         &at,
         &event_ids,
         &bodies,
+        &types,
+        &traces as _,
+        WRITER_SECONDS,
     )
     .execute(connection)
     .await?;
