@@ -3,13 +3,13 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 mod acks;
+mod batch_permits;
 mod batch_processor;
 pub(crate) mod delivery;
 mod disposition;
@@ -22,6 +22,7 @@ mod unacked_delivery;
 use crate::connection::Connection;
 use crate::connection::backoff::Backoff;
 use crate::connection::session::Session;
+use crate::consume::batch_permits::{BatchPermit, BatchPermits};
 use crate::consume::batch_processor::BatchProcessor;
 use crate::consume::handler::Handler;
 use crate::consume::subscription::Subscription;
@@ -40,7 +41,8 @@ pub struct ConsumerLimits {
     pub prefetch: u16,
     /// Deliveries in one call of the handler.
     pub batch_max: usize,
-    /// Concurrent calls of the handler.
+    /// Concurrent calls of the handler. When it takes batches, the next call usually waits for the
+    /// last one, so that more deliveries come together; but not for one that is slow.
     pub batches_in_flight: usize,
     /// After this many attempts a delivery is parked.
     pub attempts_max: u32,
@@ -80,7 +82,7 @@ impl Consumer {
             connection,
             limits,
             processor: Arc::new(processor),
-            permits: Arc::new(Semaphore::new(limits.batches_in_flight.max(1))),
+            permits: BatchPermits::new(limits.batches_in_flight, limits.batch_max),
             ended_subscriptions: TaskTracker::new(),
             stop,
         };
@@ -104,14 +106,14 @@ struct Run<H> {
     queue_name: String,
     limits: ConsumerLimits,
     processor: Arc<BatchProcessor<H>>,
-    permits: Arc<Semaphore>,
+    permits: BatchPermits,
     /// Former subscriptions whose deliveries are still being handled.
     ended_subscriptions: TaskTracker,
     stop: CancellationToken,
 }
 
 enum Next {
-    Batch(OwnedSemaphorePermit, Vec<UnackedDelivery>),
+    Batch(BatchPermit, Vec<UnackedDelivery>),
     Stop,
     /// The subscription has ended, for whatever reason. Never taken for a shutdown.
     SubscriptionEnded,
@@ -149,8 +151,7 @@ impl<H: Handler> Run<H> {
                 Next::Batch(permit, batch) => {
                     let processor = Arc::clone(&self.processor);
                     subscription.spawn(async move {
-                        processor.process(batch).await;
-                        drop(permit);
+                        permit.hold_during(processor.process(batch)).await;
                     });
                 }
                 Next::Stop => {
@@ -171,7 +172,7 @@ impl<H: Handler> Run<H> {
         let batch_max = NonZeroUsize::new(self.limits.batch_max).unwrap_or(NonZeroUsize::MIN);
         let batch = async {
             // The permit first: deliveries taken without one would not be bounded.
-            let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+            let permit = self.permits.acquire().await?;
             Some(Next::Batch(permit, subscription.next_batch(batch_max).await?))
         };
         tokio::select! {

@@ -16,14 +16,14 @@ use crate::reconcile::QueryRequests;
 const ORDERS_BATCH: usize = 256;
 /// The next batches are there when one is accepted.
 const ORDERS_PREFETCH: u16 = 1024;
-/// One batch commits while the next is read.
-const ORDER_BATCHES_IN_FLIGHT: usize = 2;
+/// With those that are stuck.
+const ORDER_BATCHES_IN_FLIGHT: usize = 4;
 /// Notifications in one transaction. Throughput no longer grows from 50 on, and latency does not
 /// suffer up to 100, by measurement.
 const NOTIFICATIONS_BATCH: usize = 100;
 const NOTIFICATIONS_PREFETCH: u16 = 400;
-/// One batch commits while the next is verified.
-const NOTIFICATION_BATCHES_IN_FLIGHT: usize = 2;
+/// With those that are stuck.
+const NOTIFICATION_BATCHES_IN_FLIGHT: usize = 4;
 const QUERIES_IN_FLIGHT: usize = 8;
 const QUERIES_PREFETCH: u16 = 32;
 /// The retry delays then add up to about an hour, in which an operator can fix what is broken.

@@ -4,11 +4,12 @@
 //! one row (a row that another transaction has locked, a value that Postgres refuses) is settled in
 //! halves, down to the one entry that fails alone.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 use tracing::{Instrument, info_span};
 
 use crate::gateway::CallRecords;
@@ -16,10 +17,11 @@ use crate::store::{CallRecord, DeferredFirstCall, Settled, SettlementInput, Stor
 
 /// Outcomes in one transaction: throughput no longer grows beyond, and a lock is held shorter.
 const BATCH_MAX: usize = 256;
-/// How long a batch under load waits for more outcomes. A commit takes about as long.
-const LINGER: Duration = Duration::from_millis(2);
-/// One batch commits while the next is collected.
-const BATCHES_IN_FLIGHT: usize = 2;
+/// While a batch commits, the outcomes that come make the next one. A batch that takes longer than
+/// this is stuck at a row, and no longer delays the next one.
+const STUCK_AFTER: Duration = Duration::from_millis(100);
+/// With those that are stuck.
+const BATCHES_IN_FLIGHT: usize = 4;
 /// Outcomes that wait for a batch. It is more than the calls in progress, each of which has one.
 const QUEUE_MAX: usize = 4096;
 /// How often a single outcome that meets another writer is decided again before it fails.
@@ -56,8 +58,7 @@ impl Work {
 impl SettlementWriter {
     pub(super) fn start(store: Store, records: CallRecords) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let writing = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
-        tokio::spawn(run(queue, Writer { store, records }, writing));
+        tokio::spawn(run(queue, Arc::new(Writer { store, records })));
         Self { jobs }
     }
 
@@ -86,25 +87,24 @@ impl SettlementWriter {
     }
 }
 
-async fn run(mut queue: mpsc::Receiver<Job>, writer: Writer, writing: Arc<Semaphore>) {
-    let writer = Arc::new(writer);
-    let mut lingers = false;
-    while let Some(first) = queue.recv().await {
-        let Ok(permit) = Arc::clone(&writing).acquire_owned().await else { return };
-        let mut batch = vec![first];
-        // An outcome that comes alone does not wait for others.
-        let until = Instant::now() + if lingers { LINGER } else { Duration::ZERO };
-        while batch.len() < BATCH_MAX {
-            match timeout_at(until, queue.recv()).await {
-                Ok(Some(job)) => batch.push(job),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        lingers = batch.len() > 1;
+async fn run(mut queue: mpsc::Receiver<Job>, writer: Arc<Writer>) {
+    let in_flight = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
+    let not_stuck = Arc::new(Semaphore::new(1));
+    let acquire = async |permits: &Arc<Semaphore>| Arc::clone(permits).acquire_owned().await.ok();
+    let mut batch = Vec::new();
+    while let Some(permit) = acquire(&in_flight).await
+        && let Some(turn) = acquire(&not_stuck).await
+        && queue.recv_many(&mut batch, BATCH_MAX).await > 0
+    {
         let writer = Arc::clone(&writer);
+        let batch = std::mem::take(&mut batch);
         // A task of its own: no future of the store may be dropped half-way.
         tokio::spawn(async move {
-            writer.write(batch).await;
+            let mut write = pin!(writer.write(batch));
+            if timeout(STUCK_AFTER, &mut write).await.is_err() {
+                drop(turn);
+                write.await;
+            }
             drop(permit);
         });
     }
