@@ -72,6 +72,7 @@ begin
             ('gateway_calls', 'select, insert, delete'),
             ('event_confirms', 'select, insert, delete'),
             ('operator_actions', 'select, insert'),
+            ('workers', 'select, insert, update, delete'),
             ('_sqlx_migrations', 'select')
         ) as needed (name, privileges)
         where to_regclass('public.' || name) is not null

@@ -159,10 +159,13 @@ async fn doctor_of_healthy_system_reports_ok_and_changes_nothing() {
         "orders.payable",
         "orders.closing",
         "exceptions",
+        "workers",
     ] {
         assert_eq!(report.status(name), "ok", "{name}: {}", report.text);
     }
     assert!(report.text.contains(&number), "the oldest payable order: {}", report.text);
+    let rates = "1 worker running; calls a second at most: 1900000109 300, 1900000110 300";
+    assert_eq!(report.check("workers")["finding"], rates);
     assert_eq!(world.ledger_rows().await, ledger);
     let done = "select count(*) from operator_actions";
     let done: i64 = sqlx::query_scalar(done).fetch_one(&world.environment.pool).await.unwrap();
@@ -283,6 +286,7 @@ async fn doctor_names_topology_drift_and_parked_messages() {
         let finding = "no worker consumes";
         report.expect_problem(&name, "warn", finding, "wxpay-worker run");
     }
+    report.expect_problem("workers", "warn", "none runs", "wxpay-worker run");
     world.add_worker().await;
     run_doctor_until(&program, &world, "the restored topology", |report| {
         report.status("broker.topology") == "ok"

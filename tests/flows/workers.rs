@@ -29,6 +29,13 @@ async fn count_orders(world: &World, state: &str) -> i64 {
     count.fetch_one(&world.environment.pool).await.unwrap()
 }
 
+/// What the running workers report, one entry for each: the calls a second for a merchant.
+async fn reported_rates(world: &World, shop: &Shop) -> Vec<i32> {
+    let rates = "select (rates ->> $1)::int from workers";
+    let rates = sqlx::query_scalar(rates).bind(&shop.mch_id);
+    rates.fetch_all(&world.environment.pool).await.unwrap()
+}
+
 async fn wait_for_orders(world: &World, count: i64, state: &str) {
     eventually(&format!("{count} orders in state {state}"), async || {
         (count_orders(world, state).await >= count).then_some(())
@@ -239,5 +246,34 @@ async fn order_posted_four_times_at_once_is_one_order() {
         assert_eq!(world.transition_labels(number).await, PAYABLE);
     }
     expect_one_call_each(&world, &shop, &numbers);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn workers_share_the_rate_of_a_merchant() {
+    let mut world = two_workers().await;
+    let shop = world.md5_shop();
+    let wait_for_rates = async |world: &World, expected: &[i32]| {
+        eventually(&format!("the rates {expected:?}"), async || {
+            (reported_rates(world, &shop).await == expected).then_some(())
+        })
+        .await;
+    };
+    wait_for_rates(&world, &[150, 150]).await;
+    world.workers.remove(0).stop().await;
+    wait_for_rates(&world, &[300]).await;
+
+    // One that was killed and has not reported for ten seconds.
+    let silent = "insert into workers (id, seen_at, rates)
+        values (gen_random_uuid(), now() - interval '11 seconds', '{}')";
+    sqlx::query(silent).execute(&world.environment.pool).await.unwrap();
+    world.add_worker().await;
+    eventually("the rates of two beside a silent one", async || {
+        let rates = "select count(*) from workers where rates ->> $1 = '150'";
+        let rates = sqlx::query_scalar(rates).bind(&shop.mch_id);
+        let sharing: i64 = rates.fetch_one(&world.environment.pool).await.unwrap();
+        (sharing == 2).then_some(())
+    })
+    .await;
     world.finish().await;
 }

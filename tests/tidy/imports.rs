@@ -49,6 +49,7 @@ const WORKER_LAYERS: [&[&str]; 4] = [
         "consumers",
         "ops",
         "gauges",
+        "heartbeat",
         "retention",
         "unrouted",
         "testing",

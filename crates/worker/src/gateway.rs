@@ -112,6 +112,16 @@ impl Gateway {
         self.lanes.available_checks()
     }
 
+    /// How many workers make calls, this one included: each makes its part of a merchant's rate.
+    pub(crate) fn set_workers(&self, workers: u32) {
+        self.lanes.set_workers(workers);
+    }
+
+    /// How many calls a second this worker makes for each merchant at most.
+    pub(crate) fn rates(&self) -> Vec<(MchId, u32)> {
+        self.lanes.rates()
+    }
+
     /// Calls that wait are deferred, and no further one begins.
     pub(crate) fn close(&self) {
         self.lanes.close();

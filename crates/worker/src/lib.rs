@@ -11,6 +11,7 @@ mod consumers;
 pub mod failpoint;
 mod gateway;
 mod gauges;
+mod heartbeat;
 mod merchants;
 mod migrations;
 mod notifications;

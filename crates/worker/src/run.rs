@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::consumers::{self, Broker};
 use crate::gateway::{CallRecords, Gateway};
+use crate::heartbeat::Heartbeat;
 use crate::ops::{self, Readiness};
 use crate::order_service::OrderService;
 use crate::reconcile::{FirstCalls, LostNotifications, QueryRequests, Reconciler};
@@ -153,6 +154,8 @@ impl Worker {
         tokio::spawn(unrouted::run(publishing.clone(), self.stop.clone()));
         gauges::start(&self.store, publishing, &self.stop);
         tokio::spawn(retention::run(self.store.clone(), self.stop.clone()));
+        let heartbeat = Heartbeat::new(self.store.clone(), self.service.gateway.clone());
+        heartbeat.start(self.stop.clone()).await;
         let lost = LostNotifications::new(
             self.store.clone(),
             self.config.schedule.clone(),

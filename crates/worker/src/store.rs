@@ -31,6 +31,7 @@ mod settlement_batch;
 mod settlement_input;
 mod transitions;
 mod unknown_outcomes;
+mod workers;
 
 pub(crate) use self::gauges::{Gauges, OpenOrders};
 pub(crate) use self::orders::{Acceptance, StoredOrder};
@@ -48,6 +49,7 @@ pub(crate) use outbox::{
 pub(crate) use request_checks::CheckScope;
 pub(crate) use settlement_batch::Settled;
 pub(crate) use settlement_input::{ObservedFact, SettlementInput};
+pub(crate) use workers::Rates;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -197,6 +197,15 @@ impl Lanes {
         checks.collect()
     }
 
+    pub(super) fn set_workers(&self, workers: u32) {
+        self.0.limiters.set_workers(workers);
+    }
+
+    pub(super) fn rates(&self) -> Vec<(MchId, u32)> {
+        let limiters = self.0.limiters.all().into_iter();
+        limiters.map(|(mch_id, limiter)| (mch_id, limiter.per_second())).collect()
+    }
+
     /// Calls that wait are deferred, and no further one begins.
     pub(super) fn close(&self) {
         let mut state = self.state();

@@ -23,9 +23,12 @@ struct LimiterState {
     /// The key whose calls the breaker has counted.
     key: ApiKey,
     breaker: Breaker,
+    /// Of all workers together, as far as this one can tell.
     rate: AdaptiveRate,
     /// The merchant's `requests_per_second`, which the rate does not exceed.
     rate_max: Option<u32>,
+    /// Workers that share the rate, this one included.
+    workers: u32,
     bucket: TokenBucket,
     calls_in_progress: u32,
     last_failure: String,
@@ -88,6 +91,7 @@ impl MerchantLimiter {
             breaker: Breaker::new(config),
             rate: AdaptiveRate::new(),
             rate_max: None,
+            workers: 1,
             bucket: TokenBucket::default(),
             calls_in_progress: 0,
             last_failure: String::new(),
@@ -97,9 +101,10 @@ impl MerchantLimiter {
 
     /// Takes over what is configured now. A new key closes the breaker: failures with the old key do
     /// not count for it.
-    pub(super) fn configure(&self, key: &ApiKey, rate_max: Option<u32>) {
+    pub(super) fn configure(&self, key: &ApiKey, rate_max: Option<u32>, workers: u32) {
         let mut state = self.state();
         state.rate_max = rate_max;
+        state.workers = workers;
         if state.key != *key {
             state.key = key.clone();
             state.breaker.close();
@@ -128,7 +133,7 @@ impl MerchantLimiter {
         if let Some(pause) = state.breaker.open_for(now) {
             return Err(NotNow::Breaker(self.defer_until_closed(state, pause)));
         }
-        let rate = Rate::per_second(state.rate.per_second(state.rate_max, now));
+        let rate = Rate::per_second(state.per_second(now));
         if let Err(wait) = state.bucket.take(rate, Duration::ZERO, now) {
             state.rate.record_delay();
             return Err(NotNow::Rate(wait));
@@ -143,11 +148,9 @@ impl MerchantLimiter {
         Ok(CallPermit { limiter: Arc::clone(self), generation, is_finished: false })
     }
 
-    /// The rate in force, in calls per second.
+    /// The rate in force, in calls per second of this worker.
     pub(super) fn per_second(&self) -> u32 {
-        let mut state = self.state();
-        let rate_max = state.rate_max;
-        state.rate.per_second(rate_max, Instant::now())
+        self.state().per_second(Instant::now())
     }
 
     fn is_rate_used_up(&self) -> bool {
@@ -170,7 +173,7 @@ impl MerchantLimiter {
         }
         match state.breaker.state() {
             State::Closed { .. } => {
-                let rate = Rate::per_second(state.rate.per_second(state.rate_max, now));
+                let rate = Rate::per_second(state.per_second(now));
                 state.bucket.available(rate, wait, now)
             }
             State::Open { .. } | State::HalfOpen => 1,
@@ -179,7 +182,7 @@ impl MerchantLimiter {
 
     pub(super) fn update_gauges(&self) {
         let mut state = self.state();
-        let rate_max = state.rate_max;
+        let per_second = state.per_second(Instant::now());
         let breaker = match state.breaker.state() {
             State::Closed { .. } => 0.0,
             State::HalfOpen => 1.0,
@@ -187,8 +190,7 @@ impl MerchantLimiter {
         };
         let mch_id = self.mch_id.to_string();
         metrics::gauge!(names::GATEWAY_BREAKER_STATE, "mch_id" => mch_id.clone()).set(breaker);
-        metrics::gauge!(names::GATEWAY_RATE, "mch_id" => mch_id.clone())
-            .set(f64::from(state.rate.per_second(rate_max, Instant::now())));
+        metrics::gauge!(names::GATEWAY_RATE, "mch_id" => mch_id.clone()).set(f64::from(per_second));
         metrics::gauge!(names::GATEWAY_CALLS_UNDER_WAY, "mch_id" => mch_id)
             .set(f64::from(state.calls_in_progress));
     }
@@ -218,6 +220,13 @@ impl MerchantLimiter {
 
     fn state(&self) -> MutexGuard<'_, LimiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LimiterState {
+    /// This worker's part of the rate, at least one call per second.
+    fn per_second(&mut self, now: Instant) -> u32 {
+        (self.rate.per_second(self.rate_max, now) / self.workers).max(1)
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wechatpay_v2::{ApiKey, Credentials, MchId};
@@ -17,6 +18,8 @@ const BREAKER_JITTER: f64 = 0.5;
 pub(super) struct MerchantLimiters {
     merchants: Merchants,
     breaker_config: BreakerConfig,
+    /// Workers that share the rates, this one included.
+    workers: Arc<AtomicU32>,
     /// [`MerchantLimiters::all`] removes those whose merchants are gone.
     limiters: Arc<Mutex<HashMap<MchId, Arc<MerchantLimiter>>>>,
 }
@@ -29,7 +32,12 @@ impl MerchantLimiters {
             pause_max: limits.pause_max,
             jitter: BREAKER_JITTER,
         };
-        Self { merchants, breaker_config, limiters: Arc::default() }
+        Self {
+            merchants,
+            breaker_config,
+            workers: Arc::new(AtomicU32::new(1)),
+            limiters: Arc::default(),
+        }
     }
 
     /// The limiter of a call, as its merchant is configured now.
@@ -65,6 +73,10 @@ impl MerchantLimiters {
         limiters.collect()
     }
 
+    pub(super) fn set_workers(&self, workers: u32) {
+        self.workers.store(workers.max(1), Ordering::Relaxed);
+    }
+
     /// Of this many permits, those that one merchant may have at once.
     pub(super) fn share(&self, permits: usize) -> usize {
         share(permits, self.merchants.all().len())
@@ -80,7 +92,7 @@ impl MerchantLimiters {
             let limiter = MerchantLimiter::new(mch_id.clone(), key.clone(), self.breaker_config);
             Arc::new(limiter)
         });
-        limiter.configure(key, rate_max);
+        limiter.configure(key, rate_max, self.workers.load(Ordering::Relaxed));
         Arc::clone(limiter)
     }
 

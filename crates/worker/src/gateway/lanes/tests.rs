@@ -191,3 +191,28 @@ async fn closed_lanes_defer_what_waits_and_what_comes() {
     assert!(matches!(lanes.admit(&merchant.mch_id), Ok(None)));
     held.finish(&CallOutcome::Success(()));
 }
+
+#[tokio::test]
+async fn ten_thousand_waiting_calls_are_deferred_when_breaker_opens() {
+    let merchant = merchant("1", "a", 2);
+    let merchants = Merchants::of(vec![merchant.clone()]).unwrap();
+    let pause = Duration::from_millis(1);
+    let limits = GatewayLimits { pause_first: pause, pause_max: pause, ..limits() };
+    let lanes = lanes_of(&merchants, &limits);
+    let first = [turn(&lanes, &merchant).await.unwrap(), turn(&lanes, &merchant).await.unwrap()];
+    let mut waiting = Box::pin(join_all((0..10_000).map(|_| turn(&lanes, &merchant))));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    for turn in first {
+        let failure = Unknown::Transport("no answer in time".to_owned());
+        turn.finish(&CallOutcome::<()>::Unknown(failure));
+    }
+    let deferred = waiting.await.into_iter().filter_map(Result::err);
+    let by_breaker = deferred.filter(|it| it.gateway_message.is_some()).count();
+    assert!(by_breaker >= 9_990, "{by_breaker}");
+    // Nothing of them is left behind: after the pause a call begins.
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while turn(&lanes, &merchant).await.is_err() {}
+    })
+    .await
+    .unwrap();
+}

@@ -12,13 +12,14 @@ use super::timeout::with_timeout;
 use crate::config::DatabaseUrl;
 use crate::migrations::{MigrationStatus, migration_status};
 use crate::operator::output::{counted, plain};
-use crate::store::{Depth, Gauges, OpenOrders, Store, StoreError};
+use crate::store::{Depth, Gauges, OpenOrders, Rates, Store, StoreError};
 
 const CONNECTION: &str = "database.connection";
 const MIGRATIONS: &str = "database.migrations";
 const CLOCK: &str = "database.clock";
 const OUTBOX: &str = "outbox";
 const EXCEPTIONS: &str = "exceptions";
+const WORKERS: &str = "workers";
 /// The states in which an order waits for an outcome.
 const OPEN_STATES: [StateName; 3] = [StateName::Created, StateName::Payable, StateName::Closing];
 
@@ -59,7 +60,8 @@ pub(super) async fn checks(url: DatabaseUrl, store: Store) -> Vec<Check> {
 /// The checks that need the tables.
 fn skipped(why: &str) -> Vec<Check> {
     let names = [CLOCK, OUTBOX].into_iter().map(str::to_owned);
-    let names = names.chain(OPEN_STATES.map(state_name)).chain([EXCEPTIONS.to_owned()]);
+    let names =
+        names.chain(OPEN_STATES.map(state_name)).chain([EXCEPTIONS, WORKERS].map(str::to_owned));
     names.map(|name| Check::skipped(name, why)).collect()
 }
 
@@ -79,7 +81,7 @@ fn migrations(MigrationStatus { missing, unknown }: MigrationStatus) -> Check {
 }
 
 async fn table_checks(store: Store) -> Vec<Check> {
-    let (clock, outbox, open_orders, gauges) = join!(
+    let (clock, outbox, open_orders, gauges, rates) = join!(
         read(&store, |store| async move {
             let theirs = store.clock().await?;
             Ok((OffsetDateTime::now_utc(), theirs))
@@ -87,6 +89,7 @@ async fn table_checks(store: Store) -> Vec<Check> {
         read(&store, |store| async move { store.outbox_depth().await }),
         read(&store, |store| async move { store.open_orders().await }),
         read(&store, |store| async move { store.gauges().await }),
+        read(&store, |store| async move { store.worker_rates().await }),
     );
     let compare = |(ours, theirs)| clock::compare(CLOCK.to_owned(), ours, theirs, "the database's");
     let mut checks =
@@ -98,6 +101,7 @@ async fn table_checks(store: Store) -> Vec<Check> {
         }
     }
     checks.push(check_read(EXCEPTIONS, gauges, |gauges| exceptions(&gauges)));
+    checks.push(check_read(WORKERS, rates, |rates| workers(&rates)));
     checks
 }
 
@@ -173,6 +177,21 @@ fn exceptions(gauges: &Gauges) -> Check {
     }
     let remedy = "`wxpay-worker exceptions list`; settle each, then `exceptions resolve`";
     Check::bad(EXCEPTIONS, format!("open: {}", open.join(", ")), remedy)
+}
+
+/// The rates are found by the workers, so they tell what WeChat allows each merchant now.
+fn workers(rates: &[Rates]) -> Check {
+    if rates.is_empty() {
+        return Check::warn(WORKERS, "none runs", "`wxpay-worker run`");
+    }
+    let mut sums = Rates::new();
+    for (mch_id, rate) in rates.iter().flatten() {
+        *sums.entry(mch_id.clone()).or_default() += rate;
+    }
+    let sums: Vec<_> = sums.iter().map(|(mch_id, rate)| format!("{mch_id} {rate}")).collect();
+    let running = counted(rates.len(), "worker");
+    let sums = plain(&sums.join(", "));
+    Check::ok(WORKERS, format!("{running} running; calls a second at most: {sums}"))
 }
 
 /// In the largest unit that is full at least twice, or seconds.

@@ -1,0 +1,7 @@
+-- The workers that run. Each writes its row every few seconds, and those that have done so within
+-- ten seconds share the rates of the calls to WeChat. A row of a worker that died stays for a day.
+create table workers (
+    id uuid primary key,
+    seen_at timestamptz not null,
+    rates jsonb not null                  -- calls a second that it makes at most, by mch_id
+);
