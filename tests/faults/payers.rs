@@ -115,6 +115,7 @@ impl Shops<'_> {
                     (Signing::Md5, SignType::Md5) | (Signing::HmacSha256, SignType::HmacSha256)
                 );
                 if !is_valid {
+                    self.forged.lock().unwrap().insert(number.to_owned());
                     pay(PayOptions { notify_only: true, notify: Some(3), sign, ..plain() });
                 }
                 sleep(Duration::from_millis(rng.u64(0..1000))).await;

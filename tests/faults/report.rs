@@ -98,12 +98,14 @@ pub(crate) async fn check(system: &System, shops: &Shops<'_>) -> CampaignReport 
     // Every event is published without an operator, except those that the broker lost.
     let accepted = shops.accepted();
     let told_without_number = shops.told_without_number.lock().unwrap().clone();
+    let forged = shops.forged.lock().unwrap().clone();
     let audit = Audit {
         pool: &pool,
         simulator: &system.simulator,
         accepted: &accepted,
         broker_was_lost: lost_at.is_some(),
         told_without_number: &told_without_number,
+        forged: &forged,
     };
     violations.extend(audit.violations().await);
     violations.extend(audit.booked_but_not_paid().await);
@@ -208,10 +210,15 @@ async fn unfinished_work(system: &System, pool: &PgPool) -> Vec<Violation> {
         undecided.iter().map(|row| Violation { out_trade_no: Some(row.get(0)), what: row.get(1) }),
     );
     let accepted = BTreeSet::new();
-    let simulator = &system.simulator;
-    let told_without_number = &BTreeSet::new();
-    let audit =
-        Audit { pool, simulator, accepted: &accepted, broker_was_lost: true, told_without_number };
+    let none = &BTreeSet::new();
+    let audit = Audit {
+        pool,
+        simulator: &system.simulator,
+        accepted: &accepted,
+        broker_was_lost: true,
+        told_without_number: none,
+        forged: none,
+    };
     left.extend(audit.violations().await);
     left
 }

@@ -46,6 +46,8 @@ pub(crate) struct Shops<'a> {
     accepted: Mutex<BTreeMap<(String, String), Value>>,
     /// Orders about which a message was sent that is not stored under their number.
     pub(crate) told_without_number: Mutex<BTreeSet<String>>,
+    /// Orders about which forged messages were sent.
+    pub(crate) forged: Mutex<BTreeSet<String>>,
     /// How often shops, payers and forgers did what, such as giving up.
     pub(crate) actions: Mutex<BTreeMap<String, u32>>,
     /// Unreadable messages. In the end they must be parked, unless the broker lost them.
@@ -85,6 +87,7 @@ impl<'a> Shops<'a> {
             orders,
             accepted: Mutex::default(),
             told_without_number: Mutex::default(),
+            forged: Mutex::default(),
             actions: Mutex::default(),
             garbage: AtomicU32::new(0),
         }

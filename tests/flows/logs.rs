@@ -1,7 +1,7 @@
 //! The programs at trace level: no log line contains a secret.
 
 use harness::program::Program;
-use harness::{Shop, World, eventually};
+use harness::{Shop, World, eventually, http_client};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::json;
 use simulator::{PayOptions, Signing};
@@ -16,7 +16,7 @@ const TOKEN_SHA256: &str = "21038e4af1592d2410b95884b02f13df945761974182208d6a75
 fn with_a_token() -> reqwest::Client {
     let token = HeaderValue::from_str(&format!("Bearer {TOKEN}")).unwrap();
     let headers = HeaderMap::from_iter([(AUTHORIZATION, token)]);
-    reqwest::Client::builder().no_proxy().default_headers(headers).build().unwrap()
+    http_client().default_headers(headers).build().unwrap()
 }
 
 #[tokio::test]

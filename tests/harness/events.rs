@@ -12,7 +12,7 @@ use lapin::options::{
     QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties, Consumer};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -33,6 +33,8 @@ pub struct EventRecorder {
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// A connection attempt that hangs longer is retried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The library does not report every way in which a channel can end, so it is polled too.
+const STATUS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const PREFETCH: u16 = 200;
 /// The broker deletes the queue of an interrupted test run after so many milliseconds.
 const QUEUE_UNUSED_MAX_MS: i64 = 10 * 60 * 1000;
@@ -132,6 +134,12 @@ impl EventRecorder {
     }
 }
 
+struct Listening {
+    connection: Connection,
+    channel: Channel,
+    events: Consumer,
+}
+
 /// Consumes until the connection ends.
 async fn record(
     amqp_url: &str,
@@ -143,21 +151,20 @@ async fn record(
     let Ok(listening) = timeout(CONNECT_TIMEOUT, listen(amqp_url, exchange, queue)).await else {
         return Ok(());
     };
-    let (_connection, mut events) = listening?;
+    let Listening { connection, channel, mut events } = listening?;
     connected.send_modify(|times| *times += 1);
-    while let Some(delivery) = events.next().await {
-        let delivery = delivery?;
+    while connection.status().connected() && channel.status().connected() {
+        let Ok(delivery) = timeout(STATUS_CHECK_INTERVAL, events.next()).await else { continue };
+        let Some(delivery) = delivery.transpose()? else { return Ok(()) };
         recorded.lock().unwrap().push(Bytes::from(delivery.data));
-        delivery.acker.ack(BasicAckOptions::default()).await?;
+        let ack = delivery.acker.ack(BasicAckOptions::default());
+        let Ok(acked) = timeout(CONNECT_TIMEOUT, ack).await else { return Ok(()) };
+        acked?;
     }
     Ok(())
 }
 
-async fn listen(
-    amqp_url: &str,
-    exchange: &str,
-    queue: &str,
-) -> lapin::Result<(Connection, Consumer)> {
+async fn listen(amqp_url: &str, exchange: &str, queue: &str) -> lapin::Result<Listening> {
     // Only missing heartbeats show that the broker hangs.
     let amqp_url = format!("{amqp_url}?heartbeat=4");
     let connection = Connection::connect(&amqp_url, ConnectionProperties::default()).await?;
@@ -173,5 +180,5 @@ async fn listen(
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let consume = BasicConsumeOptions::default();
     let events = channel.basic_consume(queue.into(), "".into(), consume, none()).await?;
-    Ok((connection, events))
+    Ok(Listening { connection, channel, events })
 }

@@ -37,4 +37,4 @@ pub use outbox::OutboxAttempts;
 pub use shop::Shop;
 pub use tables::StoredNotification;
 pub use wait::{eventually, eventually_ok};
-pub use world::World;
+pub use world::{World, http_client};

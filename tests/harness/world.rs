@@ -73,7 +73,7 @@ impl World {
             simulator,
             merchants,
             events,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: http_client().build().unwrap(),
             public,
             private,
             workers: Vec::new(),
@@ -197,6 +197,12 @@ impl Drop for World {
             panic!("call World::finish at the end of the test: it checks the invariants");
         }
     }
+}
+
+/// The client of a test. It keeps no idle connection: the ingress closes those after a few seconds,
+/// and a request that is sent in that moment has no answer.
+pub fn http_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0)
 }
 
 async fn environment(options: &Options) -> TestEnvironment {
