@@ -79,7 +79,8 @@ impl Folder {
         remove(&self.path)
     }
 
-    /// Writes the URL of a server into the file `env`, which shells can source.
+    /// Writes the URL of a server into the file `env`, which shells can source. Who reads it at the
+    /// same time reads it whole.
     pub(crate) fn publish(&self, variable: &str, url: &str) -> Result<()> {
         let path = self.path.join("env");
         let old = fs::read_to_string(&path).unwrap_or_default();
@@ -87,7 +88,9 @@ impl Folder {
         let other = old.lines().filter(|line| !line.starts_with(&prefix));
         let mut lines: Vec<String> = other.map(str::to_owned).collect();
         lines.push(format!("{prefix}'{url}'"));
-        write_private(&path, &(lines.join("\n") + "\n"))
+        let new = self.path.join("env.new");
+        write_private(&new, &(lines.join("\n") + "\n"))?;
+        fs::rename(&new, &path).with_context(|| format!("cannot write {}", path.display()))
     }
 
     pub(crate) fn published(&self, variable: &str) -> Option<String> {
