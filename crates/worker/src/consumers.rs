@@ -18,10 +18,10 @@ const ORDERS_BATCH: usize = 256;
 const ORDERS_PREFETCH: u16 = 1024;
 /// With those that are stuck.
 const ORDER_BATCHES_IN_FLIGHT: usize = 4;
-/// Notifications in one transaction. Throughput no longer grows from 50 on, and latency does not
-/// suffer up to 100, by measurement.
-const NOTIFICATIONS_BATCH: usize = 100;
-const NOTIFICATIONS_PREFETCH: u16 = 400;
+/// Notifications in one transaction.
+const NOTIFICATIONS_BATCH: usize = 256;
+/// The next batches are there when one is settled.
+const NOTIFICATIONS_PREFETCH: u16 = 1024;
 /// With those that are stuck.
 const NOTIFICATION_BATCHES_IN_FLIGHT: usize = 4;
 const QUERIES_IN_FLIGHT: usize = 8;
