@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// Longer than a transaction about a full batch takes. A batch beyond it is stuck, for example at a
+/// Longer than a transaction about a full batch takes where Postgres is near and not overloaded. A batch beyond it is stuck, for example at a
 /// locked row, and no longer delays the next one.
 const STUCK_AFTER: Duration = Duration::from_millis(100);
 

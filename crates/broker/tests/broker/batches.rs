@@ -48,14 +48,20 @@ async fn handled_deliveries_are_acknowledged() {
 struct UnevenHandler {
     handled: AtomicUsize,
     redelivered: AtomicUsize,
+    running: AtomicUsize,
+    most_running: AtomicUsize,
 }
 
 impl Handler for UnevenHandler {
     async fn handle(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
+        let running = self.running.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_running.fetch_max(running, Ordering::Relaxed);
         let begun = self.handled.fetch_add(batch.len(), Ordering::Relaxed);
-        for _ in 0..begun % 17 {
-            tokio::task::yield_now().await;
+        if begun % 150 < 3 {
+            // Long enough to count as stuck: others overtake it.
+            tokio::time::sleep(Duration::from_millis(150)).await;
         }
+        self.running.fetch_sub(1, Ordering::Relaxed);
         let redelivered = batch.iter().filter(|it| it.redelivered).count();
         self.redelivered.fetch_add(redelivered, Ordering::Relaxed);
         vec![Outcome::Done; batch.len()]
@@ -82,6 +88,7 @@ async fn batches_that_end_in_any_order_are_acknowledged_once() {
         let consumer = namespace.consume(Queue::Orders, limits, &handler).await;
         eventually("all are handled", || handler.handled.load(Ordering::Relaxed) >= COUNT).await;
         consumer.stop().await;
+        assert!(handler.most_running.load(Ordering::Relaxed) > 1, "none overtook another");
         assert_eq!(handler.redelivered.load(Ordering::Relaxed), 0);
         assert_eq!(handler.handled.load(Ordering::Relaxed), COUNT);
         namespace.raw_client().await.wait_for_count(&namespace.name("orders"), 0).await;
