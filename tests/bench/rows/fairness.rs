@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
-use tokio::time::sleep;
+use anyhow::{Context, Result};
+use tokio::time::{sleep, timeout};
 
 use crate::bench::{Bench, WARM_UP};
 use crate::commands::publish;
@@ -20,7 +20,7 @@ use crate::system::{Options, System};
 
 /// Orders of the other merchant at the same time.
 const CALLERS: usize = 16;
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// All commands come through one queue, first in, first out. So the other merchant's orders wait
 /// until the 20,000 before them are accepted, and that time is measured apart.
@@ -40,13 +40,14 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<()> {
     let (arriving, accepted) = tokio::join!(
         load.saturate(Duration::ZERO, bench.settings.timeout, until_accepted),
         async {
-            let accepted = wait_until_accepted(&system, count).await;
+            let accepted = timeout(bench.settings.timeout, wait_until_accepted(&system, count));
+            let accepted = accepted.await.context("not all orders were accepted in time");
             is_accepted.store(true, Ordering::Relaxed);
             accepted
         }
     );
     let arriving = arriving?;
-    accepted?;
+    accepted??;
     let told_before = system.shop.count(Kind::Payable);
     let beside = load.saturate(Duration::ZERO, within, small.waiting_requests()).await?;
     let told = system.shop.count(Kind::Payable) - told_before;
