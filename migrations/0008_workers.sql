@@ -1,5 +1,6 @@
 -- The workers that run. Each writes its row every few seconds, and those that have done so within
--- ten seconds share the rates of the calls to WeChat. A row of a worker that died stays for a day.
+-- ten seconds share the rates of the calls to WeChat. The row of a worker that died stays for a
+-- minute.
 create table workers (
     id uuid primary key,
     seen_at timestamptz not null,

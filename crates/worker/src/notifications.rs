@@ -158,7 +158,7 @@ impl Notifications {
     fn finish(&self, pending: &mut Pending, settled: &Settled) {
         let fact = pending.input.as_ref().and_then(SettlementInput::observed_fact);
         if let Some(fact) = fact
-            && settled.status == NotificationStatus::Applied
+            && matches!(settled.status, NotificationStatus::Applied | NotificationStatus::Already)
         {
             self.service.notified.record(&fact.key.mch_id);
         }

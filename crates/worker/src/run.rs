@@ -155,7 +155,7 @@ impl Worker {
         gauges::start(&self.store, publishing, &self.stop);
         tokio::spawn(retention::run(self.store.clone(), self.stop.clone()));
         let heartbeat = Heartbeat::new(self.store.clone(), self.service.gateway.clone());
-        heartbeat.start(self.stop.clone()).await;
+        let heartbeat = heartbeat.start(self.stop.clone()).await;
         let lost = LostNotifications::new(
             self.store.clone(),
             self.config.schedule.clone(),
@@ -183,7 +183,7 @@ impl Worker {
 
         tracing::info!("draining");
         self.service.gateway.close();
-        if timeout(DRAIN_TIMEOUT, drain(consumers, &calls, [reconciler, first_calls]))
+        if timeout(DRAIN_TIMEOUT, drain(consumers, &calls, [reconciler, first_calls, heartbeat]))
             .await
             .is_err()
         {
@@ -221,7 +221,7 @@ fn connect(config: &Config, connection_name: &str, close: &CancellationToken) ->
     Connection::start(broker, setup, close.clone())
 }
 
-async fn drain(consumers: Vec<ConsumerHandle>, calls: &TaskTracker, loops: [JoinHandle<()>; 2]) {
+async fn drain(consumers: Vec<ConsumerHandle>, calls: &TaskTracker, loops: [JoinHandle<()>; 3]) {
     for consumer in consumers {
         consumer.drained().await;
     }
@@ -229,7 +229,7 @@ async fn drain(consumers: Vec<ConsumerHandle>, calls: &TaskTracker, loops: [Join
     calls.wait().await;
     for task in loops {
         if let Err(error) = task.await {
-            tracing::error!(%error, "a loop of the reconciler has panicked");
+            tracing::error!(%error, "a loop of the worker has panicked");
         }
     }
 }

@@ -130,7 +130,7 @@ impl Store {
             where mch_id = $1 and out_trade_no = $2 and state = 'payable'
                 and next_check_at is not null
                 and (call_lease_until is null or call_lease_until < now())
-                and coalesce(checked_at, prepay_issued_at) < now() - make_interval(secs => $5)
+                and greatest(checked_at, prepay_issued_at) < now() - make_interval(secs => $5)
             returning sign_type, request as "request: _", time_expire,
                 parameters as "parameters: _", state, seq, prepay_id, code_url, mweb_url,
                 prepay_issued_at, payment as "payment: _", closing_since, closed_at, err_code,

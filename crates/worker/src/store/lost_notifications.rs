@@ -22,10 +22,10 @@ pub(crate) struct FoundPayments {
 
 impl Store {
     /// The merchants of which two or more payments were found by a query within the last ten
-    /// minutes, while no notification told of them within `late_after` after they were made.
+    /// minutes, while no notification told of them within `lost_after` after they were made.
     pub(crate) async fn found_payments(
         &self,
-        late_after: Duration,
+        lost_after: Duration,
     ) -> Result<Vec<FoundPayments>, StoreError> {
         let rows = sqlx::query!(
             r#"/* payments_found_late */
@@ -44,7 +44,7 @@ impl Store {
                         and n.received_at <= o.time_end + make_interval(secs => $1)
                 )
             group by found.mch_id having count(*) >= 2"#,
-            late_after.as_secs_f64(),
+            lost_after.as_secs_f64(),
             FOUND_MAX,
         )
         .fetch_all(&self.pool)

@@ -18,7 +18,7 @@ impl Store {
     pub(crate) async fn report_worker(&self, id: Uuid, rates: &Rates) -> Result<u32, StoreError> {
         let count = sqlx::query_scalar!(
             r#"/* report_worker */
-            with gone as (delete from workers where seen_at < now() - interval '1 day'),
+            with gone as (delete from workers where seen_at < now() - interval '1 minute'),
             mine as (
                 insert into workers (id, seen_at, rates) values ($1, now(), $2)
                 on conflict (id) do update set seen_at = excluded.seen_at, rates = excluded.rates
@@ -34,7 +34,7 @@ impl Store {
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    /// Removes the row of a worker that stops: the others get its share at once.
+    /// Removes the row of a worker that stops.
     pub(crate) async fn remove_worker(&self, id: Uuid) -> Result<(), StoreError> {
         sqlx::query!("/* remove_worker */ delete from workers where id = $1", id)
             .execute(&self.pool)

@@ -179,10 +179,10 @@ fn exceptions(gauges: &Gauges) -> Check {
     Check::bad(EXCEPTIONS, format!("open: {}", open.join(", ")), remedy)
 }
 
-/// The rates are found by the workers, so they tell what WeChat allows each merchant now.
+/// The sum of what the workers may call at most: a rate rises only while calls wait for it.
 fn workers(rates: &[Rates]) -> Check {
     if rates.is_empty() {
-        return Check::warn(WORKERS, "none runs", "`wxpay-worker run`");
+        return Check::warn(WORKERS, "none reports that it runs", "`wxpay-worker run`");
     }
     let mut sums = Rates::new();
     for (mch_id, rate) in rates.iter().flatten() {
