@@ -16,13 +16,13 @@ use crate::reconcile::QueryRequests;
 const ORDERS_BATCH: usize = 256;
 /// The next batches are there when one is accepted.
 const ORDERS_PREFETCH: u16 = 1024;
-/// Stuck ones included.
+/// Those that are stuck count, too.
 const ORDER_BATCHES_IN_FLIGHT: usize = 4;
 /// Notifications in one transaction.
 const NOTIFICATIONS_BATCH: usize = 256;
 /// The next batches are there when one is settled.
 const NOTIFICATIONS_PREFETCH: u16 = 1024;
-/// Stuck ones included.
+/// Those that are stuck count, too.
 const NOTIFICATION_BATCHES_IN_FLIGHT: usize = 4;
 const QUERIES_IN_FLIGHT: usize = 8;
 const QUERIES_PREFETCH: u16 = 32;

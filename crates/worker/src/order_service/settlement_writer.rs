@@ -20,7 +20,7 @@ const BATCH_MAX: usize = 256;
 /// While a batch commits, the outcomes that come make the next one. A batch that takes longer than
 /// this is stuck at a row, and no longer delays the next one.
 const STUCK_AFTER: Duration = Duration::from_millis(100);
-/// Stuck ones included.
+/// Those that are stuck count, too.
 const BATCHES_IN_FLIGHT: usize = 4;
 /// Outcomes that wait for a batch. It is more than the calls in progress, each of which has one.
 const QUEUE_MAX: usize = 4096;
