@@ -151,7 +151,7 @@ impl<H: Handler> Run<H> {
                 Next::Batch(permit, batch) => {
                     let processor = Arc::clone(&self.processor);
                     subscription.spawn(async move {
-                        permit.hold_during(processor.process(batch)).await;
+                        permit.hold_during(batch.len(), processor.process(batch)).await;
                     });
                 }
                 Next::Stop => {

@@ -16,14 +16,14 @@ use crate::reconcile::QueryRequests;
 const ORDERS_BATCH: usize = 256;
 /// The next batches are there when one is accepted.
 const ORDERS_PREFETCH: u16 = 1024;
-/// Those that are stuck count, too.
-const ORDER_BATCHES_IN_FLIGHT: usize = 4;
+/// Two full ones, and one that is stuck.
+const ORDER_BATCHES_IN_FLIGHT: usize = 3;
 /// Notifications in one transaction.
 const NOTIFICATIONS_BATCH: usize = 256;
 /// The next batches are there when one is settled.
 const NOTIFICATIONS_PREFETCH: u16 = 1024;
-/// Those that are stuck count, too.
-const NOTIFICATION_BATCHES_IN_FLIGHT: usize = 4;
+/// Two full ones, and one that is stuck.
+const NOTIFICATION_BATCHES_IN_FLIGHT: usize = 3;
 const QUERIES_IN_FLIGHT: usize = 8;
 const QUERIES_PREFETCH: u16 = 32;
 /// The retry delays then add up to about an hour, in which an operator can fix what is broken.

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 const STUCK_AFTER: Duration = Duration::from_millis(100);
 
 /// Bounds the batches in flight. While one is being handled, what arrives makes the next one, so
-/// batches grow with the load by themselves.
+/// batches grow with the load by themselves. A full one cannot grow, and the next begins beside it.
 pub(super) struct BatchPermits {
+    batch_max: usize,
     in_flight: Arc<Semaphore>,
     not_stuck: Arc<Semaphore>,
 }
@@ -21,6 +22,7 @@ pub(super) struct BatchPermits {
 pub(super) struct BatchPermit {
     _in_flight: OwnedSemaphorePermit,
     not_stuck: OwnedSemaphorePermit,
+    batch_max: usize,
 }
 
 impl BatchPermits {
@@ -29,6 +31,7 @@ impl BatchPermits {
         // Single deliveries gain nothing from each other.
         let not_stuck = if batch_max > 1 { 1 } else { in_flight };
         Self {
+            batch_max,
             in_flight: Arc::new(Semaphore::new(in_flight)),
             not_stuck: Arc::new(Semaphore::new(not_stuck)),
         }
@@ -39,14 +42,17 @@ impl BatchPermits {
         Some(BatchPermit {
             _in_flight: Arc::clone(&self.in_flight).acquire_owned().await.ok()?,
             not_stuck: Arc::clone(&self.not_stuck).acquire_owned().await.ok()?,
+            batch_max: self.batch_max,
         })
     }
 }
 
 impl BatchPermit {
-    pub(super) async fn hold_during(self, handling: impl Future<Output = ()>) {
+    /// Handles a batch with so many deliveries.
+    pub(super) async fn hold_during(self, len: usize, handling: impl Future<Output = ()>) {
         let mut handling = pin!(handling);
-        if timeout(STUCK_AFTER, &mut handling).await.is_err() {
+        let is_full = len >= self.batch_max;
+        if is_full || timeout(STUCK_AFTER, &mut handling).await.is_err() {
             drop(self.not_stuck);
             handling.await;
         }

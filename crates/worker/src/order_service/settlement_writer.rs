@@ -20,8 +20,8 @@ const BATCH_MAX: usize = 256;
 /// While a batch commits, the outcomes that come make the next one. A batch that takes longer than
 /// this is stuck at a row, and no longer delays the next one.
 const STUCK_AFTER: Duration = Duration::from_millis(100);
-/// Those that are stuck count, too.
-const BATCHES_IN_FLIGHT: usize = 4;
+/// Two full ones, and one that is stuck.
+const BATCHES_IN_FLIGHT: usize = 3;
 /// Outcomes that wait for a batch. It is more than the calls in progress, each of which has one.
 const QUEUE_MAX: usize = 4096;
 /// How often a single outcome that meets another writer is decided again before it fails.
@@ -98,10 +98,12 @@ async fn run(mut queue: mpsc::Receiver<Job>, writer: Arc<Writer>) {
     {
         let writer = Arc::clone(&writer);
         let batch = std::mem::take(&mut batch);
+        // It cannot grow, so the next begins beside it.
+        let is_full = batch.len() >= BATCH_MAX;
         // A task of its own: no future of the store may be dropped half-way.
         tokio::spawn(async move {
             let mut write = pin!(writer.write(batch));
-            if timeout(STUCK_AFTER, &mut write).await.is_err() {
+            if is_full || timeout(STUCK_AFTER, &mut write).await.is_err() {
                 drop(turn);
                 write.await;
             }
