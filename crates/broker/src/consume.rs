@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 mod acks;
-mod batch_permits;
+pub(crate) mod batch_permits;
 mod batch_processor;
 pub(crate) mod delivery;
 mod disposition;
@@ -41,8 +41,7 @@ pub struct ConsumerLimits {
     pub prefetch: u16,
     /// Deliveries in one call of the handler.
     pub batch_max: usize,
-    /// Concurrent calls of the handler. When it takes batches, the next call usually waits for the
-    /// last one, so that more deliveries come together; but not for one that is slow.
+    /// Concurrent calls of the handler, as [`BatchPermits`] grants them.
     pub batches_in_flight: usize,
     /// After this many attempts a delivery is parked.
     pub attempts_max: u32,

@@ -32,6 +32,7 @@ pub use config::BrokerConfig;
 pub use connection::Connection;
 pub use connection::session::ConnectionState;
 pub use connection::url::AmqpUrl;
+pub use consume::batch_permits::{BatchPermit, BatchPermits};
 pub use consume::delivery::Delivery;
 pub use consume::event_subscription::{EventSubscription, subscribe_events};
 pub use consume::handler::{Handler, Outcome};

@@ -4,12 +4,10 @@
 //! one row (a row that another transaction has locked, a value that Postgres refuses) is settled in
 //! halves, down to the one entry that fails alone.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use broker::BatchPermits;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, info_span};
 
 use crate::gateway::CallRecords;
@@ -17,9 +15,6 @@ use crate::store::{CallRecord, DeferredFirstCall, Settled, SettlementInput, Stor
 
 /// Outcomes in one transaction: throughput no longer grows beyond, and a lock is held shorter.
 const BATCH_MAX: usize = 256;
-/// While a batch commits, the outcomes that come make the next one. A batch that takes longer than
-/// this is stuck at a row, and no longer delays the next one.
-const STUCK_AFTER: Duration = Duration::from_millis(100);
 /// Two full ones, and one that is stuck.
 const BATCHES_IN_FLIGHT: usize = 3;
 /// Outcomes that wait for a batch. It is more than the calls in progress, each of which has one.
@@ -88,26 +83,16 @@ impl SettlementWriter {
 }
 
 async fn run(mut queue: mpsc::Receiver<Job>, writer: Arc<Writer>) {
-    let in_flight = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
-    let not_stuck = Arc::new(Semaphore::new(1));
-    let acquire = async |permits: &Arc<Semaphore>| Arc::clone(permits).acquire_owned().await.ok();
+    let permits = BatchPermits::new(BATCHES_IN_FLIGHT, BATCH_MAX);
     let mut batch = Vec::new();
-    while let Some(permit) = acquire(&in_flight).await
-        && let Some(turn) = acquire(&not_stuck).await
+    while let Some(permit) = permits.acquire().await
         && queue.recv_many(&mut batch, BATCH_MAX).await > 0
     {
         let writer = Arc::clone(&writer);
         let batch = std::mem::take(&mut batch);
-        // It cannot grow, so the next begins beside it.
-        let is_full = batch.len() >= BATCH_MAX;
         // A task of its own: no future of the store may be dropped half-way.
         tokio::spawn(async move {
-            let mut write = pin!(writer.write(batch));
-            if is_full || timeout(STUCK_AFTER, &mut write).await.is_err() {
-                drop(turn);
-                write.await;
-            }
-            drop(permit);
+            permit.hold_during(batch.len(), writer.write(batch)).await;
         });
     }
 }
