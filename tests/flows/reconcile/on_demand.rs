@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use harness::{Options, Shop, World, idle_schedule};
+use harness::{Options, Shop, World, eventually, idle_schedule};
 use worker::CheckSchedule;
 
 use super::without_notification;
@@ -52,8 +52,20 @@ async fn order_that_many_ask_about_is_queried_once() {
     // The answer with the prepay_id is as good as a check.
     let new = Shop::number();
     world.create_payable(&shop.order(&new, 9900)).await;
-    for number in [&stopped, &checked, &new] {
+    let refused = [&stopped, &checked, &new];
+    for number in refused {
         join_all((0..20).map(|_| world.get(&shop, number))).await;
+    }
+    // The question about this one comes after all others.
+    let last = Shop::number();
+    world.create_payable(&shop.order(&last, 9900)).await;
+    world.update_order_row(&last, long_ago).await;
+    world.get(&shop, &last).await;
+    eventually("a query of the last", async || {
+        (world.calls(&shop, &last).orderquery == 1).then_some(())
+    })
+    .await;
+    for number in refused {
         assert_eq!(world.calls(&shop, number).orderquery, 0, "{number}");
     }
     world.finish().await;
